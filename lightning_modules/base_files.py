@@ -1,0 +1,196 @@
+"""Where a base model's files are, and whether they are a model that can be trained here.
+
+A base is a folder in diffusers layout, the id of such a repository on the Hugging Face hub, or a single
+`.safetensors` file with a folder of configs. From the hub the configs come first, a few kilobytes, and all
+checks read nothing but configs: a wrong model is refused before gigabytes are fetched or read. Existing paths
+are never looked up on the network.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, cast
+
+from huggingface_hub import snapshot_download
+
+CONFIG_FILES = {
+    "unet": "unet/config.json",
+    "vae": "vae/config.json",
+    "text_encoder": "text_encoder/config.json",
+    "scheduler": "scheduler/scheduler_config.json",
+}
+WEIGHT_STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
+# transformers' own name for pickled weights differs from the stem of its safetensors.
+PICKLE_STEMS = {**WEIGHT_STEMS, "text_encoder": "pytorch_model"}
+
+
+def config_folder(base_model: str, base_config: str | None) -> Path:
+    """The local folder of the base's configs and tokenizer; from the hub only these few small files.
+
+    Raises:
+        ValueError: there is no such model, or it is incomplete or of another family.
+    """
+    path = Path(base_model)
+    if path.is_dir():
+        if base_config is not None:
+            raise ValueError(
+                f"--model.base_config {base_config} belongs to a single .safetensors file, but "
+                f"--model.base_model {base_model} is a folder with configs of its own: leave base_config "
+                "out."
+            )
+        return _complete(path, f"--model.base_model {base_model}")
+    if path.is_file():
+        return _complete(_config_of_single_file(path, base_config), f"--model.base_config {base_config}")
+    if not _looks_like_hub_id(base_model):
+        raise ValueError(
+            f"--model.base_model {base_model}: there is no such folder or file. Give a folder in diffusers "
+            "layout (with model_index.json in it), a hub id like waifu-diffusion/wd-1-5-beta2, or a "
+            ".safetensors file."
+        )
+    patterns = ["model_index.json", "tokenizer/*", *CONFIG_FILES.values()]
+    return _complete(_download(base_model, patterns), f"--model.base_model {base_model}")
+
+
+def _config_of_single_file(path: Path, base_config: str | None) -> Path:
+    if path.suffix != ".safetensors":
+        raise ValueError(
+            f"--model.base_model {path}: a single file must be .safetensors. Others are pickles, and "
+            "opening one runs whatever code is in it. Convert it, or use the model's diffusers folder."
+        )
+    if base_config is None:
+        raise ValueError(
+            f"--model.base_model {path} is a bare weights file: it doesn't say what its UNet predicts or "
+            "how its captions are tokenized. Add --model.base_config DIR, a diffusers folder of the same "
+            "model family (model_index.json, scheduler, tokenizer and the config.json of unet, vae and "
+            "text_encoder; no weights)."
+        )
+    folder = Path(base_config)
+    if not folder.is_dir():
+        raise ValueError(f"--model.base_config {base_config}: there is no such folder.")
+    return folder
+
+
+def _looks_like_hub_id(base_model: str) -> bool:
+    """`owner/name`, unless the owner is a folder here: then a path was meant, not the network."""
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", base_model) is not None and not Path(base_model).parent.exists()
+
+
+def _complete(folder: Path, shown: str) -> Path:
+    """The folder itself, once every small file that a Stable Diffusion needs is known to be there."""
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise ValueError(
+            f"{shown} is not a model in diffusers layout: it has no model_index.json. It should hold that "
+            "file and the folders unet, vae, text_encoder, tokenizer and scheduler."
+        )
+    _check_pipeline(shown, read_json(index))
+    absent = [file for file in CONFIG_FILES.values() if not (folder / file).is_file()]
+    absent += [] if any((folder / "tokenizer").glob("*.json")) else ["tokenizer/*.json"]
+    if absent:
+        raise ValueError(
+            f"{shown} is incomplete, it lacks {', '.join(absent)}. Download or copy the model again."
+        )
+    return folder
+
+
+def _download(base_model: str, patterns: list[str]) -> Path:
+    """Fetch the files of a hub model that match, or find them in the hub's cache."""
+    try:
+        return Path(
+            snapshot_download(base_model, allow_patterns=patterns, ignore_patterns=["*.fp16.*", "*non_ema*"])
+        )
+    except Exception as error:  # the hub's and its HTTP client's errors have no common class
+        folder = f"models/{base_model.rpartition('/')[2]}"
+        raise ValueError(
+            f"--model.base_model {base_model}: there is no such folder here, and the Hugging Face hub "
+            f"didn't give a model of that name ({str(error).splitlines()[0]}). On a machine that reaches "
+            "the hub run\n"
+            f"  hf download {base_model} --local-dir {folder}\n"
+            "put the folder (model_index.json, unet, vae, text_encoder, tokenizer, scheduler) here as "
+            f"{folder}, and set\n  --model.base_model {folder}"
+        ) from error
+
+
+def _check_pipeline(shown: str, index: dict[str, Any]) -> None:
+    """Refuse other families by their model_index.json, which is there before gigabytes are."""
+    kind = index.get("_class_name", "")
+    if "text_encoder_2" in index or "XL" in kind:
+        family = "Stable Diffusion XL (two text encoders)"
+    elif "transformer" in index or "StableDiffusion3" in kind or "Flux" in kind:
+        family = "a transformer model such as Stable Diffusion 3 or Flux"
+    elif "unet" not in index or "vae" not in index or "text_encoder" not in index:
+        family = f"a {kind or 'pipeline without a name'} without unet, vae or text_encoder"
+    else:
+        return
+    raise ValueError(
+        f"{shown} is {family}; this trainer teaches Stable Diffusion 1.x and 2.x. "
+        "waifu-diffusion/wd-1-5-beta2 is one that works."
+    )
+
+
+def check_family(base_model: str, configs: Path, settings: dict[str, dict[str, Any]]) -> None:
+    """Refuse what has the files of a Stable Diffusion but not its shape.
+
+    Args:
+        base_model: as the user wrote it.
+        configs: the folder that the settings come from.
+        settings: the configs of "unet", "vae" and "text_encoder".
+
+    Raises:
+        ValueError: the UNet takes more than latents, or text of another width.
+    """
+    channels, latent = settings["unet"].get("in_channels", 4), settings["vae"].get("latent_channels", 4)
+    if channels != latent:
+        kind = "an inpainting model" if channels == 2 * latent + 1 else "a depth, editing or upscaling model"
+        raise ValueError(
+            f"--model.base_model {base_model}: its UNet takes {channels} channels where its VAE makes "
+            f"{latent}: {kind}. Only text-to-image models can be trained; choose the model that it was made "
+            "from."
+        )
+    width = settings["text_encoder"].get("hidden_size", 512)
+    wanted = settings["unet"].get("cross_attention_dim")
+    if width != wanted:
+        raise ValueError(
+            f"--model.base_model {base_model}: the text encoder is {width} wide but the UNet's "
+            f"cross_attention_dim is {wanted}: they belong to different models (see "
+            f"{configs.name}/text_encoder/config.json and unet/config.json)."
+        )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        ValueError: it isn't JSON.
+    """
+    try:
+        return cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8")))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}). Download or copy the model again.") from error
+
+
+def download_weights(base_model: str) -> Path:
+    """Fetch safetensors of the three networks, and pickled weights only of those that have none."""
+    folder = _download(base_model, [f"{part}/{stem}*.safetensors*" for part, stem in WEIGHT_STEMS.items()])
+    pickled = [
+        part for part, stem in WEIGHT_STEMS.items() if not any((folder / part).glob(f"{stem}*.safetensors"))
+    ]
+    if pickled:
+        folder = _download(base_model, [f"{part}/{PICKLE_STEMS[part]}*.bin*" for part in pickled])
+    return folder
+
+
+def has_safetensors(folder: Path, part: str) -> bool:
+    """True for .safetensors weights, False for .bin (read with weights_only=True by both libraries).
+
+    Raises:
+        ValueError: there is neither.
+    """
+    names = {True: f"{WEIGHT_STEMS[part]}.safetensors", False: f"{PICKLE_STEMS[part]}.bin"}
+    for safe, name in names.items():
+        if (folder / part / name).is_file() or (folder / part / f"{name}.index.json").is_file():
+            return safe
+    raise ValueError(
+        f"{folder}/{part} has no weights: neither {names[True]} nor {names[False]}. Download or copy the "
+        "model again."
+    )

@@ -1,0 +1,90 @@
+"""Does the base model predict what its config declares? Asked before the first step.
+
+A v-prediction model trained as an epsilon model learns in silence and paints noise. But the base itself tells
+which type is right: its output on noised training pictures is compared with the target of every type. Close
+to the clean end the types are hard to tell apart, so the caller uses timesteps of the upper half.
+
+Errors are relative: mean squared error over the target's mean square. 0 is exact, 1 is what predicting zero
+everywhere scores, whatever the variance of the latents.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from lightning_modules.diffusion.prediction import PredictionType, target
+
+CLEARLY_BETTER = 0.8  # another type's error over the declared one's, below which it is no accident
+UNTRAINED = (
+    0.9  # from here on the output explains next to nothing; a trained base is far below on its own style
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether to train on this base, and what to tell the user.
+
+    Attributes:
+        outcome: "ok", "warn" (go on) or "refuse" (stop).
+        message: what was found, with its figures and the remedy; what was found alone when it is ok.
+    """
+
+    outcome: Literal["ok", "warn", "refuse"]
+    message: str
+
+
+def fit_of_types(
+    prediction: Tensor, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor
+) -> dict[PredictionType, float]:
+    """Relative error of the base's raw output as a prediction of each type.
+
+    Args:
+        prediction: [B, C, h, w], the UNet's output for x_t = alpha x_0 + sigma eps.
+        x0: scaled latents [B, C, h, w].
+        eps: the noise in x_t, [B, C, h, w].
+        alpha: [B, 1, 1, 1].
+        sigma: [B, 1, 1, 1].
+    """
+    errors: dict[PredictionType, float] = {}
+    for kind in get_args(PredictionType):
+        wanted = target(kind, x0, eps, alpha, sigma)
+        errors[kind] = ((prediction.float() - wanted).square().mean() / wanted.square().mean()).item()
+    return errors
+
+
+def judge(errors: Mapping[PredictionType, float], declared: PredictionType) -> Verdict:
+    """Refuse when another type fits clearly better than the declared one, warn when none fits.
+
+    Args:
+        errors: from `fit_of_types`.
+        declared: the type that will be trained.
+    """
+    if not all(math.isfinite(error) for error in errors.values()):
+        return Verdict("refuse", _NOT_FINITE)
+    best = min(errors, key=lambda kind: errors[kind])
+    order = sorted(errors, key=lambda kind: kind != declared)  # the declared type first
+    figures = "relative error " + ", ".join(f"{errors[kind]:.3f} as {kind}" for kind in order)
+    figures += " (0 is exact, 1 no better than nothing)"
+    if errors[best] < min(UNTRAINED, CLEARLY_BETTER * errors[declared]):
+        return Verdict("refuse", _wrong_type(figures, best, declared))
+    if errors[declared] >= UNTRAINED:
+        return Verdict("warn", f"The base model looks untrained: {figures}.")
+    return Verdict("ok", f"The base model predicts {declared} as declared: {figures}.")
+
+
+def _wrong_type(figures: str, best: str, declared: str) -> str:
+    return (
+        f"The base model is declared as {declared} but predicts {best}: {figures}. "
+        f'Trained as {declared} it would learn noise. Set "prediction_type": "{best}" in '
+        "scheduler/scheduler_config.json of the folder given as --model.base_model (of --model.base_config "
+        "for a single file; a model from the hub has to be saved to a folder first)."
+    )
+
+
+_NOT_FINITE = (
+    "The base model's output holds NaN or infinity: its attention may overflow in 16 bit. "
+    "Try --trainer.precision 32-true or bf16-mixed, or another base model."
+)

@@ -1,0 +1,309 @@
+"""Prompts and seeds -> pictures, as the stock `StableDiffusionPipeline` paints them.
+
+Each prompt owns a CPU generator made from its seed. It draws the starting noise and, with an ancestral
+sampler, the noise of every step; so a picture depends on its own prompt and seed only, not on the prompts
+painted beside it, and the global generators are never touched. The starting noise is that of ComfyUI and of
+diffusers with a CPU generator.
+
+The sampler is built anew from the base's scheduler config at each call. A base with zero-terminal SNR
+(`rescale_betas_zero_snr`) is sampled with trailing timesteps, since any other spacing skips the pure noise it
+begins with (Lin et al. 2024). Latents and the sampler's arithmetic are float32; only what enters the UNet has
+the UNet's dtype. The VAE decodes in float32 (in float16 it overflows), one picture at a time to save memory.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    SchedulerMixin,
+    UNet2DConditionModel,
+    UniPCMultistepScheduler,
+)
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from lightning_modules.text_conditioning import chunk_count, encode_prompts
+
+SamplerName = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "unipc"]
+
+_SCHEDULERS: dict[SamplerName, type[SchedulerMixin]] = {
+    "ddim": DDIMScheduler,
+    "euler": EulerDiscreteScheduler,
+    "euler_a": EulerAncestralDiscreteScheduler,
+    "dpmpp_2m": DPMSolverMultistepScheduler,
+    "unipc": UniPCMultistepScheduler,
+}
+
+
+@dataclass(frozen=True)
+class _Painter:
+    """The models and settings that all pictures of one call share."""
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    scheduler_config: Mapping[str, Any]
+    height: int
+    width: int
+    steps: int
+    guidance_scale: float
+    sampler: SamplerName
+    clip_skip: int
+    device: torch.device
+
+    @property
+    def guided(self) -> bool:
+        """Whether classifier-free guidance is on; at 1 the unconditional half would be multiplied by 0."""
+        return self.guidance_scale > 1
+
+
+def sample_images(
+    *,
+    unet: UNet2DConditionModel,
+    vae: AutoencoderKL,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    scheduler_config: Mapping[str, Any],
+    prompts: Sequence[str],
+    negative_prompts: Sequence[str],
+    seeds: Sequence[int],
+    height: int,
+    width: int,
+    steps: int,
+    guidance_scale: float,
+    sampler: SamplerName,
+    clip_skip: int,
+    device: torch.device | str,
+    batch_size: int = 8,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Paint one picture a prompt.
+
+    Args:
+        unet: float32 or 16 bit, its LoRA weights float32 in either case.
+        vae: float32.
+        text_encoder: float32 or 16 bit.
+        tokenizer: of the base model.
+        scheduler_config: of the base model, as stored or as `scheduler.config`.
+        prompts: A1111 weights are honoured.
+        negative_prompts: one a prompt; unused without guidance.
+        seeds: one a prompt.
+        height: of the pictures in pixels, a multiple of the VAE's factor (8 for Stable Diffusion).
+        width: likewise.
+        steps: of the sampler.
+        guidance_scale: of classifier-free guidance; up to 1 it is off.
+        sampler: which sampler.
+        clip_skip: text encoder layers left out at the end, see `text_conditioning`.
+        device: where the models are.
+        batch_size: pictures painted together.
+        progress: called with (UNet steps done, UNet steps in all) after each.
+
+    Returns:
+        float32 [N, 3, height, width] in [0, 1], on the CPU.
+
+    Raises:
+        ValueError: for an unknown sampler, a size, a step count or a clip_skip that can't be, or if the three
+            lists differ in length.
+        FloatingPointError: if the UNet's output overflows.
+    """
+    _check(prompts, negative_prompts, seeds, sampler, steps)
+    painter = _Painter(
+        unet=unet,
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        scheduler_config=scheduler_config,
+        height=height,
+        width=width,
+        steps=steps,
+        guidance_scale=guidance_scale,
+        sampler=sampler,
+        clip_skip=clip_skip,
+        device=torch.device(device),
+    )
+    _check_size(painter)
+    batches = _batches(painter, prompts, negative_prompts, batch_size)
+    images = torch.empty(len(prompts), 3, height, width)
+    tick = _counter(progress, steps * len(batches))
+    with torch.no_grad(), _evaluating(unet, vae, text_encoder):
+        for batch in batches:
+            texts = [prompts[i] for i in batch]
+            negatives = [negative_prompts[i] for i in batch]
+            latents = _denoise(painter, texts, negatives, [seeds[i] for i in batch], tick)
+            images[batch] = _decode(painter, latents)
+    return images
+
+
+def starting_noise(seeds: Sequence[int], shape: Sequence[int]) -> tuple[Tensor, list[torch.Generator]]:
+    """The noise that each picture starts from, and its generators, ready to draw the noise of later steps.
+
+    Args:
+        seeds: N of them.
+        shape: of one picture's latents, [C, h, w].
+
+    Returns:
+        float32 [N, C, h, w] of unit variance, on the CPU, and N generators.
+    """
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    return torch.stack([torch.randn(shape, generator=each) for each in generators]), generators
+
+
+def make_scheduler(sampler: SamplerName, scheduler_config: Mapping[str, Any]) -> SchedulerMixin:
+    """The sampler on the noise schedule and prediction type of the base.
+
+    Args:
+        sampler: which sampler.
+        scheduler_config: of the base, whatever scheduler class wrote it.
+    """
+    cls = _SCHEDULERS[sampler]
+    known = inspect.signature(cls.__init__).parameters
+    # what another class's config has beyond these would be ignored anyway, with a warning
+    config = {k: v for k, v in scheduler_config.items() if k in known or k == "_use_default_values"}
+    if scheduler_config.get("rescale_betas_zero_snr"):
+        config["timestep_spacing"] = "trailing"
+    if "clip_sample" in known:
+        config["clip_sample"] = False  # the default clips at 1, meant for pixels; latents go beyond
+    return cls.from_config(config)
+
+
+def _check(
+    prompts: Sequence[str], negatives: Sequence[str], seeds: Sequence[int], sampler: str, steps: int
+) -> None:
+    if sampler not in _SCHEDULERS:
+        raise ValueError(f"unknown sampler {sampler!r}; choose one of: {', '.join(get_args(SamplerName))}")
+    if not len(prompts) == len(negatives) == len(seeds):
+        raise ValueError(
+            f"{len(prompts)} prompts, {len(negatives)} negative_prompts, {len(seeds)} seeds: "
+            "give one of each for every picture"
+        )
+    if steps < 1:
+        raise ValueError(f"steps is {steps}; a sampler takes at least 1")
+
+
+def _check_size(painter: _Painter) -> None:
+    factor = _vae_factor(painter.vae)
+    if painter.height % factor or painter.width % factor or min(painter.height, painter.width) < factor:
+        raise ValueError(
+            f"height {painter.height} and width {painter.width} have to be multiples of {factor}, "
+            "by which the base's VAE shrinks pictures"
+        )
+
+
+def _batches(
+    painter: _Painter, prompts: Sequence[str], negatives: Sequence[str], batch_size: int
+) -> list[list[int]]:
+    """Which pictures are painted together: only those whose texts have equally many chunks.
+
+    Otherwise a long prompt beside a short one would lengthen what the short one's picture attends to, and
+    change it.
+    """
+    by_length: dict[int, list[int]] = {}
+    for index, (prompt, negative) in enumerate(zip(prompts, negatives, strict=True)):
+        texts = [prompt, negative] if painter.guided else [prompt]
+        by_length.setdefault(max(chunk_count(painter.tokenizer, text) for text in texts), []).append(index)
+    return [
+        same[start : start + batch_size]
+        for same in by_length.values()
+        for start in range(0, len(same), batch_size)
+    ]
+
+
+def _denoise(
+    painter: _Painter,
+    prompts: Sequence[str],
+    negatives: Sequence[str],
+    seeds: Sequence[int],
+    tick: Callable[[], None],
+) -> Tensor:
+    """Run the sampler on one batch: float32 latents [B, C, h, w] on the device."""
+    texts = [*negatives, *prompts] if painter.guided else prompts
+    context = encode_prompts(
+        texts, painter.tokenizer, painter.text_encoder, clip_skip=painter.clip_skip, device=painter.device
+    )
+    scheduler = make_scheduler(painter.sampler, painter.scheduler_config)
+    scheduler.set_timesteps(painter.steps, device=painter.device)
+    factor = _vae_factor(painter.vae)
+    shape = (painter.unet.config.in_channels, painter.height // factor, painter.width // factor)
+    noise, generators = starting_noise(seeds, shape)
+    latents: Tensor = noise.to(painter.device) * scheduler.init_noise_sigma
+    draws = {"generator": generators} if painter.sampler == "euler_a" else {}  # the others draw nothing
+    for t in scheduler.timesteps:
+        prediction = _predict(painter, scheduler.scale_model_input(latents, t), t, context)
+        latents = scheduler.step(prediction, t, latents, **draws, return_dict=False)[0]
+        tick()
+    if not torch.isfinite(latents).all():
+        raise FloatingPointError(
+            f"sampling with {painter.sampler} gave NaN or infinity: the UNet may overflow in "
+            f"{painter.unet.dtype}; try --trainer.precision 32-true or bf16-mixed, or a lower guidance_scale"
+        )
+    return latents
+
+
+def _predict(painter: _Painter, latents: Tensor, t: Tensor, context: Tensor) -> Tensor:
+    """The UNet's guided output in float32: uncond + guidance_scale (cond - uncond), Ho & Salimans 2021."""
+    dtype = painter.unet.dtype
+    inputs = torch.cat([latents, latents]) if painter.guided else latents
+    # autocast also brings the float32 LoRA weights of a 16-bit UNet to its dtype; off, it shuts out the
+    # caller's
+    with torch.autocast(painter.device.type, dtype=_autocast_dtype(dtype), enabled=dtype != torch.float32):
+        output = painter.unet(inputs.to(dtype), t, encoder_hidden_states=context.to(dtype), return_dict=False)
+    prediction: Tensor = output[0].float()
+    if not painter.guided:
+        return prediction
+    unconditional, conditional = prediction.chunk(2)
+    return unconditional + painter.guidance_scale * (conditional - unconditional)
+
+
+def _autocast_dtype(dtype: torch.dtype) -> torch.dtype:
+    """A dtype that autocast accepts without a warning even where it is switched off."""
+    return torch.bfloat16 if dtype == torch.float32 else dtype
+
+
+def _decode(painter: _Painter, latents: Tensor) -> Tensor:
+    """Latents [B, C, h, w] -> pictures float32 [B, 3, H, W] in [0, 1] on the CPU."""
+    config = painter.vae.config
+    z = latents / config.scaling_factor + (config.shift_factor or 0)
+    with torch.autocast(painter.device.type, enabled=False):
+        pictures = torch.cat([painter.vae.decode(one, return_dict=False)[0] for one in z.split(1)])
+    return (pictures / 2 + 0.5).clamp(0, 1).float().cpu()
+
+
+def _vae_factor(vae: AutoencoderKL) -> int:
+    """Pixels a latent, along one side: the VAE halves between its levels."""
+    return int(2 ** (len(vae.config.block_out_channels) - 1))
+
+
+def _counter(progress: Callable[[int, int], None] | None, total: int) -> Callable[[], None]:
+    """A function to call after each step that reports (done, total)."""
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    return tick
+
+
+@contextmanager
+def _evaluating(*models: nn.Module) -> Iterator[None]:
+    """Switch off dropout; afterwards every submodule has its own training flag again."""
+    flags = [(module, module.training) for model in models for module in model.modules()]
+    for model in models:
+        model.eval()
+    try:
+        yield
+    finally:
+        for module, training in flags:
+            module.training = training

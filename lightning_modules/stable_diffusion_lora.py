@@ -1,0 +1,488 @@
+"""Trains LoRA adapters on the UNet of a Stable Diffusion model, with everything else frozen.
+
+One step, for pictures with latents x0 and captions c:
+
+    t ~ p(t),  eps ~ N(0, 1),  x_t = alpha_t x0 + sigma_t eps
+    loss = w(SNR_t) * || UNet(x_t, t, text(c)) - target(x0, eps, t) ||^2
+
+The formulas stand in `diffusion/`, the adapters in `lora.py`, loading in `components.py`, painting in `sampling.py`;
+this file says in which order they are used. Every random number is a function of (seed, purpose, draw).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import lightning as L
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, nn
+from torch.nn import functional
+
+from keyed_random import generator
+from lightning_modules.components import Components, base_name, base_prediction_type, load_components
+from lightning_modules.diffusion.base_check import fit_of_types, judge
+from lightning_modules.diffusion.noise import add_noise, draw_latents, draw_noise
+from lightning_modules.diffusion.prediction import PredictionType, target
+from lightning_modules.diffusion.schedule import Schedule, rescale_zero_terminal_snr
+from lightning_modules.diffusion.timesteps import (
+    TimestepDistribution,
+    draw_timesteps,
+    timestep_bin,
+    validation_timesteps,
+)
+from lightning_modules.diffusion.weighting import min_snr_weight
+from lightning_modules.ema import AdapterEma
+from lightning_modules.export_check import ExportCheck, check_export
+from lightning_modules.lora import LoraOptions, add_lora, load_lora_state, lora_parameters, lora_state, scaled
+from lightning_modules.lora_formats import to_diffusers, to_kohya, write_safetensors
+from lightning_modules.sampling import SamplerName, sample_images
+from lightning_modules.text_conditioning import encode_captions
+
+Batch = dict[str, Any]
+
+LOSS_BINS = 4
+"""Timestep ranges, from nearly clean to nearly noise, that losses are reported for."""
+
+WEIGHT_DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+"""Storage of the frozen UNet and text encoder by `--trainer.precision`; the adapter is always float32."""
+
+
+class StableDiffusionLora(L.LightningModule):
+    """A frozen Stable Diffusion 1.x or 2.x model with trainable LoRA adapters on its UNet.
+
+    Args:
+        base_model: a diffusers folder, a hub id such as `waifu-diffusion/wd-1-5-beta2`, or a `.safetensors` file
+            (then `base_config` is needed).
+        base_config: folder with the diffusers configs and the tokenizer that belong to a single-file `base_model`.
+        lora: rank, alpha, dropout and target modules of the adapters.
+        optimizer: any torch optimizer by class path, e.g. `torch.optim.AdamW`.
+        lr_scheduler: any torch schedule by class path, stepped once an optimizer step. The default is a warm-up of 50
+            steps, then constant.
+        min_snr_gamma: weight of low-noise timesteps, min(SNR, gamma) (Hang et al. 2023); null for none.
+        zero_terminal_snr: rescale the schedule so that its last timestep is pure noise (Lin et al. 2024); null does as
+            the base's scheduler config says. Not possible with epsilon prediction.
+        timestep_sampling: distribution that training timesteps come from.
+        noise_offset: strength of a constant offset of each noise channel; 0 for none.
+        caption_dropout: share of draws trained with the empty caption, as classifier-free guidance needs.
+        gradient_checkpointing: compute activations again in the backward pass: half the speed, a fraction of memory.
+        ema_decay: decay of a moving average of the adapter, used for validation, samples and exports; null for none.
+        validation_noise_levels: timesteps at which each held-out picture is scored.
+        resolution: size in pixels of pictures and samples; linked to `--data.resolution`.
+        seed: linked to `--seed_everything`.
+    """
+
+    strict_loading = (
+        False  # the frozen weights are not in the checkpoint; `on_load_checkpoint` checks the adapter itself
+    )
+
+    def __init__(
+        self,
+        base_model: str,
+        base_config: str | None = None,
+        lora: LoraOptions = LoraOptions(),  # noqa: B008 - never changed; its fields are shown as options
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1e-4),
+        lr_scheduler: LRSchedulerCallable = lambda optimizer: torch.optim.lr_scheduler.LinearLR(
+            optimizer, start_factor=0.02, total_iters=50
+        ),
+        min_snr_gamma: float | None = 5.0,
+        zero_terminal_snr: bool | None = None,
+        timestep_sampling: TimestepDistribution = "uniform",
+        noise_offset: float = 0.0,
+        caption_dropout: float = 0.1,
+        gradient_checkpointing: bool = False,
+        ema_decay: float | None = None,
+        validation_noise_levels: int = 4,
+        resolution: int = 512,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.base_model = base_model
+        self.base_config = base_config
+        self.lora_options = lora
+        self.optimizer_factory = optimizer
+        self.lr_scheduler_factory = lr_scheduler
+        self.min_snr_gamma = min_snr_gamma
+        self.zero_terminal_snr = zero_terminal_snr
+        self.timestep_sampling: TimestepDistribution = timestep_sampling
+        self.noise_offset = noise_offset
+        self.caption_dropout = caption_dropout
+        self.gradient_checkpointing = gradient_checkpointing
+        self.ema_decay = ema_decay
+        self.validation_noise_levels = validation_noise_levels
+        self.resolution = resolution
+        self.seed = seed
+        self.parts: Components | None = None
+        self.ema: AdapterEma | None = None
+        self.trainable: list[nn.Parameter] = []
+
+    # ------------------------------------------------------------------ setting up
+
+    def configure_model(self) -> None:
+        """Load the base, freeze it and add the adapters; called by Lightning once the data are known to be good.
+
+        On the CPU: Lightning calls this inside the accelerator's device context, in which CPU generators can't draw,
+        and moves the module afterwards.
+        """
+        if self.parts is None:
+            with torch.device("cpu"):
+                self._load_parts()
+
+    def _load_parts(self) -> None:
+        parts = load_components(self.base_model, self.base_config, weight_dtype=self._weight_dtype())
+        self.schedule = training_schedule(parts, self.zero_terminal_snr)
+        self.prediction_type: PredictionType = parts.prediction_type
+        self.text_encoder, self.vae, self.unet = parts.text_encoder, parts.vae, parts.unet
+        self.trainable = add_lora(self.unet, self.lora_options, self.seed)
+        if self.gradient_checkpointing:
+            self.unet.enable_gradient_checkpointing()
+        if self.ema_decay is not None:
+            self.ema = AdapterEma(lora_parameters(self.unet), self.ema_decay)
+        self.parts = parts
+
+    def _weight_dtype(self) -> torch.dtype:
+        precision = str(self.trainer.precision) if self._trainer is not None else "32-true"
+        if precision not in WEIGHT_DTYPES:
+            raise ValueError(
+                f"--trainer.precision is {precision}; valid here: {', '.join(WEIGHT_DTYPES)}. "
+                "The adapter must stay float32, so the -true 16-bit modes can't train it."
+            )
+        return WEIGHT_DTYPES[precision]
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer over the adapter, with its schedule stepped once an optimizer step."""
+        optimizer = self.optimizer_factory(self.trainable)
+        schedule = self.lr_scheduler_factory(optimizer)
+        self._asked_rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_fit_start(self) -> None:
+        """Encode the pictures and check that the base predicts what its config says."""
+        self.schedule = self.schedule.to(self.device)
+        if self.ema is not None:
+            self.ema.to(self.device)
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        data.use_encoder(self.encode_images)
+        self._check_prediction_type(data.examples(8))
+
+    def on_train_start(self) -> None:
+        """Training mode, without which LoRA dropout doesn't act; and the learning rate that was asked for."""
+        self.unet.train()
+        for schedule in self.trainer.lr_scheduler_configs:
+            ask_for_rates(schedule.scheduler, self._asked_rates)
+
+    @torch.no_grad()
+    def _check_prediction_type(self, batch: Batch) -> None:
+        """Refuse a base whose config declares another prediction type than it was trained for.
+
+        At timesteps just above the middle: below, the types are hard to tell apart; far above, the base paints its own
+        style into the noise and explains little of these pictures.
+        """
+        batch = self.transfer_batch_to_device(batch, self.device, 0)
+        x0 = self.latents(batch)
+        timesteps = torch.linspace(0.5, 0.6, len(x0), device=x0.device) * self.schedule.num_timesteps
+        with scaled(self.unet, 0.0), self._autocast():
+            eps = draw_noise(
+                x0.shape[1:], seed=self.seed, draws=batch["draw"], device=x0.device, purpose="base_check"
+            )
+            alpha, sigma = self.schedule.alpha_sigma(timesteps.long())
+            prediction = self.predict(add_noise(x0, eps, alpha, sigma), timesteps.long(), batch["caption"])
+        verdict = judge(fit_of_types(prediction, x0, eps, alpha, sigma), self.prediction_type)
+        if verdict.outcome == "refuse":
+            raise ValueError(verdict.message)
+        if verdict.outcome == "warn":
+            rank_zero_warn(verdict.message)
+
+    # ------------------------------------------------------------------ one step
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """The weighted loss of one batch.
+
+        Returns:
+            `loss`, a scalar; for the log also `error`, the unweighted error of each picture [B], and `bin`, the
+            timestep bin of each [B].
+        """
+        x0 = self.latents(batch)
+        draws = batch["draw"]
+        t = draw_timesteps(
+            self.timestep_sampling, self.schedule.num_timesteps, seed=self.seed, draws=draws
+        ).to(self.device)
+        eps = draw_noise(
+            x0.shape[1:], seed=self.seed, draws=draws, device=self.device, offset=self.noise_offset
+        )
+        captions = drop_captions(batch["caption"], self.caption_dropout, seed=self.seed, draws=draws)
+        error = self.prediction_error(x0, eps, t, captions)
+        weight = min_snr_weight(self.prediction_type, self.schedule.snr(t), self.min_snr_gamma)
+        loss = (weight * error).mean()
+        size = len(x0)
+        self.log("train/loss", loss, on_step=True, prog_bar=True, batch_size=size)
+        self.log("train/loss_unweighted", error.mean(), on_step=True, batch_size=size)
+        return {"loss": loss, "error": error.detach(), "bin": self._bins(t)}
+
+    @torch.no_grad()
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Unweighted loss of held-out pictures at fixed timesteps with fixed noise, so that curves compare."""
+        x0 = self.latents(batch, sample=False)
+        levels = validation_timesteps(self.schedule.num_timesteps, self.validation_noise_levels)
+        with self.shown_adapter():
+            for level, timestep in enumerate(levels.tolist()):
+                draws = batch["draw"] * len(levels) + level
+                eps = draw_noise(
+                    x0.shape[1:], seed=self.seed, draws=draws, device=self.device, purpose="validation_noise"
+                )
+                t = torch.full((len(x0),), timestep, device=self.device)
+                error = self.prediction_error(x0, eps, t, batch["caption"])
+                self.log("val/loss", error.mean(), on_epoch=True, batch_size=len(x0), sync_dist=True)
+                self._log_parts(error, self._bins(t), batch["group"])
+
+    def prediction_error(self, x0: Tensor, eps: Tensor, t: Tensor, captions: Sequence[str]) -> Tensor:
+        """Mean squared error of the UNet's prediction, a value a picture.
+
+        Args:
+            x0: scaled latents, float32 [B, C, h, w].
+            eps: noise of the same shape.
+            t: timesteps, int64 [B].
+            captions: B texts.
+
+        Returns:
+            float32 [B].
+        """
+        alpha, sigma = self.schedule.alpha_sigma(t)
+        prediction = self.predict(add_noise(x0, eps, alpha, sigma), t, captions)
+        wanted = target(self.prediction_type, x0, eps, alpha, sigma)
+        return functional.mse_loss(prediction, wanted, reduction="none").mean(dim=(1, 2, 3))
+
+    def predict(self, x_t: Tensor, t: Tensor, captions: Sequence[str]) -> Tensor:
+        """The UNet's raw output for noisy latents, in float32, shape of `x_t`."""
+        assert self.parts is not None
+        with torch.no_grad():
+            text = encode_captions(captions, self.parts.tokenizer, self.text_encoder, device=self.device)
+        prediction = self.unet(
+            x_t.to(self.unet.dtype), t, encoder_hidden_states=text.to(self.unet.dtype)
+        ).sample
+        return cast(Tensor, prediction.float())
+
+    def latents(self, batch: Batch, *, sample: bool = True) -> Tensor:
+        """Scaled latents x0 of a batch, float32 [B, C, h, w]: a posterior draw each, or its mean.
+
+        Scale and shift are those of the VAE's config (Rombach et al. 2022, section 3.1 and appendix G).
+        """
+        if "latent_mean" in batch:
+            mean, std = batch["latent_mean"], batch["latent_std"]
+        else:
+            mean, std = self.encode_images(batch["image"])
+        x0 = draw_latents(mean, std, seed=self.seed, draws=batch["draw"]) if sample else mean
+        config = self.vae.config
+        return (x0.to(self.device) - (config.get("shift_factor") or 0.0)) * float(config.scaling_factor)
+
+    @torch.no_grad()
+    def encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the VAE's posterior, float32 [B, C, h, w] on the CPU.
+
+        The VAE runs in float32 whatever the precision: Stable Diffusion's overflows in fp16.
+
+        Args:
+            images: float32 [B, 3, H, W] in [-1, 1].
+        """
+        with torch.autocast(self.device.type, enabled=False):
+            posterior = self.vae.encode(images.to(self.device, torch.float32)).latent_dist
+        return posterior.mean.cpu(), posterior.std.cpu()
+
+    def _bins(self, t: Tensor) -> Tensor:
+        """The timestep bin of each picture, int64 [B], 0 nearly clean."""
+        return timestep_bin(t, self.schedule.num_timesteps, LOSS_BINS)
+
+    def _log_parts(self, error: Tensor, bins: Tensor, groups: Sequence[str]) -> None:
+        """Log the validation error of each timestep bin and each group that the batch holds."""
+        parts = {f"val/loss_bin/{k}": bins == k for k in sorted(set(bins.tolist()))}
+        for group in sorted(set(groups)):
+            parts[f"val/loss_group/{group}"] = torch.tensor([g == group for g in groups], device=error.device)
+        for name, mask in parts.items():
+            self.log(name, error[mask].mean(), on_epoch=True, batch_size=int(mask.sum()))
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """One optimizer step, then one step of the moving average."""
+        super().optimizer_step(*args, **kwargs)
+        if self.ema is not None:
+            self.ema.update()
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the adapter only: the frozen weights are the base's own files."""
+        checkpoint["state_dict"] = lora_state(self.unet)
+        if self.ema is not None:
+            checkpoint["ema"] = self.ema.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the adapter back, checked; Lightning's own loading finds nothing left to do."""
+        load_lora_state(self.unet, checkpoint["state_dict"])
+        checkpoint["state_dict"] = {}
+        if self.ema is not None:
+            if "ema" not in checkpoint:
+                raise ValueError(
+                    "--model.ema_decay is set but the checkpoint holds no moving average: it was trained without. "
+                    "Leave the option out, or start a new run."
+                )
+            self.ema.load_state_dict(checkpoint["ema"])
+
+    def fingerprint(self) -> dict[str, str]:
+        """What must be the same for a resume to go on exactly, in words; needs no model in memory."""
+        options = asdict(self.lora_options)
+        objective = (
+            "min_snr_gamma",
+            "zero_terminal_snr",
+            "timestep_sampling",
+            "noise_offset",
+            "caption_dropout",
+        )
+        return {
+            "base model": base_name(self.base_model),
+            "prediction type": base_prediction_type(self.base_model, self.base_config),
+            "seed": str(self.seed),
+            **{f"lora {name}": str(value) for name, value in sorted(options.items())},
+            **{name: str(getattr(self, name)) for name in (*objective, "ema_decay")},
+        }
+
+    # ------------------------------------------------------------------ what callbacks use
+
+    @contextmanager
+    def shown_adapter(self) -> Iterator[None]:
+        """The weights to look at, score and export: the moving average where there is one."""
+        if self.ema is None:
+            yield
+        else:
+            with self.ema.applied():
+                yield
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        negative_prompts: Sequence[str],
+        seeds: Sequence[int],
+        height: int | None,
+        width: int | None,
+        steps: int,
+        guidance_scale: float,
+        sampler: str,
+        clip_skip: int,
+        lora_scale: float = 1.0,
+    ) -> Tensor:
+        """Paint one picture a prompt; see `callbacks.protocols.TextToImage`. Size null is `--data.resolution`."""
+        assert self.parts is not None
+        with self.shown_adapter(), scaled(self.unet, lora_scale):
+            return sample_images(
+                unet=self.unet,
+                vae=self.vae,
+                text_encoder=self.text_encoder,
+                tokenizer=self.parts.tokenizer,
+                scheduler_config=self._sampling_config(),
+                prompts=prompts,
+                negative_prompts=negative_prompts,
+                seeds=seeds,
+                height=height or self.resolution,
+                width=width or self.resolution,
+                steps=steps,
+                guidance_scale=guidance_scale,
+                sampler=cast(SamplerName, sampler),
+                clip_skip=clip_skip,
+                device=self.device,
+            )
+
+    def _sampling_config(self) -> dict[str, Any]:
+        """The base's scheduler config, with the terminal SNR that training used."""
+        assert self.parts is not None
+        config = dict(self.parts.scheduler_config)
+        if self.zero_terminal_snr is not None:
+            config["rescale_betas_zero_snr"] = self.zero_terminal_snr
+        return config
+
+    def export_lora(self, path: Path, format: str, facts: dict[str, str]) -> Path:
+        """Write the adapter in diffusers or kohya format; see `callbacks.protocols.AdapterExport`."""
+        assert self.parts is not None
+        with self.shown_adapter():
+            if format == "kohya":
+                tensors, metadata = to_kohya(
+                    self.unet,
+                    self.lora_options,
+                    is_sd2=self.parts.is_sd2,
+                    prediction_type=self.prediction_type,
+                    facts=facts,
+                )
+            else:
+                tensors, metadata = to_diffusers(self.unet, self.lora_options)
+                metadata |= facts
+        return write_safetensors(path, tensors, metadata)
+
+    def check_export(self, path: Path) -> ExportCheck:
+        """Compare a fresh stock pipeline's picture with memory's; see `callbacks.protocols.AdapterExport`."""
+        assert self.parts is not None
+        with self.shown_adapter():
+            return check_export(
+                path, parts=self.parts, base_model=self.base_model, base_config=self.base_config
+            )
+
+    def base_description(self) -> str:
+        """The base in a few words."""
+        assert self.parts is not None
+        generation = "2.x" if self.parts.is_sd2 else "1.x"
+        return f"{self.parts.name} (Stable Diffusion {generation}, {self.prediction_type})"
+
+    @contextmanager
+    def _autocast(self) -> Iterator[None]:
+        """The trainer's precision outside of its steps."""
+        with self.trainer.precision_plugin.forward_context():
+            yield
+
+
+def training_schedule(parts: Components, zero_terminal_snr: bool | None) -> Schedule:
+    """The base's noise schedule, rescaled to a zero terminal SNR if asked (or if the base was trained so).
+
+    Raises:
+        ValueError: for zero terminal SNR with epsilon prediction, which would divide by zero.
+    """
+    trained_so = bool(parts.scheduler_config.get("rescale_betas_zero_snr", False))
+    wanted = trained_so if zero_terminal_snr is None else zero_terminal_snr
+    if wanted and parts.prediction_type == "epsilon":
+        raise ValueError(
+            "--model.zero_terminal_snr is on but the base predicts epsilon: at pure noise epsilon says nothing about "
+            "the picture. Leave it null or false, or take a v-prediction base."
+        )
+    table = parts.alphas_cumprod
+    return Schedule(rescale_zero_terminal_snr(table) if wanted else table)
+
+
+def ask_for_rates(schedule: Any, rates: Sequence[float]) -> None:
+    """Go on at another base learning rate than the checkpoint's, at the same place of the schedule.
+
+    A restored schedule holds the old rates, and would silently keep them.
+
+    Args:
+        schedule: a torch schedule, fresh or restored.
+        rates: the base learning rate of each parameter group.
+    """
+    for group, old, new in zip(schedule.optimizer.param_groups, schedule.base_lrs, rates, strict=True):
+        if new != old:
+            group["lr"] *= new / old
+            group["initial_lr"] = new
+    schedule.base_lrs = list(rates)
+
+
+def drop_captions(captions: Sequence[str], share: float, *, seed: int, draws: Tensor) -> list[str]:
+    """Replace a share of the captions by the empty one, which sampling uses for its unconditional half.
+
+    Args:
+        captions: B texts.
+        share: probability in [0, 1].
+        seed: the run's seed.
+        draws: numbers in the training stream, int64 [B].
+    """
+
+    def dropped(draw: int) -> bool:
+        return float(torch.rand((), generator=generator(seed, "caption_dropout", draw))) < share
+
+    return ["" if dropped(draw) else text for text, draw in zip(captions, draws.tolist(), strict=True)]

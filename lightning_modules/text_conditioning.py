@@ -1,0 +1,168 @@
+"""Captions and weighted prompts -> what the UNet's cross attention reads.
+
+Training captions are plain text, cut at the encoder's 77 tokens, exactly as the stock pipeline does it.
+Prompts honour A1111 weights (parsed by `evaluation.prompts`) with ComfyUI's arithmetic: with z the embedding
+of the prompt and z0 that of the empty prompt, each token's vector becomes
+
+    z0 + w (z - z0)
+
+Prompts longer than 75 tokens are encoded in chunks of 75, each between its own begin and end token. An
+unweighted prompt that fits one chunk gives what the stock pipeline gives, bit for bit.
+
+`clip_skip` is counted as diffusers does: 0 reads the last layer, 1 the one before it (A1111 calls these 1 and
+2). The final layer norm is applied in either case. It serves prompts and negative prompts alike. Stable
+Diffusion 2 has its skip baked in (23 of 24 layers are stored): there 0 is right.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from evaluation.prompts import BREAK, parse
+
+
+@dataclass
+class _Chunk:
+    """At most 75 tokens and their weights, without begin, end and padding."""
+
+    ids: list[int] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+
+
+def encode_prompts(
+    prompts: Sequence[str],
+    tokenizer: CLIPTokenizer,
+    text_encoder: CLIPTextModel,
+    *,
+    clip_skip: int = 0,
+    device: torch.device | str,
+) -> Tensor:
+    """Embeddings of weighted prompts of any length.
+
+    Args:
+        prompts: in A1111 syntax, B of them.
+        tokenizer: of the base model; its padding token is used.
+        text_encoder: of the base model.
+        clip_skip: layers left out at the end, see above.
+        device: where the text encoder sits.
+
+    Returns:
+        [B, 77 k, D] in the text encoder's dtype; k is the chunk count of the longest prompt. Shorter ones are
+        filled up with empty chunks.
+
+    Raises:
+        ValueError: if `clip_skip` is negative or leaves no layer.
+    """
+    chunked = [_chunks(tokenizer, prompt) for prompt in prompts]
+    longest = max(len(chunks) for chunks in chunked)
+    flat = [chunk for chunks in chunked for chunk in [*chunks, *[_Chunk()] * (longest - len(chunks))]]
+    ids, weights = _with_special_tokens(tokenizer, flat)
+    z = _encode(ids, text_encoder, clip_skip, device)
+    if not torch.all(weights == 1):
+        empty_ids, _ = _with_special_tokens(tokenizer, [_Chunk()])
+        z = _weighted(z, _encode(empty_ids, text_encoder, clip_skip, device), weights.to(device))
+    return z.reshape(len(prompts), -1, z.shape[-1])
+
+
+def encode_captions(
+    captions: Sequence[str],
+    tokenizer: CLIPTokenizer,
+    text_encoder: CLIPTextModel,
+    *,
+    clip_skip: int = 0,
+    device: torch.device | str,
+) -> Tensor:
+    """Embeddings of training captions: brackets are plain characters, what goes beyond 77 tokens is cut.
+
+    Returns:
+        [B, 77, D] in the text encoder's dtype.
+
+    Raises:
+        ValueError: if `clip_skip` is negative or leaves no layer.
+    """
+    length = tokenizer.model_max_length
+    batch = tokenizer(
+        list(captions), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+    )
+    return _encode(batch.input_ids, text_encoder, clip_skip, device)
+
+
+def chunk_count(tokenizer: CLIPTokenizer, prompt: str) -> int:
+    """How many chunks of 77 tokens a prompt takes, at least 1."""
+    return len(_chunks(tokenizer, prompt))
+
+
+def token_count(tokenizer: CLIPTokenizer, caption: str) -> int:
+    """Tokens of a caption with the begin and the end token; the encoder reads 77."""
+    return len(tokenizer(caption, verbose=False).input_ids)
+
+
+def lost_words(tokenizer: CLIPTokenizer, caption: str) -> str:
+    """The words of a caption that `encode_captions` cuts off or cuts short at its end; "" if it fits."""
+    tokens = tokenizer(caption, verbose=False)
+    room = tokenizer.model_max_length - 1  # the last place belongs to the end token
+    if len(tokens.input_ids) <= tokenizer.model_max_length:
+        return ""
+    return caption[tokens.word_to_chars(tokens.token_to_word(room)).start :].strip()
+
+
+def _chunks(tokenizer: CLIPTokenizer, prompt: str) -> list[_Chunk]:
+    """A prompt's tokens and weights in chunks of 75; a new one also begins at each BREAK."""
+    room = tokenizer.model_max_length - 2
+    chunks = [_Chunk()]
+    for text, weight in parse(prompt):
+        if text == BREAK:
+            chunks.append(_Chunk())
+            continue
+        for token in tokenizer(text, add_special_tokens=False, verbose=False).input_ids:
+            if len(chunks[-1].ids) == room:
+                chunks.append(_Chunk())
+            chunks[-1].ids.append(token)
+            chunks[-1].weights.append(weight)
+    return chunks
+
+
+def _with_special_tokens(tokenizer: CLIPTokenizer, chunks: Sequence[_Chunk]) -> tuple[Tensor, Tensor]:
+    """Begin, tokens, end, padding: ids int64 [N, 77], weights float32 [N, 77] (1 where there is no word)."""
+    ids = torch.full((len(chunks), tokenizer.model_max_length), tokenizer.pad_token_id)
+    weights = torch.ones(ids.shape)
+    for row, chunk in enumerate(chunks):
+        whole = [tokenizer.bos_token_id, *chunk.ids, tokenizer.eos_token_id]
+        ids[row, : len(whole)] = torch.tensor(whole)
+        weights[row, 1 : len(whole) - 1] = torch.tensor(chunk.weights)
+    return ids, weights
+
+
+def _weighted(z: Tensor, z0: Tensor, weights: Tensor) -> Tensor:
+    """z0 + w (z - z0) in float32 where w isn't 1; elsewhere z, unrounded.
+
+    Args:
+        z: [N, 77, D].
+        z0: the empty prompt, [1, 77, D].
+        weights: float32 [N, 77].
+    """
+    w = weights.unsqueeze(-1)
+    moved = z0.float() + w * (z.float() - z0.float())
+    return torch.where(w == 1, z, moved.to(z.dtype))
+
+
+@torch.no_grad()
+def _encode(ids: Tensor, text_encoder: CLIPTextModel, clip_skip: int, device: torch.device | str) -> Tensor:
+    """Token ids int64 [N, 77] -> [N, 77, D] in the encoder's own dtype."""
+    layers = text_encoder.config.num_hidden_layers
+    if not 0 <= clip_skip < layers:
+        raise ValueError(
+            f"clip_skip is {clip_skip}; this text encoder has {layers} layers, "
+            f"so it has to be 0 (none skipped) to {layers - 1}"
+        )
+    # without the caller's autocast, so that training, validation and sampling read the same embeddings
+    with torch.autocast(torch.device(device).type, enabled=False):
+        if clip_skip == 0:
+            z: Tensor = text_encoder(ids.to(device)).last_hidden_state
+        else:
+            hidden = text_encoder(ids.to(device), output_hidden_states=True).hidden_states
+            z = text_encoder.final_layer_norm(hidden[-(clip_skip + 1)])
+    return z

@@ -1,0 +1,132 @@
+"""The training module against diffusers and hand arithmetic; whole runs are in tests/test_fit.py."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from torch.nn import functional
+
+from lightning_modules.diffusion.noise import draw_noise
+from lightning_modules.lora import LoraOptions, lora_parameters
+from lightning_modules.stable_diffusion_lora import StableDiffusionLora, ask_for_rates, drop_captions
+
+
+@pytest.fixture
+def module(tiny_base: Path) -> StableDiffusionLora:
+    module = StableDiffusionLora(str(tiny_base), lora=LoraOptions(rank=4), resolution=64)
+    module.configure_model()
+    return module
+
+
+def test_only_the_adapter_is_trainable(module: StableDiffusionLora) -> None:
+    trainable = {id(p) for p in module.parameters() if p.requires_grad}
+    assert (
+        trainable
+        == {id(p) for p in module.trainable}
+        == {id(p) for p in lora_parameters(module.unet).values()}
+    )
+
+
+def test_the_error_is_that_of_diffusers_own_noising_and_velocity(module: StableDiffusionLora) -> None:
+    assert module.parts is not None
+    reference = DDPMScheduler.from_config(module.parts.scheduler_config)
+    x0 = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    eps = draw_noise(x0.shape[1:], seed=3, draws=torch.tensor([5, 6]), device="cpu")
+    t = torch.tensor([100, 900])
+    captions = ["a portrait", ""]
+    ids = module.parts.tokenizer(captions, padding="max_length", max_length=77, return_tensors="pt").input_ids
+    with torch.no_grad():
+        text = module.text_encoder(ids).last_hidden_state
+        noisy = reference.add_noise(x0, eps, t)
+        prediction = module.unet(noisy, t, encoder_hidden_states=text).sample
+        expected = functional.mse_loss(prediction, reference.get_velocity(x0, eps, t), reduction="none").mean(
+            (1, 2, 3)
+        )
+        assert torch.allclose(module.prediction_error(x0, eps, t, captions), expected, atol=1e-6)
+
+
+def test_latents_are_scaled_by_the_vaes_own_factor(module: StableDiffusionLora) -> None:
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    draws = torch.tensor([0, 1])
+    with torch.no_grad():
+        mean = module.vae.encode(images).latent_dist.mean
+    expected = mean * module.vae.config.scaling_factor
+    got = module.latents({"image": images, "draw": draws}, sample=False)
+    assert torch.allclose(got, expected, atol=1e-6)
+    cached_mean, cached_std = module.encode_images(images)
+    cached = {"latent_mean": cached_mean, "latent_std": cached_std, "draw": draws}
+    assert torch.equal(module.latents(cached), module.latents({"image": images, "draw": draws}))
+    assert not torch.equal(module.latents(cached), module.latents({**cached, "draw": draws + 2}))
+
+
+def test_caption_dropout_takes_its_share_and_is_a_function_of_the_draw() -> None:
+    draws = torch.arange(2000)
+    dropped = drop_captions(["x"] * 2000, 0.1, seed=1, draws=draws)
+    assert 150 < dropped.count("") < 250  # 200 expected, standard deviation 13
+    assert drop_captions(["x"] * 500, 0.1, seed=1, draws=draws[:500]) == dropped[:500]
+    assert drop_captions(["x"] * 5, 0.0, seed=1, draws=draws[:5]) == ["x"] * 5
+    assert drop_captions(["x"] * 5, 1.0, seed=1, draws=draws[:5]) == [""] * 5
+
+
+def test_at_step_0_the_adapter_changes_nothing(module: StableDiffusionLora) -> None:
+    def paint(scale: float) -> torch.Tensor:
+        return module.generate(
+            ["a portrait"],
+            negative_prompts=[""],
+            seeds=[1],
+            height=None,
+            width=None,
+            steps=2,
+            guidance_scale=3.0,
+            sampler="ddim",
+            clip_skip=0,
+            lora_scale=scale,
+        )
+
+    assert paint(1.0).shape == (1, 3, 64, 64)
+    assert torch.equal(paint(1.0), paint(0.0))
+    for name, parameter in lora_parameters(module.unet).items():
+        if "lora_B" in name:
+            parameter.data.fill_(0.05)
+    assert not torch.equal(paint(1.0), paint(0.0))
+
+
+def test_the_fingerprint_is_plain_text_and_names_the_rank(module: StableDiffusionLora) -> None:
+    fingerprint = module.fingerprint()
+    assert fingerprint["lora rank"] == "4"
+    assert fingerprint["prediction type"] == "v_prediction"
+    assert all(isinstance(value, str) for value in fingerprint.values())
+
+
+def test_loading_works_inside_an_accelerators_device_context(tiny_base: Path) -> None:
+    """Lightning calls `configure_model` inside one; there a CPU generator can't draw for another device."""
+    module = StableDiffusionLora(str(tiny_base), lora=LoraOptions(rank=4))
+    with torch.device("meta"):
+        module.configure_model()
+    assert {parameter.device.type for parameter in module.parameters()} == {"cpu"}
+
+
+@pytest.mark.parametrize(
+    "schedule", [torch.optim.lr_scheduler.LinearLR, torch.optim.lr_scheduler.CosineAnnealingLR]
+)
+def test_a_restored_schedule_goes_on_at_the_rate_asked_for(schedule: type) -> None:
+    def run(rate: float) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=rate)
+        options = (
+            {"T_max": 10} if schedule is torch.optim.lr_scheduler.CosineAnnealingLR else {"total_iters": 8}
+        )
+        return optimizer, schedule(optimizer, **options)
+
+    def step(pair: tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler], times: int) -> float:
+        for _ in range(times):
+            pair[0].step()
+            pair[1].step()
+        return float(pair[0].param_groups[0]["lr"])
+
+    saved, wanted, resumed = run(0.1), run(0.3), run(0.3)
+    step(saved, 4)
+    resumed[0].load_state_dict(saved[0].state_dict())
+    resumed[1].load_state_dict(saved[1].state_dict())
+    ask_for_rates(resumed[1], [0.3])
+    assert step(resumed, 3) == pytest.approx(step(wanted, 7))
