@@ -1,0 +1,131 @@
+"""From the number of a draw, or of a held-out picture, to a picture with its caption.
+
+Training pictures have no length: they are indexed by the draw of the stream, which decides picture and flip.
+An item holds the picture's pixels, or its latents once they are in the cache.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from datamodules.balance import Stream
+from datamodules.decoding import read_square
+from datamodules.latent_cache import LatentCache
+from datamodules.records import Record
+from keyed_random import generator
+
+Item = dict[str, Any]
+
+
+def make_item(record: Record, *, draw: int, flipped: bool, resolution: int, latents: LatentCache) -> Item:
+    """One element of a batch.
+
+    Returns:
+        `image` float32 [3, H, W] in [-1, 1], or `latent_mean` and `latent_std` float32 [C, h, w]; `caption`,
+        `group`, `key`, `draw` and `flip`.
+    """
+    words: Item = {
+        "caption": record.caption,
+        "group": record.group,
+        "key": record.key,
+        "draw": draw,
+        "flip": flipped,
+    }
+    encoded = latents.get(record.key, flipped)
+    if encoded is not None:
+        return {"latent_mean": encoded[0], "latent_std": encoded[1], **words}
+    square = read_square(record.path, resolution)
+    return {"image": square.flip(-1) if flipped else square, **words}
+
+
+def is_flipped(seed: int, draw: int) -> bool:
+    """Whether a draw sees the mirror image: half of them do."""
+    return bool(torch.rand((), generator=generator(seed, "flip", draw)) < 0.5)
+
+
+class TrainingPictures(Dataset[Item]):
+    """The endless stream: item p is draw p."""
+
+    def __init__(
+        self, records: Sequence[Record], stream: Stream, *, flip: bool, resolution: int, latents: LatentCache
+    ) -> None:
+        """Take the records, in an order that is the same in every run, and the stream over their groups."""
+        self.groups: dict[str, list[Record]] = {name: [] for name in stream.sizes}
+        for record in records:
+            self.groups[record.group].append(record)
+        self.stream = stream
+        self.flip = flip
+        self.resolution = resolution
+        self.latents = latents
+
+    def __getitem__(self, draw: int) -> Item:
+        """The item of one draw."""
+        group, index = self.stream.draw(draw)
+        flipped = self.flip and is_flipped(self.stream.seed, draw)
+        record = self.groups[group][index]
+        return make_item(record, draw=draw, flipped=flipped, resolution=self.resolution, latents=self.latents)
+
+
+class HeldOutPictures(Dataset[Item]):
+    """Held-out pictures in a fixed order, never flipped; of several processes each has its own part."""
+
+    def __init__(
+        self, records: Sequence[Record], *, rank: int, world_size: int, resolution: int, latents: LatentCache
+    ) -> None:
+        """Take all held-out records; this process shows every `world_size`-th, and none is shown twice."""
+        self.records = records
+        self.numbers = range(rank, len(records), world_size)
+        self.resolution = resolution
+        self.latents = latents
+
+    def __len__(self) -> int:
+        """Pictures of this process."""
+        return len(self.numbers)
+
+    def __getitem__(self, index: int) -> Item:
+        """The item; its `draw` is the picture's number among all held-out ones."""
+        draw = self.numbers[index]
+        record = self.records[draw]
+        return make_item(record, draw=draw, flipped=False, resolution=self.resolution, latents=self.latents)
+
+
+class NoPictures:
+    """A validation loader where nothing is held out.
+
+    It has no length: Lightning skips a loader of length 0 together with the validation hooks, in which
+    callbacks paint samples.
+    """
+
+    def __iter__(self) -> Iterator[Item]:
+        """End at once."""
+        return iter(())
+
+
+class DrawBatches(Sampler[list[int]]):
+    """Batches of draw numbers without end: this process's part of each global batch.
+
+    With W processes of batch size B, global batch b holds draws b W B to (b + 1) W B - 1 and process r takes
+    its r-th part of B, so that W processes see what one process with batches of W B sees.
+    """
+
+    def __init__(self, first_draw: Callable[[], int], *, batch_size: int, rank: int, world_size: int) -> None:
+        """Take the batch size of one process.
+
+        Args:
+            first_draw: asked each time that iteration starts, as a resumed run starts later in the stream.
+            batch_size: of one process.
+            rank: of this process.
+            world_size: number of processes.
+        """
+        self.first_draw = first_draw
+        self.batch_size = batch_size
+        self.offset = rank * batch_size
+        self.stride = world_size * batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield lists of draw numbers."""
+        for start in count(self.first_draw() + self.offset, self.stride):
+            yield list(range(start, start + self.batch_size))

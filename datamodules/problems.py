@@ -1,0 +1,117 @@
+"""What can be wrong with a folder of pictures, and how all of it is said in one message.
+
+Each kind of problem has a title, a remedy and a verdict: it stops the run, or it is said and the run goes on.
+Nothing is left out in silence, so everything that reading a folder skips or changes has its kind here.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+NAMES_SHOWN = 20  # names printed of one kind; its count is always the full one
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of problem.
+
+    Attributes:
+        title: what is wrong, to be followed by a count and names.
+        remedy: what the user can do.
+        stops: training can't start before it is solved.
+    """
+
+    title: str
+    remedy: str
+    stops: bool = True
+
+
+NOTHING = Kind(
+    "no pictures", "Put pictures there, with captions in metadata.jsonl or in .txt files beside them."
+)
+MALFORMED = Kind("lines or files that can't be read", "Each line needs a file_name and a text.")
+LEAVES = Kind(
+    "paths that leave the folder", "Copy the pictures into the folder and name them relative to it."
+)
+ABSENT = Kind("listed but absent", "Put the pictures there, or take their lines out.")
+DUPLICATE = Kind("listed more than once", "Keep one line a picture.")
+NO_CAPTION = Kind(
+    "missing or empty captions", "Write one for each (column `text`, or a .txt file of the same name)."
+)
+EMPTY_FILE = Kind("empty files (0 bytes)", "Copy them again from their source, or take them out.")
+NOT_A_PICTURE = Kind(
+    "not a picture this program can read", "Convert them to PNG, JPEG or WebP, or take them out."
+)
+BROKEN = Kind("broken or cut short", "Copy or save them again from their source, or take them out.")
+TOO_MANY_PIXELS = Kind("too many pixels", "Scale them down, or take them out.")
+FAR_TOO_SMALL = Kind(
+    "far too small", "They would be enlarged more than 2 times: take them out, or lower data.resolution."
+)
+STRADDLES = Kind(
+    "pictures both in data.folder and in data.holdout_folder",
+    "A hold-out must not be trained on: keep one of the two.",
+)
+
+SMALL = Kind(
+    "small, so they are enlarged and look soft", "Use larger ones, or lower data.resolution.", stops=False
+)
+UNLISTED = Kind(
+    "pictures that the metadata doesn't list, not used", "Add lines for them if they belong.", stops=False
+)
+IDENTICAL = Kind(
+    "byte-identical pictures, each used",
+    "Take copies out, or they are seen that much more often.",
+    stops=False,
+)
+UNKNOWN_COLUMN = Kind("unknown columns, not used", "Known are file_name, text and group.", stops=False)
+IGNORED_SIDECAR = Kind(
+    ".txt captions beside a metadata file, not used", "The metadata file decides.", stops=False
+)
+LONELY_SIDECAR = Kind(".txt files without a picture, not used", "Check their names.", stops=False)
+SHARED_SIDECAR = Kind("pictures that share one .txt caption", "Rename one, if that isn't meant.", stops=False)
+SOME_WITHOUT_GROUP = Kind(
+    "pictures without a group, put into group `all`", "Name a group for each.", stops=False
+)
+REPEATS = Kind("repeat numbers of folder names, not used", "Set data.shares to balance groups.", stops=False)
+ANIMATED = Kind("animations, only the first frame is used", "Save the frame you want.", stops=False)
+BAD_PROFILE = Kind("unusable colour profiles, colours taken as sRGB", "Save them as sRGB.", stops=False)
+TOO_LONG = Kind(
+    "captions longer than the text encoder reads, their end is lost",
+    "Shorten them, the important words first.",
+    stops=False,
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem of one file, line or folder.
+
+    Attributes:
+        kind: see the constants of this file.
+        where: the file, line or folder, relative to the folder that was read.
+        detail: what exactly, or "".
+    """
+
+    kind: Kind
+    where: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where} ({self.detail})" if self.detail else self.where
+
+
+def describe(problems: Iterable[Problem]) -> str:
+    """One line a kind, in the order in which kinds first appear: title, full count, names, remedy."""
+    kinds: dict[Kind, list[Problem]] = {}
+    for problem in problems:
+        kinds.setdefault(problem.kind, []).append(problem)
+    return "\n".join(_line(kind, found) for kind, found in kinds.items())
+
+
+def _line(kind: Kind, found: Sequence[Problem]) -> str:
+    names = ", ".join(str(problem) for problem in found[:NAMES_SHOWN])
+    more = f" and {len(found) - NAMES_SHOWN} more" if len(found) > NAMES_SHOWN else ""
+    return f"- {kind.title} ({len(found)}): {names}{more}. {kind.remedy}"
+
+
+class DatasetError(ValueError):
+    """Pictures that can't be trained on; its text is the whole list."""
