@@ -1,0 +1,237 @@
+"""CLIP score of the samples, base and LoRA: 100 x cosine of picture and text (Hessel et al. 2021).
+
+Two questions of the same pictures: do they still show what their prompts say, and do they look like the
+style prompt? Both sides have the same prompts and the same noise, so the difference is the adapter's doing.
+The scorer is torchmetrics' `CLIPScore`, which has to be helped in three places: it reads the output of an
+older transformers, it cuts the end token off long texts, and its `compute` knows only a mean (here each
+picture is a batch of its own).
+
+CLIP is kept off the LightningModule (it would enter checkpoints and optimizers) and on the CPU, where it
+takes nothing from training's memory.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
+
+from callbacks.progress import announce
+from callbacks.sample_images import SampleImages, SampleSet
+from evaluation.prompts import strip_weights
+
+
+@dataclass(frozen=True)
+class ClipScores:
+    """Scores of one step, by question ("prompt", "style") and side ("base", "lora"): one number a picture."""
+
+    step: int
+    groups: Sequence[str]
+    scores: dict[str, dict[str, list[float]]]
+
+    def deltas(self, question: str, group: str | None = None) -> list[float]:
+        """LoRA minus base, a number a picture; of one group, or of all."""
+        sides = self.scores[question]
+        pairs = zip(self.groups, sides["base"], sides["lora"], strict=True)
+        return [lora - base for of, base, lora in pairs if group in (None, of)]
+
+    def means(self) -> dict[str, float]:
+        """`clip_score/{prompt,style}/{base,lora,delta}` and the same with `/<group>`."""
+        values: dict[str, float] = {}
+        for question, sides in self.scores.items():
+            columns = {**sides, "delta": self.deltas(question)}
+            for side, scores in columns.items():
+                name = f"clip_score/{question}/{side}"
+                values[name] = statistics.fmean(scores)
+                for group in dict.fromkeys(self.groups):
+                    of_group = [score for of, score in zip(self.groups, scores, strict=True) if of == group]
+                    values[f"{name}/{group}"] = statistics.fmean(of_group)
+        return values
+
+
+class ClipScore(Callback):
+    """Scores what SampleImages painted, at every validation and before step 1.
+
+    It stands behind SampleImages in the list of callbacks.
+
+    Args:
+        model: a folder with a `CLIPModel` and its `CLIPProcessor`, or a hub id such as
+            `openai/clip-vit-base-patch32`; null scores nothing.
+        style_prompt: what the style looks like, in words.
+
+    Attributes:
+        latest: the scores of the last step that was scored; None before it.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        style_prompt: str = "anime style screenshot from a Studio Ghibli movie, watercolor style",
+    ) -> None:
+        self.model = model
+        self.style_prompt = style_prompt
+        self.latest: ClipScores | None = None
+        self._scorer: Scorer | None = None
+        self._base: dict[str, list[float]] | None = None
+        self._failed = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Score the base; on a fresh run this is the score of step 0."""
+        self._base = None
+        scores = self._score(trainer)
+        if scores is not None and trainer.global_step == 0:
+            _log_directly(trainer, scores)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log through the module, so that a checkpoint callback can watch a score."""
+        if trainer.sanity_checking:
+            return
+        scores = self._score(trainer)
+        if scores is not None:
+            pl_module.log_dict(scores.means(), on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+
+    def _score(self, trainer: Trainer) -> ClipScores | None:
+        """Score on the first process, tell the others; None if there is nothing to score, or CLIP fails."""
+        if self.model is None:
+            return None
+        scores = None
+        samples = _latest_samples(trainer)
+        if trainer.is_global_zero and samples is not None and not self._failed:
+            announce(trainer, "scoring samples")
+            try:
+                with isolate_rng(), torch.no_grad():
+                    scores = self._scores_of(samples)
+            except Exception as error:  # a missing CLIP must not cost a training run
+                self._failed = True
+                rank_zero_warn(f"No CLIP score in this run: {error}")
+            announce(trainer, "")
+        scores = trainer.strategy.broadcast(scores)
+        self.latest = scores or self.latest
+        return scores
+
+    def _scores_of(self, samples: SampleSet) -> ClipScores:
+        assert self.model is not None
+        scorer = self._scorer = self._scorer or Scorer(self.model)
+        texts = {
+            "prompt": [strip_weights(prompt.prompt) for prompt in samples.prompts],
+            "style": [strip_weights(self.style_prompt)] * len(samples.prompts),
+        }
+        if self._base is None:
+            self._base = {question: scorer(samples.base, of) for question, of in texts.items()}
+        lora = self._base
+        if samples.lora is not samples.base:
+            lora = {question: scorer(samples.lora, of) for question, of in texts.items()}
+        scores = {question: {"base": self._base[question], "lora": lora[question]} for question in texts}
+        return ClipScores(samples.step, [prompt.group for prompt in samples.prompts], scores)
+
+
+class Scorer:
+    """100 x cosine of each picture and its text, by torchmetrics.
+
+    Args:
+        model: a CLIP folder or a hub id.
+
+    Raises:
+        ValueError: if the model can't be loaded.
+    """
+
+    def __init__(self, model: str) -> None:
+        from torchmetrics.multimodal.clip_score import CLIPScore  # takes seconds to import
+
+        clip, processor = load_clip(model)
+        self._metric = CLIPScore(model_name_or_path=lambda: (_Encoders(clip), _Cutting(processor)))
+
+    def __call__(self, images: Sequence[Tensor], texts: Sequence[str]) -> list[float]:
+        """One score a picture, in [-100, 100].
+
+        Args:
+            images: float [3, H, W] in [0, 1] each.
+            texts: as many texts; past the model's length they are cut, the end token stays.
+        """
+        scores = []
+        for image, text in zip(images, texts, strict=True):
+            self._metric.reset()
+            # 8 bits: from floats in [0, 1] the processor would divide by 255 a second time.
+            self._metric.update((image.clamp(0, 1) * 255).round().to(torch.uint8), text)
+            scores.append(float(self._metric.score))  # `compute` would clip a negative one to 0
+        return scores
+
+
+def load_clip(model: str) -> tuple[Any, Any]:
+    """A frozen CLIPModel and its CLIPProcessor.
+
+    Raises:
+        ValueError: with the folder's missing files, or what to do where the hub can't be reached.
+    """
+    from transformers import CLIPModel, CLIPProcessor
+
+    is_folder = Path(model).is_dir()
+    remedy = (
+        "it needs config.json, model.safetensors, the tokenizer and the processor's config"
+        if is_folder
+        else "no such folder here, and the hub has no such model or can't be reached. "
+        "Copy the model into a folder and set --clip_score.model FOLDER"
+    )
+    try:
+        clip = CLIPModel.from_pretrained(model, local_files_only=is_folder)
+        processor = CLIPProcessor.from_pretrained(model, local_files_only=is_folder)
+    except Exception as error:  # the libraries raise many kinds
+        cause = type(error).__name__
+        raise ValueError(f"CLIP model {model!r} could not be loaded: {remedy} ({cause}).") from error
+    return clip.requires_grad_(False).eval(), processor
+
+
+class _Encoders:
+    """CLIP as torchmetrics expects it: features as a tensor (transformers 5 wraps them)."""
+
+    def __init__(self, clip: Any) -> None:
+        self._clip = clip
+        self.config = clip.config
+
+    def to(self, device: torch.device) -> "_Encoders":
+        """Move to `device`; torchmetrics does at each update."""
+        self._clip.to(device)
+        return self
+
+    def get_image_features(self, pixel_values: Tensor) -> Tensor:
+        """Features [N, D]."""
+        return _tensor(self._clip.get_image_features(pixel_values=pixel_values))
+
+    def get_text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Features [N, D]."""
+        return _tensor(self._clip.get_text_features(input_ids=input_ids, attention_mask=attention_mask))
+
+
+class _Cutting:
+    """A CLIPProcessor that cuts long texts before their end token: that one stands for the whole text."""
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+
+    def __call__(self, **inputs: Any) -> Any:
+        if "text" in inputs:
+            inputs |= {"truncation": True, "max_length": self._processor.tokenizer.model_max_length}
+        return self._processor(**inputs)
+
+
+def _tensor(features: Any) -> Tensor:
+    pooled: Tensor = getattr(features, "pooler_output", features)
+    return pooled
+
+
+def _latest_samples(trainer: Trainer) -> SampleSet | None:
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    painters = (callback for callback in callbacks if isinstance(callback, SampleImages))
+    return next((painter.latest for painter in painters), None)
+
+
+def _log_directly(trainer: Trainer, scores: ClipScores) -> None:
+    """Where `self.log` has no value of its own: before step 1, and outside of validation."""
+    for logger in trainer.loggers:
+        logger.log_metrics(scores.means(), step=scores.step)

@@ -1,0 +1,101 @@
+"""The adapter as files that other programs load, at every checkpoint and at the end of the run.
+
+    <run>/exports/<run>_step_000100.safetensors          diffusers, at every checkpoint
+    <run>/exports/<run>_step_000100_kohya.safetensors    ComfyUI and A1111, at every checkpoint
+    <run>/pytorch_lora_weights.safetensors               diffusers, at the end
+    <run>/<run>_kohya.safetensors                        ComfyUI and A1111, at the end
+
+`<run>` is the run's folder or its name. Headers say which run, base and step a file is from. At the end the
+diffusers file is loaded into a fresh stock pipeline and its picture compared with memory's; a difference is a
+warning, since the training itself is safe in the checkpoints.
+"""
+
+from pathlib import Path
+from typing import Any, cast
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+
+from callbacks.protocols import AdapterExport, ExportCheck
+
+DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
+"""The name that `load_lora_weights(folder)` looks for."""
+
+
+class LoraExport(Callback):
+    """Writes the adapter for diffusers, ComfyUI and A1111.
+
+    Args:
+        self_test: at the end, compare the exported file's picture with memory's. It loads the base a
+            second time.
+    """
+
+    def __init__(self, self_test: bool = True) -> None:
+        self.self_test = self_test
+        self.check: ExportCheck | None = None
+        self._last_step: int | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a module that can't export, before it trains.
+
+        Raises:
+            ValueError: the module lacks a method of `AdapterExport`.
+        """
+        if not isinstance(pl_module, AdapterExport):
+            raise ValueError(
+                "LoraExport needs a module with export_lora, base_description and check_export; "
+                f"{type(pl_module).__name__} lacks one. Use StableDiffusionLora, or leave LoraExport out."
+            )
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Export beside each checkpoint, once a step: `last` and best may be saved at the same one."""
+        if not trainer.is_global_zero or trainer.global_step == self._last_step:
+            return
+        self._last_step = trainer.global_step
+        run = Path(trainer.default_root_dir)
+        stem = f"{run.name}_step_{trainer.global_step:06d}"
+        self._write(trainer, pl_module, run / "exports" / f"{stem}.safetensors", f"{stem}_kohya.safetensors")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the final files and test one of them, while the model is still on its device."""
+        if not trainer.is_global_zero:
+            return
+        run = Path(trainer.default_root_dir)
+        path = self._write(trainer, pl_module, run / DIFFUSERS_FILE, f"{run.name}_kohya.safetensors")
+        if self.self_test:
+            self._test(cast(AdapterExport, pl_module), path)
+
+    def _write(self, trainer: Trainer, pl_module: LightningModule, diffusers: Path, kohya: str) -> Path:
+        module = cast(AdapterExport, pl_module)
+        facts = {
+            "run": Path(trainer.default_root_dir).name,
+            "base": module.base_description(),
+            "steps": str(trainer.global_step),
+        }
+        module.export_lora(diffusers.with_name(kohya), "kohya", facts)
+        return module.export_lora(diffusers, "diffusers", facts)
+
+    def _test(self, module: AdapterExport, path: Path) -> None:
+        try:
+            self.check = module.check_export(path)
+        except Exception as error:  # out of memory, say: the files are written and the run is done
+            rank_zero_warn(f"{path} was written but couldn't be tested: {type(error).__name__}: {error}")
+            return
+        if self.check.passed:
+            print(f"Tested {path.name}: {outcome(self.check)}", flush=True)
+        else:
+            rank_zero_warn(f"{path} failed its test: {outcome(self.check)}. Don't rely on it.")
+
+
+def outcome(check: ExportCheck) -> str:
+    """The figures of a test in a sentence; colour values lie in [0, 1]."""
+    if check.effect == 0:
+        return "the adapter changes nothing in the base's picture, so the pictures can't tell anything"
+    strength = "" if check.scale == 1 else f", {check.scale:g} times as strong as trained,"
+    return (
+        f"in a fresh stock pipeline the adapter{strength} paints what it paints in memory to within "
+        f"{check.max_difference:.5f} (allowed {check.tolerance:.5f}); it changes the base's picture by "
+        f"{check.effect:.2f}"
+    )

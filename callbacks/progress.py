@@ -1,0 +1,175 @@
+"""One progress bar over the whole run, counted in optimizer steps.
+
+Training is one endless epoch, so Lightning's own bars would never end: this one goes to `max_steps` and, on
+a resume, starts at the step restored. What else takes time (validation, painting) shows as a word in the
+same bar. Where output is not a terminal (notebooks, CI, nohup) there are plain lines, about one every 5 %
+of the run.
+"""
+
+import sys
+import time
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from tqdm import tqdm
+
+from callbacks.training_log import smooth_loss
+
+LINES_PER_RUN = 20
+BAR_FORMAT = "{n_fmt}/{total_fmt} steps {bar} {percentage:3.0f}% | {rate_fmt} | {remaining} left{postfix}"
+
+
+class RunProgress(ProgressBar):
+    """Shows "150/200 steps | 75% | loss 0.123 | 1.9 steps/s | 0:26 left"."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._enabled = True
+        self._bar: tqdm[Any] | None = None
+        self._step = 0
+        self._phase = ""
+        self._started_at = 0.0
+        self._started_from = 0
+
+    def disable(self) -> None:
+        """Show nothing: on all processes but the first, and where Lightning asks for it."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Show the bar again."""
+        self._enabled = True
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Print above the bar without breaking it."""
+        if self._enabled:
+            tqdm.write(kwargs.get("sep", " ").join(map(str, args)), file=sys.stdout)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the bar at the step this process starts from."""
+        self._step = self._started_from = trainer.global_step
+        self._started_at = time.monotonic()
+        self._open(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Go on by one when the optimizer has stepped (not after each batch of an accumulation)."""
+        if trainer.global_step == self._step:
+            return
+        before, self._step = self._step, trainer.global_step
+        if self._bar is not None:
+            self._bar.update(self._step - before)
+            self._show_postfix(trainer)
+        elif self._enabled and _line_due(before, self._step, trainer.max_steps):
+            print(self._line(trainer), flush=True)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what takes the time."""
+        if not trainer.sanity_checking:
+            self.phase(trainer, "validating")
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count the batches of the validation."""
+        if not trainer.sanity_checking and self._bar is not None:
+            total = self.trainer.num_val_batches[dataloader_idx]
+            self.phase(trainer, f"validating {batch_idx + 1}/{total}")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Back to training."""
+        self.phase(trainer, "")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the full bar standing."""
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave the bar as it is and go to a new line, so that the message is readable."""
+        self._close()
+
+    def phase(self, trainer: Trainer, text: str) -> None:
+        """Show `text` in the bar until the next phase; the empty text is training."""
+        changed = text.split(" ")[0] != self._phase.split(" ")[0]
+        self._phase = text
+        if self._bar is not None:
+            self._show_postfix(trainer)
+            self._bar.refresh()
+        elif self._enabled and text and changed and self._started_at:
+            print(f"{self._step}/{_total(trainer)} steps: {text}", flush=True)
+
+    def _open(self, trainer: Trainer) -> None:
+        if self._enabled and sys.stdout.isatty():
+            self._bar = tqdm(
+                total=trainer.max_steps if trainer.max_steps > 0 else None,
+                initial=self._step,
+                unit=" steps",
+                file=sys.stdout,
+                dynamic_ncols=True,
+                smoothing=0.1,
+                bar_format=BAR_FORMAT,
+            )
+            self._show_postfix(trainer)
+
+    def _show_postfix(self, trainer: Trainer) -> None:
+        assert self._bar is not None
+        parts = [_loss_text(trainer), self._phase]
+        self._bar.set_postfix_str(" | ".join(part for part in parts if part), refresh=False)
+
+    def _line(self, trainer: Trainer) -> str:
+        done = self._step - self._started_from
+        seconds = time.monotonic() - self._started_at
+        parts = [f"{self._step}/{_total(trainer)} steps", _loss_text(trainer), _rate_text(done / seconds)]
+        if trainer.max_steps > 0:
+            parts.insert(1, f"{100 * self._step / trainer.max_steps:.0f}%")
+            parts.append(f"{clock(seconds / done * (trainer.max_steps - self._step))} left")
+        return " | ".join(part for part in parts if part)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
+        self._started_at = 0.0
+
+
+def announce(trainer: Trainer, text: str) -> None:
+    """Show in the run's progress bar what takes the time now; without such a bar, nothing."""
+    bar = trainer.progress_bar_callback
+    if isinstance(bar, RunProgress):
+        bar.phase(trainer, text)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 0:26, 12:05 or 3:04:05."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _line_due(before: int, now: int, max_steps: int) -> bool:
+    """Whether a line is due after step `now`: another 1/20 of the run is done (or 50 steps, if endless)."""
+    if max_steps <= 0:
+        return before // 50 != now // 50
+    return before * LINES_PER_RUN // max_steps != now * LINES_PER_RUN // max_steps
+
+
+def _total(trainer: Trainer) -> str:
+    return str(trainer.max_steps) if trainer.max_steps > 0 else "?"
+
+
+def _loss_text(trainer: Trainer) -> str:
+    loss = smooth_loss(trainer)
+    return "" if loss is None else f"loss {loss:.4f}"
+
+
+def _rate_text(steps_per_second: float) -> str:
+    if steps_per_second >= 1:
+        return f"{steps_per_second:.1f} steps/s"
+    return f"{1 / steps_per_second:.1f} s/step"

@@ -1,0 +1,85 @@
+"""What a callback needs from a LightningModule, so that `callbacks` never imports `lightning_modules`.
+
+`TextToImage` paints prompts, with or without the adapter; `AdapterExport` writes adapter files and checks
+them. Any module with these methods can be sampled, scored and exported.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+from torch import Tensor
+
+LoraFormat = Literal["diffusers", "kohya"]
+
+
+@runtime_checkable
+class TextToImage(Protocol):
+    """Paints pictures from prompts."""
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        negative_prompts: Sequence[str],
+        seeds: Sequence[int],
+        height: int | None,
+        width: int | None,
+        steps: int,
+        guidance_scale: float,
+        sampler: str,
+        clip_skip: int,
+        lora_scale: float = 1.0,
+    ) -> Tensor:
+        """Paint one picture a prompt; `lora_scale=0` is the base model, a size of None the module's own.
+
+        Returns:
+            float32 [N, 3, height, width] in [0, 1], on the CPU.
+        """
+        ...
+
+
+class ExportCheck(Protocol):
+    """What a fresh stock pipeline painted from an exported file, against the adapter in memory."""
+
+    @property
+    def max_difference(self) -> float:
+        """Largest difference of a colour value between the two pictures, in [0, 1]."""
+        ...
+
+    @property
+    def effect(self) -> float:
+        """Largest difference that the adapter makes to the base's picture, in [0, 1]."""
+        ...
+
+    @property
+    def scale(self) -> float:
+        """By how much the adapter was multiplied on both sides so that its effect shows (1: as trained)."""
+        ...
+
+    @property
+    def tolerance(self) -> float:
+        """What `max_difference` may be; an effect of 100 times this would show a wrong file."""
+        ...
+
+    @property
+    def passed(self) -> bool:
+        """The pictures agree within the tolerance, and the adapter had an effect on them that shows."""
+        ...
+
+
+@runtime_checkable
+class AdapterExport(Protocol):
+    """Writes its adapter to a file of its own."""
+
+    def export_lora(self, path: Path, format: LoraFormat, facts: dict[str, str]) -> Path:
+        """Write the adapter beside `path` and rename it; `facts` go into the header. Returns `path`."""
+        ...
+
+    def base_description(self) -> str:
+        """The base model in a few words: its name, kind and prediction type."""
+        ...
+
+    def check_export(self, path: Path) -> ExportCheck:
+        """Load the diffusers-format file into a fresh stock pipeline; compare its picture with memory's."""
+        ...

@@ -1,0 +1,100 @@
+"""Is this the run that the checkpoint belongs to?
+
+What a resume restores, and who owns it:
+
+- the adapter and its moving average: `lightning_modules/stable_diffusion_lora.py` (`on_load_checkpoint`)
+- the position in the stream of pictures: `datamodules/caption_images.py` (`load_state_dict`)
+- optimizer, schedule, step number, gradient scaler: Lightning
+- noise, timesteps, flips, caption dropout: nothing to restore, they are functions of (seed, purpose, draw)
+- which file `last` is: `callbacks/checkpoints.py`
+
+This callback compares the two runs' fingerprints, before the model loads. A run may go on with more steps,
+another learning rate or other prompts; with another base, adapter shape, objective, seed, dataset or step
+size it would not be the same run. The contract is `tests/test_resume.py`.
+"""
+
+import pickle
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import lightning as L
+import torch
+
+
+class Fingerprinted(Protocol):
+    """Says in words what a run depends on."""
+
+    def fingerprint(self) -> dict[str, str]:
+        """Names and values that must not change between a run and its resume."""
+        ...
+
+
+class ResumeGuard(L.Callback):
+    """Stores the run's fingerprint in each checkpoint, and refuses to resume with another.
+
+    Args:
+        resumed_from: the checkpoint that this run goes on from; null for a fresh run.
+    """
+
+    def __init__(self, resumed_from: Path | None = None) -> None:
+        self.resumed_from = resumed_from
+        self._fingerprint: dict[str, str] = {}
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Compare with the checkpoint, after the data are known and before the model loads."""
+        if stage != "fit":
+            return
+        self._fingerprint = run_fingerprint(trainer, pl_module)
+        if self.resumed_from is None:
+            return
+        differences = compare(saved_fingerprint(self.resumed_from), self._fingerprint)
+        if differences:
+            raise ValueError(
+                f"--ckpt_path {self.resumed_from} belongs to another run; these differ:\n"
+                + "\n".join(f"  {line}" for line in differences)
+                + "\nSet them back to go on with that run, or start a new one: another --name, and no --ckpt_path."
+            )
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the fingerprint: plain strings."""
+        checkpoint["fingerprint"] = self._fingerprint
+
+
+def run_fingerprint(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, str]:
+    """The model's and the data's fingerprints, and how many draws an optimizer step takes."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    return {
+        **cast(Fingerprinted, pl_module).fingerprint(),
+        **cast(Fingerprinted, data).fingerprint(),
+        "precision": str(trainer.precision),
+        "draws an optimizer step": str(data.draws_per_step),
+        "accumulated batches": str(trainer.accumulate_grad_batches),
+    }
+
+
+def saved_fingerprint(path: Path) -> dict[str, str]:
+    """The fingerprint in a checkpoint.
+
+    Raises:
+        ValueError: when the file is no checkpoint of this trainer.
+    """
+    try:
+        fingerprint: dict[str, str] = torch.load(path, map_location="cpu", weights_only=True)["fingerprint"]
+    except (KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f"--ckpt_path {path} is no checkpoint of this trainer ({type(error).__name__}). "
+            "Take a .ckpt file from the run's checkpoints folder."
+        ) from error
+    return fingerprint
+
+
+def compare(saved: dict[str, str], now: dict[str, str]) -> list[str]:
+    """A line for each value that differs, e.g. `lora rank: the checkpoint has 16, this run 8`."""
+    names = sorted(saved.keys() | now.keys())
+    return [
+        f"{name}: the checkpoint has {saved.get(name, 'nothing')}, this run {now.get(name, 'nothing')}"
+        for name in names
+        if saved.get(name) != now.get(name)
+    ]

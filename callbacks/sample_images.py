@@ -1,0 +1,225 @@
+"""Fixed-seed samples: the same prompts with the same noise at every validation, base beside LoRA.
+
+The base is painted once, before step 1, with the adapter switched off (`lora_scale=0`); at step 0 the
+adapter still equals it, so the first grid shows the base in both columns and the step slider starts from
+there. A resumed run paints its base again, silently. Grids go to TensorBoard, one image a group, and to
+`<run>/samples/step_000100.png`.
+
+Painting leaves no trace in training: it runs without gradients, in eval mode, under its own random state.
+When it fails it warns once and training goes on.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.seed import isolate_rng
+from PIL import Image
+from torch import Tensor
+
+from callbacks.progress import announce
+from callbacks.protocols import TextToImage
+from callbacks.training_log import first_step, writers
+from evaluation.grids import Row, comparison_grid, stack_right
+
+SamplerName = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "unipc"]
+"""Written here too, since callbacks don't import the module that samples; a test compares the two."""
+
+
+@dataclass(frozen=True)
+class SamplePrompt:
+    """One picture to paint at every validation.
+
+    Args:
+        prompt: what to paint; A1111 weights such as (watercolor:1.2) are honoured.
+        group: which grid and which mean the picture belongs to.
+        seed: of the starting noise; the same number gives the same noise whatever the other prompts are.
+        negative_prompt: what to move away from.
+        height: pixels; null is the base model's own size.
+        width: pixels; null is the base model's own size.
+        guidance_scale: weight of the prompt in classifier-free guidance; 1 is none.
+        steps: of the sampler.
+        sampler: the scheme that takes those steps.
+        clip_skip: layers left out at the end of the text encoder.
+    """
+
+    prompt: str
+    group: str = "samples"
+    seed: NonNegativeInt = 0
+    negative_prompt: str = ""
+    height: PositiveInt | None = None
+    width: PositiveInt | None = None
+    guidance_scale: PositiveFloat = 7.5
+    steps: PositiveInt = 25
+    sampler: SamplerName = "ddim"
+    clip_skip: NonNegativeInt = 0
+
+    def settings(self) -> tuple[object, ...]:
+        """What pictures of one batch must share."""
+        return (self.height, self.width, self.guidance_scale, self.steps, self.sampler, self.clip_skip)
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """The pictures of one step; `base[i]` and `lora[i]` are float32 [3, H, W] in [0, 1] for `prompts[i]`."""
+
+    step: int
+    prompts: Sequence[SamplePrompt]
+    base: Sequence[Tensor]
+    lora: Sequence[Tensor]
+
+
+class SampleImages(Callback):
+    """Paints the prompts before step 1 and at every validation.
+
+    Args:
+        prompts: what to paint; null paints nothing.
+
+    Attributes:
+        latest: the pictures of the last painting; None before it, or if it failed.
+    """
+
+    def __init__(self, prompts: list[SamplePrompt] | None = None) -> None:
+        self.prompts = prompts or []
+        self.latest: SampleSet | None = None
+        self._base: list[Tensor] | None = None
+        self._warned = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the prompts as text and paint the base; on a fresh run its grid is that of step 0."""
+        for writer in writers(trainer):
+            writer.add_text("prompts", prompt_table(self.prompts), first_step(trainer))
+        self._base = None
+        self._paint(trainer, pl_module, with_lora=False)
+        if self.latest is not None and trainer.global_step == 0:
+            _publish(trainer, self.latest)
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Paint with the adapter, before the validation loss: `self.log` is still allowed after it."""
+        if trainer.sanity_checking:
+            return
+        self._paint(trainer, pl_module, with_lora=True)
+        if self.latest is not None:
+            _publish(trainer, self.latest)
+
+    def _paint(self, trainer: Trainer, pl_module: LightningModule, *, with_lora: bool) -> None:
+        """Set `latest`, on the first process only; the others wait."""
+        self.latest = None
+        if self.prompts and trainer.is_global_zero:
+            announce(trainer, "painting samples")
+            try:
+                self.latest = self._sample_set(trainer.global_step, pl_module, with_lora)
+            except Exception as error:  # whatever a sampler raises, hours of training are worth more
+                self._warn(error)
+            announce(trainer, "")
+        trainer.strategy.barrier("samples")
+
+    def _sample_set(self, step: int, pl_module: LightningModule, with_lora: bool) -> SampleSet:
+        model = cast(TextToImage, pl_module)
+        with _no_trace(pl_module):
+            if self._base is None:
+                self._base = paint(model, self.prompts, lora_scale=0.0)
+            lora = paint(model, self.prompts, lora_scale=1.0) if with_lora else self._base
+        return SampleSet(step, self.prompts, self._base, lora)
+
+    def _warn(self, error: Exception) -> None:
+        if not self._warned:
+            rank_zero_warn(
+                f"Samples could not be painted ({type(error).__name__}: {error}). Training goes on without."
+            )
+        self._warned = True
+
+
+def paint(model: TextToImage, prompts: Sequence[SamplePrompt], *, lora_scale: float) -> list[Tensor]:
+    """One picture a prompt, in their order; prompts that share their settings are painted in one call.
+
+    Returns:
+        float32 [3, H, W] in [0, 1] each.
+    """
+    together: dict[tuple[object, ...], list[int]] = {}
+    for index, prompt in enumerate(prompts):
+        together.setdefault(prompt.settings(), []).append(index)
+    pictures: dict[int, Tensor] = {}
+    for indices in together.values():
+        chosen = [prompts[index] for index in indices]
+        first = chosen[0]
+        images = model.generate(
+            [p.prompt for p in chosen],
+            negative_prompts=[p.negative_prompt for p in chosen],
+            seeds=[p.seed for p in chosen],
+            height=first.height,
+            width=first.width,
+            steps=first.steps,
+            guidance_scale=first.guidance_scale,
+            sampler=first.sampler,
+            clip_skip=first.clip_skip,
+            lora_scale=lora_scale,
+        )
+        pictures.update(zip(indices, images, strict=True))
+    return [pictures[index] for index in range(len(prompts))]
+
+
+def grids(samples: SampleSet) -> dict[str, Image.Image]:
+    """One grid a group, groups in the order of their first prompt: rows are prompts, columns Base | LoRA."""
+    rows: dict[str, list[Row]] = {}
+    for prompt, base, lora in zip(samples.prompts, samples.base, samples.lora, strict=True):
+        rows.setdefault(prompt.group, []).append(Row(prompt.prompt, [base, lora]))
+    return {
+        group: comparison_grid(f"{group}, step {samples.step}", ["Base", "LoRA"], of_group)
+        for group, of_group in rows.items()
+    }
+
+
+def prompt_table(prompts: Sequence[SamplePrompt]) -> str:
+    """The prompts with all their settings as a markdown table, one line a prompt."""
+    names = list(asdict(SamplePrompt("")))
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    for prompt in prompts:
+        values = ("" if value is None else str(value) for value in asdict(prompt).values())
+        lines.append("| " + " | ".join(_escaped(value) for value in values) + " |")
+    return "\n".join(lines)
+
+
+def _publish(trainer: Trainer, samples: SampleSet) -> None:
+    by_group = grids(samples)
+    for writer in writers(trainer):
+        for group, grid in by_group.items():
+            writer.add_image(f"samples/{group}", np.asarray(grid), samples.step, dataformats="HWC")
+        writer.flush()
+    folder = Path(trainer.default_root_dir) / "samples"
+    _write(stack_right(list(by_group.values())), folder / f"step_{samples.step:06d}.png")
+
+
+def _write(picture: Image.Image, path: Path) -> None:
+    """Write beside and rename: a kill leaves no half a picture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    picture.save(partial, format="PNG")
+    partial.replace(path)
+
+
+@contextmanager
+def _no_trace(pl_module: LightningModule) -> Iterator[None]:
+    """Eval mode, no gradients, and a random state of its own; afterwards everything is as it was."""
+    modes = [(module, module.training) for module in pl_module.modules()]
+    pl_module.eval()
+    try:
+        with torch.no_grad(), isolate_rng():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _escaped(text: str) -> str:
+    """`text` as one cell of a markdown table, shown letter for letter."""
+    for mark in "\\`*_[]<>|":
+        text = text.replace(mark, {"<": "&lt;", ">": "&gt;"}.get(mark, "\\" + mark))
+    return " ".join(text.split())

@@ -1,0 +1,137 @@
+"""Which files a run leaves, once each, and what is said of their test."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.utils.data import DataLoader
+
+from callbacks.lora_export import LoraExport, outcome
+from callbacks.protocols import LoraFormat
+
+
+@dataclass
+class Check:
+    max_difference: float = 0.001
+    effect: float = 0.5
+    scale: float = 1.0
+    tolerance: float = 1 / 255
+    passed: bool = True
+
+
+@dataclass
+class Written:
+    """What the module was asked to write, in order."""
+
+    files: list[tuple[Path, str, dict[str, str]]] = field(default_factory=list)
+    tested: list[Path] = field(default_factory=list)
+
+
+class Exporter(L.LightningModule):
+    """One weight, and an adapter file that holds a line of text."""
+
+    def __init__(self, check: Check | Exception) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.written, self._check = Written(), check
+
+    def training_step(self, batch: torch.Tensor) -> torch.Tensor:
+        return (self.weight - batch).square().sum()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def export_lora(self, path: Path, format: LoraFormat, facts: dict[str, str]) -> Path:
+        self.written.files.append((path, format, facts))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(format)
+        return path
+
+    def base_description(self) -> str:
+        return "a base"
+
+    def check_export(self, path: Path) -> Check:
+        self.written.tested.append(path)
+        if isinstance(self._check, Exception):
+            raise self._check
+        return self._check
+
+
+def run(folder: Path, check: Check | Exception, export: LoraExport | None = None) -> Exporter:
+    """Four steps with two checkpoint callbacks: every two steps, and every four."""
+    module = Exporter(check)
+    trainer = L.Trainer(
+        default_root_dir=folder,
+        max_steps=4,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[
+            export or LoraExport(),
+            ModelCheckpoint(folder / "checkpoints", every_n_train_steps=2, save_top_k=-1, filename="{step}"),
+            ModelCheckpoint(folder / "others", every_n_train_steps=4),
+        ],
+    )
+    trainer.fit(module, DataLoader(torch.ones(8, 1)))  # type: ignore[arg-type]
+    return module
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_files_at_every_checkpoint_and_at_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "ghibli"
+    module = run(folder, Check())
+    files = {
+        str(path.relative_to(folder)): (format, facts["steps"])
+        for path, format, facts in module.written.files
+    }
+    assert files == {
+        "exports/ghibli_step_000002.safetensors": ("diffusers", "2"),
+        "exports/ghibli_step_000002_kohya.safetensors": ("kohya", "2"),
+        "exports/ghibli_step_000004.safetensors": ("diffusers", "4"),
+        "exports/ghibli_step_000004_kohya.safetensors": ("kohya", "4"),
+        "pytorch_lora_weights.safetensors": ("diffusers", "4"),
+        "ghibli_kohya.safetensors": ("kohya", "4"),
+    }
+    assert len(module.written.files) == 6  # step 4 has two checkpoints and one export
+    assert module.written.files[0][2] == {"run": "ghibli", "base": "a base", "steps": "2"}
+    assert module.written.tested == [folder / "pytorch_lora_weights.safetensors"]
+    assert "Tested pytorch_lora_weights.safetensors: in a fresh stock pipeline" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:.*(workers|checkpoint|eval|litlogger).*")
+@pytest.mark.parametrize(
+    ("check", "said"),
+    [
+        (
+            Check(max_difference=0.2, passed=False),
+            r"failed its test: .*within 0\.20000 \(allowed 0\.00392\).*rely",
+        ),
+        (Check(max_difference=0, effect=0, passed=False), "failed its test: the adapter changes nothing"),
+        (RuntimeError("out of memory"), r"written but couldn't be tested: RuntimeError: out of memory"),
+    ],
+)
+def test_a_failed_test_warns_and_the_run_ends_well(tmp_path: Path, check: Any, said: str) -> None:
+    with pytest.warns(UserWarning, match=said):
+        run(tmp_path / "ghibli", check)
+    assert (tmp_path / "ghibli/pytorch_lora_weights.safetensors").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_test_can_be_left_out(tmp_path: Path) -> None:
+    assert not run(tmp_path, Check(), LoraExport(self_test=False)).written.tested
+
+
+def test_a_module_that_cannot_export_is_refused_before_training() -> None:
+    trainer, module = L.Trainer(logger=False, accelerator="cpu"), L.LightningModule()
+    with pytest.raises(ValueError, match=r"needs a module with export_lora.*LightningModule lacks one"):
+        LoraExport().setup(trainer, module, "fit")
+
+
+def test_a_strengthened_adapter_is_said() -> None:
+    assert "the adapter, 64 times as strong as trained, paints" in outcome(Check(scale=64.0))
+    assert "the adapter paints what it paints in memory to within 0.00100" in outcome(Check())
