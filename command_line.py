@@ -1,0 +1,93 @@
+"""How the command line talks to people: one line that helps instead of a page of usage, and no traceback.
+
+Errors that a user can mend are `ValueError`s with a text that says what was given, what is valid and which option to
+change. `--debug` shows the traceback as well.
+"""
+
+import difflib
+import re
+import shlex
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.cli import LightningArgumentParser
+
+USER_ERROR = 2
+"""Exit status when the user can mend it."""
+
+MEMORY_ADVICE = (
+    "Try --data.batch_size 1 --trainer.accumulate_grad_batches 4, --model.gradient_checkpointing true, "
+    "or --trainer.precision 16-mixed."
+)
+
+
+class HelpfulParser(LightningArgumentParser):
+    """A parser whose errors are one message with a suggestion, not fifty lines of usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the message, the closest option's name if there is one, and exit with status 2."""
+        print(f"error: {message}{suggestion(message, self.option_names())}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+
+    def option_names(self) -> list[str]:
+        """Every option of this parser and of its subcommands, e.g. `model.lora.rank`."""
+        parsers = [
+            self,
+            *(p for a in self._actions for p in (getattr(a, "_name_parser_map", None) or {}).values()),
+        ]
+        return sorted({action.dest for parser in parsers for action in parser._actions})
+
+
+def suggestion(message: str, names: list[str]) -> str:
+    """` Did you mean ...?` for the first word of the message that resembles an option without being one."""
+    for word in re.findall(r"[\w.]*\w", message.replace("--", "")):
+        close = difflib.get_close_matches(word, names, n=1, cutoff=0.8)
+        if ("." in word or "_" in word) and word not in names and close:
+            return f"\nDid you mean --{close[0]}?"
+    return ""
+
+
+@contextmanager
+def exit_with_message(debug: bool = False) -> Iterator[None]:
+    """Turn errors that the user can mend into their message and exit status 2.
+
+    Args:
+        debug: show the traceback as well.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        print(f"error: the GPU's memory is full ({error})\n{MEMORY_ADVICE}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except (ValueError, OSError, MisconfigurationException) as error:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        if not debug:
+            print("(add --debug to see where it happened)", file=sys.stderr)
+        sys.exit(USER_ERROR)
+
+
+def without(args: list[str], option: str, value: str | None = None) -> list[str]:
+    """The arguments without `option X` and `option=X` (of any value, or of this one)."""
+    kept: list[str] = []
+    rest = iter(enumerate(args))
+    for i, arg in rest:
+        name, equals, attached = arg.partition("=")
+        given = attached if equals else (args[i + 1] if i + 1 < len(args) else "")
+        if name == option and value in (None, given):
+            if not equals:
+                next(rest, None)
+            continue
+        kept.append(arg)
+    return kept
+
+
+def as_typed(args: list[str]) -> str:
+    """The arguments as a command to copy."""
+    return shlex.join(["python", "train.py", *args])

@@ -1,0 +1,20 @@
+"""The stand-in for wd-1-5-beta2 has Stable Diffusion 2.1's exact shapes."""
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from benchmarks.full_size import TEXT, UNET, VAE
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def test_parameter_counts_are_those_of_stable_diffusion_2_1() -> None:
+    """865.9 M, 340.4 M and 83.7 M, as its model files hold; no memory is needed to count."""
+    with torch.device("meta"):
+        assert parameters(UNet2DConditionModel(**UNET)) == 865_910_724
+        assert parameters(CLIPTextModel(CLIPTextConfig(vocab_size=49408, **TEXT))) == 340_387_840
+        assert parameters(AutoencoderKL(**VAE)) == 83_653_863

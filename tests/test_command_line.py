@@ -1,0 +1,42 @@
+"""The command line's own functions."""
+
+import pytest
+
+from command_line import as_typed, exit_with_message, suggestion, without
+
+
+def test_without_drops_an_option_and_its_value_in_both_spellings() -> None:
+    assert without(["fit", "--ckpt_path", "last", "--name", "a"], "--ckpt_path") == ["fit", "--name", "a"]
+    assert without(["fit", "--ckpt_path=last", "--name", "a"], "--ckpt_path") == ["fit", "--name", "a"]
+    assert without(["fit", "--config", "a.yaml", "--config", "b.yaml"], "--config", "a.yaml") == [
+        "fit",
+        "--config",
+        "b.yaml",
+    ]
+
+
+def test_a_typed_command_can_be_copied_into_a_shell() -> None:
+    assert (
+        as_typed(["fit", "--data.folder", "my pictures"]) == "python train.py fit --data.folder 'my pictures'"
+    )
+
+
+def test_a_misspelt_option_gets_the_closest_name() -> None:
+    names = ["model.lora.rank", "model.lora.alpha", "data.folder"]
+    assert suggestion("Key 'model.lora.ranc' is not expected", names) == "\nDid you mean --model.lora.rank?"
+    assert suggestion("something else went wrong", names) == ""
+
+
+def test_a_mendable_error_is_its_message_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop, exit_with_message():
+        raise ValueError("--data.folder is x; give a folder")
+    assert stop.value.code == 2
+    printed = capsys.readouterr().err
+    assert "error: --data.folder is x; give a folder" in printed
+    assert "Traceback" not in printed
+
+
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), exit_with_message(debug=True):
+        raise ValueError("no")
+    assert "Traceback" in capsys.readouterr().err

@@ -1,0 +1,208 @@
+"""The contract of resume: a run that stopped anywhere and went on equals the run that never stopped, bit for bit."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from callbacks.checkpoints import newest, step_file
+from tests.small_run import adapter, picture_folder, same, small_config
+from train import main
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def config(tmp_path: Path, tiny_base: Path) -> Path:
+    return small_config(tmp_path, tiny_base, picture_folder(tmp_path / "pictures"))
+
+
+def fit(config: Path, name: str, *options: str) -> Path:
+    """Run `fit` in this process and return the run's folder."""
+    runs = config.parent / "runs"
+    main(["fit", "--config", str(config), "--runs", str(runs), "--name", name, *options])
+    return runs / name
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--data.num_workers", "2"),
+        ("--trainer.accumulate_grad_batches", "2"),
+        ("--trainer.limit_val_batches", "0"),
+        ("--model.ema_decay", "0.9"),
+        (
+            "--data.num_workers",
+            "2",
+            "--trainer.accumulate_grad_batches",
+            "2",
+            "--trainer.limit_val_batches",
+            "0",
+        ),
+    ],
+    ids=["plain", "workers", "accumulation", "no validation", "moving average", "all three"],
+)
+def test_stopping_and_going_on_equals_never_stopping(config: Path, options: tuple[str, ...]) -> None:
+    straight = adapter(fit(config, "straight", *options), 12)
+    fit(config, "stopped", "--trainer.max_steps", "5", *options)
+    stopped = fit(config, "stopped", "--ckpt_path", "last", *options)
+    assert same(straight, adapter(stopped, 12))
+    assert not same(straight, adapter(stopped, 3))
+
+
+def test_validation_does_not_disturb_training(config: Path) -> None:
+    watched = adapter(fit(config, "watched"), 12)
+    unwatched = adapter(fit(config, "unwatched", "--trainer.limit_val_batches", "0"), 12)
+    assert same(watched, unwatched)
+
+
+def test_another_seed_is_another_run(config: Path) -> None:
+    assert not same(adapter(fit(config, "a"), 12), adapter(fit(config, "b", "--seed_everything", "8"), 12))
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_run_killed_at_a_random_moment_goes_on_exactly(config: Path, workers: str) -> None:
+    options = ("--data.num_workers", workers, "--trainer.accumulate_grad_batches", "2")
+    straight = adapter(fit(config, "straight", *options), 12)
+    killed = config.parent / "runs" / "killed"
+    command = [sys.executable, "train.py", "fit", "--config", str(config), "--runs", str(killed.parent)]
+    process = subprocess.Popen(
+        [*command, "--name", "killed", *options, "--trainer.max_steps", "2000"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 300
+    while newest(killed / "checkpoints") is None and time.monotonic() < deadline:
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        time.sleep(0.01)
+    time.sleep(random.random() * 0.5)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    reached = newest(killed / "checkpoints")
+    assert reached is not None
+    step = int(reached.stem.removeprefix("step_"))
+    end = str(max(12, step + 3))
+    resumed = fit(config, "killed", *options, "--ckpt_path", "last", "--trainer.max_steps", end)
+    expected = (
+        straight
+        if end == "12"
+        else adapter(fit(config, "far", *options, "--trainer.max_steps", end), int(end))
+    )
+    assert same(expected, adapter(resumed, int(end)))
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        (("--model.lora.rank", "8"), "lora rank: the checkpoint has 4, this run 8"),
+        (("--seed_everything", "8"), "seed: the checkpoint has 7, this run 8"),
+        (("--data.shares", "{portrait: 1, landscape: 1}"), "shares"),
+    ],
+)
+def test_another_run_is_refused_with_what_differs(
+    config: Path, option: tuple[str, ...], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(config, "run", "--trainer.max_steps", "2")
+    with pytest.raises(SystemExit) as stop:
+        fit(config, "run", "--ckpt_path", "last", *option)
+    assert stop.value.code == 2
+    printed = capsys.readouterr().err
+    assert line in printed
+    assert "belongs to another run" in printed
+
+
+def test_more_steps_and_another_rate_are_allowed(config: Path) -> None:
+    run = fit(config, "run", "--trainer.max_steps", "2")
+    fit(config, "run", "--ckpt_path", "last", "--trainer.max_steps", "4", "--model.optimizer.lr", "0.002")
+    straight = fit(config, "straight", "--trainer.max_steps", "4")
+    assert rate(run, 4) == pytest.approx(2 * rate(straight, 4))
+
+
+def rate(run: Path, step: int) -> float:
+    """The learning rate in a checkpoint."""
+    checkpoint = torch.load(step_file(run / "checkpoints", step), weights_only=True)
+    return float(checkpoint["optimizer_states"][0]["param_groups"][0]["lr"])
+
+
+def test_the_moving_average_goes_on_exactly(config: Path) -> None:
+    def average(run: Path) -> dict[str, torch.Tensor]:
+        ema = torch.load(step_file(run / "checkpoints", 12), weights_only=True)["ema"]
+        assert ema["updates"] == 12
+        found: dict[str, torch.Tensor] = ema["average"]
+        return found
+
+    straight = average(fit(config, "straight", "--model.ema_decay", "0.9"))
+    fit(config, "stopped", "--trainer.max_steps", "5", "--model.ema_decay", "0.9")
+    stopped = fit(config, "stopped", "--ckpt_path", "last", "--model.ema_decay", "0.9")
+    assert same(straight, average(stopped))
+    assert not same(average(stopped), adapter(stopped, 12))
+
+
+def test_going_back_to_an_older_checkpoint_sets_the_newer_ones_aside(config: Path) -> None:
+    run = fit(config, "run", "--trainer.max_steps", "6", "--checkpoints.keep", "3")
+    older = run / "checkpoints" / "step_000003.ckpt"
+    fit(config, "run", "--ckpt_path", str(older), "--trainer.max_steps", "5", "--checkpoints.keep", "3")
+    assert newest(run / "checkpoints") == run / "checkpoints" / "step_000005.ckpt"
+    assert (run / "checkpoints" / "abandoned" / "step_000006.ckpt").exists()
+
+
+def test_saves_by_the_clock_fall_between_optimizer_steps(config: Path) -> None:
+    options = ("--trainer.accumulate_grad_batches", "2")
+    straight = adapter(fit(config, "straight", *options), 12)
+    often = ("--checkpoints.minutes", "1e-9", "--checkpoints.every_n_steps", "1000")
+    run = fit(config, "often", *options, *often, "--trainer.max_steps", "7")
+    assert newest(run / "checkpoints") == run / "checkpoints" / "step_000007.ckpt"
+    assert same(straight, adapter(fit(config, "often", *options, *often, "--ckpt_path", "last"), 12))
+
+
+def test_the_first_interrupt_saves_and_the_run_goes_on_exactly(config: Path) -> None:
+    """An interrupt in the middle of an accumulation window waits for the optimizer's step."""
+    options = ("--trainer.accumulate_grad_batches", "2")
+    straight = adapter(fit(config, "straight", *options), 12)
+    interrupting = ("--trainer.callbacks+=tests.small_run.InterruptAtBatch",)
+    run = fit(config, "stopped", *options, *interrupting)
+    assert newest(run / "checkpoints") == run / "checkpoints" / "step_000004.ckpt"
+    assert (run / "pytorch_lora_weights.safetensors").exists()
+    assert same(straight, adapter(fit(config, "stopped", *options, "--ckpt_path", "last"), 12))
+
+
+def test_a_finished_run_says_so_and_how_to_go_on(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(config, "run", "--trainer.max_steps", "2")
+    with pytest.raises(SystemExit) as stop:
+        fit(config, "run", "--ckpt_path", "auto", "--trainer.max_steps", "2")
+    assert stop.value.code == 2
+    assert "step 2 of 2: this run is done" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = config.parent / "other.ckpt"
+    path.write_text("not a checkpoint")
+    with pytest.raises(SystemExit):
+        fit(config, "run", "--ckpt_path", str(path))
+    assert "is no checkpoint of this trainer" in capsys.readouterr().err
+
+
+def test_the_saved_config_repeats_the_run(config: Path) -> None:
+    run = fit(config, "run", "--trainer.max_steps", "4")
+    fit(config, "run", "--ckpt_path", "last")
+    main(["fit", "--config", str(run / "config.yaml"), "--runs", str(config.parent / "again")])
+    assert same(adapter(run, 12), adapter(config.parent / "again" / "run", 12))
+
+
+def test_a_used_folder_stops_and_offers_both_ways(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(config, "run", "--trainer.max_steps", "1")
+    with pytest.raises(SystemExit) as stop:
+        fit(config, "run", "--trainer.max_steps", "1")
+    assert stop.value.code == 2
+    printed = capsys.readouterr().err
+    assert "--ckpt_path last" in printed
+    assert "--name run-2" in printed

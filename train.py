@@ -1,0 +1,205 @@
+"""The command line: `python train.py fit` trains a style LoRA; every option is in `python train.py fit --help`.
+
+`main` only wires: the model, the data and the callbacks never import each other and meet here.
+"""
+
+import logging
+import os
+import sys
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import lightning as L
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from callbacks.adapter_learns import AdapterLearns
+from callbacks.checkpoints import STEP_FILE, Checkpoints, newest, resolve
+from callbacks.clip_score import ClipScore
+from callbacks.lora_export import LoraExport
+from callbacks.progress import RunProgress
+from callbacks.resume_guard import ResumeGuard
+from callbacks.sample_images import SampleImages
+from callbacks.summary import RunSummary
+from callbacks.training_log import TrainingLog
+from command_line import HelpfulParser, as_typed, exit_with_message, without
+from datamodules.caption_images import CaptionImages
+from demo.style_set import ensure_style_set
+from lightning_modules.components import load_tokenizer
+from lightning_modules.stable_diffusion_lora import StableDiffusionLora
+from lightning_modules.text_conditioning import lost_words, token_count
+
+DEFAULT_CONFIG = Path(__file__).parent / "configs" / "demo.yaml"
+
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "max_epochs": -1,  # training is one endless epoch, ended by max_steps
+    "max_steps": 1500,
+    "check_val_every_n_epoch": None,  # validation goes by batches:
+    "val_check_interval": 100,
+    "num_sanity_val_steps": 0,
+    "log_every_n_steps": 1,
+    "gradient_clip_val": 1.0,
+    "use_distributed_sampler": False,  # the stream deals its draws over the ranks itself
+    "enable_model_summary": False,
+    "deterministic": "warn",
+}
+
+EXPECTED_WARNINGS = (
+    ".*does not have many workers.*",  # pictures are encoded once and kept in memory: loading costs nothing
+    ".*module.*in eval mode.*",  # the frozen VAE and text encoder belong in eval mode
+    ".*Detected call of `lr_scheduler.step\\(\\)` before.*",  # fp16: the first steps may be skipped for their scale
+)
+
+
+class StyleCLI(LightningCLI):
+    """Lightning's command line with the run folder and the callbacks of this project."""
+
+    trainer: L.Trainer
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Only what the project answers for."""
+        return {"fit": LightningCLI.subcommands()["fit"]}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The run folder and the callbacks, each a group of options."""
+        parser.add_argument(
+            "--name", type=str | None, default=None, help="run's name (default: its config's name)"
+        )
+        parser.add_argument("--runs", type=str, default="runs", help="folder that holds all runs")
+        parser.add_lightning_class_args(SampleImages, "samples")
+        parser.add_lightning_class_args(ClipScore, "clip_score")
+        parser.add_lightning_class_args(Checkpoints, "checkpoints")
+        parser.add_lightning_class_args(LoraExport, "export")
+        parser.link_arguments("seed_everything", "model.seed")
+        parser.link_arguments("seed_everything", "data.seed")
+        parser.link_arguments("data.resolution", "model.resolution")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse; tests and notebooks call `main` with arguments of their own."""
+        self.config = parser.parse_args(args)  # type: ignore[arg-type]
+        self.given = list(args)  # type: ignore[arg-type]
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning would let the checkpoint's settings win over the command line in silence; ours don't."""
+
+    @property
+    def run_folder(self) -> Path:
+        """`<runs>/<name>`; the name is that of the configs unless given."""
+        options = self.config[self.subcommand]
+        name = options.name or "-".join(Path(str(path)).stem for path in options.config)
+        return Path(options.runs) / name
+
+    def before_instantiate_classes(self) -> None:
+        """Settle where the run lives and where it starts, before anything is loaded."""
+        options = self.config[self.subcommand]
+        checkpoints = self.run_folder / "checkpoints"
+        self.resumed_from = resolve(options.ckpt_path, checkpoints)
+        # config.yaml repeats the run: it has the run's name, and no checkpoint to start from
+        options.ckpt_path, options.name = None, self.run_folder.name
+        if self.resumed_from:
+            refuse_if_done(self.resumed_from, options.trainer.max_steps, self.command())
+        if self.resumed_from is None and not os.environ.get("LOCAL_RANK") and newest(checkpoints):
+            raise ValueError(
+                f"{self.run_folder} holds a run already. Go on with it:\n  {self.command()} --ckpt_path last\n"
+                f"or start another beside it:\n  {self.command()} --name {free_name(self.run_folder)}"
+            )
+        ensure_style_set(Path(options.data.folder))
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """Lightning's arguments for `fit`, with the checkpoint that was found."""
+        return super()._prepare_subcommand_kwargs(subcommand) | {"ckpt_path": self.resumed_from}
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """The Trainer with this run's folder and logger, and the callbacks in the order that they need."""
+        options = self.config_init[self.subcommand]
+        logger = TensorBoardLogger(self.run_folder, name="", version="", default_hp_metric=False)
+        first = [TrainingLog(), RunProgress(), AdapterLearns(), ResumeGuard(self.resumed_from)]
+        own = [options.samples, options.clip_score, options.checkpoints, options.export]
+        settings = {
+            **options.trainer,
+            "val_check_interval": in_batches(options.trainer),
+            "default_root_dir": str(self.run_folder),
+            "logger": logger,
+            "callbacks": first + list(options.trainer.callbacks or []),
+            **kwargs,
+        }
+        return self._instantiate_trainer(settings, [*own, RunSummary(command=self.command())])
+
+    def after_instantiate_classes(self) -> None:
+        """Give the data what they need of the model: a way to count tokens."""
+        tokenizer = cache(lambda: load_tokenizer(self.model.base_model, self.model.base_config))
+        self.datamodule.count_tokens = lambda caption: token_count(tokenizer(), caption)
+        self.datamodule.lost_words = lambda caption: lost_words(tokenizer(), caption)
+
+    def command(self) -> str:
+        """What was typed, without a resume: for messages that offer the next command."""
+        rest = without(without(self.given, "--ckpt_path"), "--trainer.max_steps")
+        return as_typed(without(rest, "--config", str(DEFAULT_CONFIG)))
+
+
+def in_batches(trainer: Any) -> int | float:
+    """`val_check_interval` means optimizer steps here; Lightning counts batches, `accumulate_grad_batches` a step."""
+    interval: int | float = trainer.val_check_interval
+    return interval * trainer.accumulate_grad_batches if isinstance(interval, int) else interval
+
+
+def refuse_if_done(checkpoint: Path, max_steps: int, command: str) -> None:
+    """Say that a run has all its steps already, instead of loading everything to find nothing to do.
+
+    Raises:
+        ValueError: with the command that goes on.
+    """
+    match = STEP_FILE.fullmatch(checkpoint.name)
+    if match and int(match[1]) >= max_steps:
+        raise ValueError(
+            f"{checkpoint} is step {int(match[1])} of {max_steps}: this run is done. Go on further with\n"
+            f"  {command} --ckpt_path last --trainer.max_steps {2 * max_steps}"
+        )
+
+
+def free_name(folder: Path) -> str:
+    """The first of name-2, name-3 ... that no run has."""
+    n = 2
+    while (folder.parent / f"{folder.name}-{n}").exists():
+        n += 1
+    return f"{folder.name}-{n}"
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line.
+
+    Args:
+        args: what follows `train.py`; null takes it from the process. No subcommand means `fit`; `fit` without a
+            `--config` runs the embedded default, `configs/demo.yaml`.
+    """
+    args = list(sys.argv[1:] if args is None else args) or ["fit"]
+    if args[0] == "fit" and not any(a.split("=")[0] in ("--config", "-c") for a in args):
+        args[1:1] = ["--config", str(DEFAULT_CONFIG)]
+    debug = "--debug" in args
+    args = [a for a in args if a != "--debug"]
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)  # the run says what matters itself
+    for message in EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", message)
+    with exit_with_message(debug):
+        StyleCLI(
+            StableDiffusionLora,
+            CaptionImages,
+            args=args,
+            seed_everything_default=0,
+            trainer_defaults=TRAINER_DEFAULTS,
+            auto_configure_optimizers=False,
+            save_config_kwargs={"overwrite": True},
+            parser_class=HelpfulParser,
+        )
+
+
+if __name__ == "__main__":
+    main()
