@@ -1,0 +1,154 @@
+"""Proof at real size: `configs/ghibli.yaml` on a model with the exact shapes of wd-1-5-beta2 and random weights.
+
+`python -m benchmarks.full_size` writes the model (Stable Diffusion 2.1: 866 M UNet, 23-layer 1024-wide text encoder,
+f8 VAE) and four pictures into a scratch folder, runs a few steps on the CPU, and prints seconds a step, peak
+memory, checkpoint size and trainable parameters. It needs about 12 GB of memory, 5 GB of disk and 10 minutes.
+Shapes: `unet/config.json`, `text_encoder/config.json` and `vae/config.json` of stabilityai/stable-diffusion-2-1.
+"""
+
+import argparse
+import resource
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from demo.style_set import paint_style_set
+from train import main
+
+UNET: dict[str, Any] = {
+    "sample_size": 96,
+    "block_out_channels": (320, 640, 1280, 1280),
+    "attention_head_dim": (5, 10, 20, 20),  # diffusers' old name for the number of heads
+    "cross_attention_dim": 1024,
+    "use_linear_projection": True,
+    "upcast_attention": True,
+}
+TEXT: dict[str, Any] = {
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 23,
+    "num_attention_heads": 16,
+    "hidden_act": "gelu",
+    "projection_dim": 512,
+}
+VAE: dict[str, Any] = {
+    "block_out_channels": (128, 256, 512, 512),
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "layers_per_block": 2,
+    "sample_size": 768,
+}
+
+BATCH_STEPS = 4
+"""Training steps; the first is left out of the median, it warms up."""
+
+OVERRIDES = {
+    "--data.batch_size": "1",
+    "--data.num_workers": "0",
+    "--data.shares": "null",
+    "--data.flip": "false",
+    "--export.self_test": "false",
+    "--trainer.accelerator": "cpu",
+    "--trainer.max_steps": str(BATCH_STEPS),
+    "--trainer.val_check_interval": str(BATCH_STEPS),
+    "--samples.prompts": "[{prompt: 'ghibli_style, (watercolor:1.2), blue sky', group: portrait, seed: 42, steps: 2}]",
+    "--clip_score.model": "demo/clip",
+}
+"""What differs from `configs/ghibli.yaml`, since there is no GPU: printed with the result."""
+
+
+class StepClock(L.Callback):
+    """Seconds of each training step, from the start of a batch to its end."""
+
+    seconds: list[float] = []  # noqa: RUF012 - read after the run, which makes the instance itself
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Start the watch."""
+        self.started = time.perf_counter()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Stop it."""
+        self.seconds.append(time.perf_counter() - self.started)
+
+
+def write_model(folder: Path) -> None:
+    """Write the random-weight model: UNet and text encoder in bf16, VAE in float32, as `fit` would hold them."""
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    torch.manual_seed(0)
+    tokenizer = CLIPTokenizer.from_pretrained("demo/base/tokenizer", local_files_only=True)
+    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    pipeline = StableDiffusionPipeline(
+        unet=UNet2DConditionModel(**UNET).to(torch.bfloat16),
+        text_encoder=CLIPTextModel(CLIPTextConfig(vocab_size=49408, **TEXT, **ids)).to(torch.bfloat16),
+        vae=AutoencoderKL(**VAE),
+        tokenizer=tokenizer,
+        scheduler=DDIMScheduler.from_pretrained("demo/base/scheduler", local_files_only=True),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder)
+
+
+def run(scratch: Path, precision: str) -> None:
+    """Write model and pictures, train, and print the table."""
+    write_model(scratch / "base")
+    paint_style_set(scratch / "pictures", portraits=5, landscapes=0)  # one of the five is held out
+    options = (
+        OVERRIDES
+        | {"--trainer.precision": precision}
+        | {
+            "--model.base_model": str(scratch / "base"),
+            "--data.folder": str(scratch / "pictures"),
+        }
+    )
+    print("configs/ghibli.yaml with:", *(f"\n  {name} {value}" for name, value in options.items()))
+    main(
+        ["fit", "--config", "configs/ghibli.yaml", "--runs", str(scratch / "runs")]
+        + [word for pair in options.items() for word in pair]
+        + ["--trainer.callbacks+=benchmarks.full_size.StepClock"]
+    )
+    report(scratch / "runs" / "ghibli", precision)
+
+
+def report(run: Path, precision: str) -> None:
+    """Print what was measured, as a Markdown table."""
+    checkpoint = run / "checkpoints" / f"step_{BATCH_STEPS:06d}.ckpt"
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    steps = sorted(StepClock.seconds[1:])
+    speed = f"seconds a step, median of {len(steps)} (batch 1, {precision}, {torch.get_num_threads()} CPU threads)"
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    exported = run / "pytorch_lora_weights.safetensors"
+    rows = {
+        speed: f"{steps[len(steps) // 2]:.1f}",
+        "peak memory of the process": f"{memory:.1f} GiB",
+        "trainable parameters": f"{sum(tensor.numel() for tensor in state.values()):,}",
+        "checkpoint (adapter and optimizer)": f"{checkpoint.stat().st_size / 2**20:.1f} MiB",
+        "exported LoRA": f"{exported.stat().st_size / 2**20:.1f} MiB",
+    }
+    print("\n| at real size | measured |\n| --- | --- |")
+    print("\n".join(f"| {name} | {value} |" for name, value in rows.items()))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--scratch", type=Path, help="folder for the 5 GB of files (default: a temporary one)"
+    )
+    parser.add_argument(
+        "--precision",
+        default="bf16-mixed",
+        choices=["bf16-mixed", "32-true"],
+        help="bf16 is many times slower than float32 on a CPU without AMX or AVX-512",
+    )
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        run(given.scratch or Path(temporary), given.precision)
