@@ -7,6 +7,7 @@ Shapes: `unet/config.json`, `text_encoder/config.json` and `vae/config.json` of 
 """
 
 import argparse
+import json
 import resource
 import tempfile
 import time
@@ -46,6 +47,8 @@ VAE: dict[str, Any] = {
 BATCH_STEPS = 4
 """Training steps; the first is left out of the median, it warms up."""
 
+STEP_SECONDS = "step_seconds.json"
+
 OVERRIDES = {
     "--data.batch_size": "1",
     "--data.num_workers": "0",
@@ -62,17 +65,19 @@ OVERRIDES = {
 
 
 class StepClock(L.Callback):
-    """Seconds of each training step, from the start of a batch to its end."""
+    """Seconds of each training step, from the start of a batch to its end, written into the run's folder."""
 
-    seconds: list[float] = []  # noqa: RUF012 - read after the run, which makes the instance itself
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Start the watch."""
         self.started = time.perf_counter()
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Stop it."""
         self.seconds.append(time.perf_counter() - self.started)
+        (Path(trainer.default_root_dir) / STEP_SECONDS).write_text(json.dumps(self.seconds))
 
 
 def write_model(folder: Path) -> None:
@@ -121,7 +126,7 @@ def report(run: Path, precision: str) -> None:
     """Print what was measured, as a Markdown table."""
     checkpoint = run / "checkpoints" / f"step_{BATCH_STEPS:06d}.ckpt"
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
-    steps = sorted(StepClock.seconds[1:])
+    steps = sorted(json.loads((run / STEP_SECONDS).read_text())[1:])
     speed = f"seconds a step, median of {len(steps)} (batch 1, {precision}, {torch.get_num_threads()} CPU threads)"
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     exported = run / "pytorch_lora_weights.safetensors"
