@@ -1,0 +1,219 @@
+"""What a folder of captioned pictures gives to a run: training pictures, a hold-out, a balanced stream of draws.
+
+Plain Python: the DataModule builds on it, and so does `python train.py audit`, which loads no Lightning.
+"""
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from datamodules.balance import Stream
+from datamodules.problems import STRADDLES, TOO_LONG, DatasetError, Problem, describe
+from datamodules.records import Record, Report, scan
+from datamodules.split import split
+from datamodules.trigger import with_trigger
+
+log = logging.getLogger(__name__)
+
+TOKEN_LIMIT = 77  # what CLIP text encoders read, begin and end included
+
+
+class PictureFolder:
+    """Captioned pictures of a folder, as the `data.*` options describe them.
+
+    The caller may set `count_tokens` and `lost_words`, functions of a caption, before `setup`: then captions
+    that are too long for the text encoder are reported with the words that it won't read.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        resolution: int = 512,
+        batch_size: int = 1,
+        num_workers: int = 2,
+        shares: dict[str, float] | None = None,
+        flip: bool = True,
+        trigger: str = "",
+        holdout_fraction: float = 0.1,
+        holdout_folder: str | None = None,
+        validation_batch_size: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Describe the data; nothing is read before `setup`.
+
+        Args:
+            folder: Pictures with captions: metadata.jsonl or .csv (file_name, text, optionally group), or
+                a .txt file beside each picture. Without a group column sub-folders are the groups.
+            resolution: Side of the square that is trained on, in pixels, a multiple of 8. Pictures are scaled
+                to cover it. Of tall ones a quarter of the surplus is cut at the top, the rest at the bottom;
+                wide ones are cut alike on both sides.
+            batch_size: Pictures of one step of one process.
+            num_workers: Processes that load pictures; 0 loads in the main process.
+            shares: How often each group is drawn, as positive numbers, such as {portrait: 2, landscape: 1}.
+                Null draws as found: every picture equally often.
+            flip: Show half of the draws mirrored. Turn it off for a style with writing or a fixed side.
+            trigger: A word put before each caption that doesn't have it already, such as ghibli_style.
+            holdout_fraction: Part of each group that is held out of training for validation, chosen by
+                content. Groups of fewer than 5 pictures give none, others at least one. 0 holds nothing out.
+            holdout_folder: Folder with pictures to validate on instead; then `folder` is trained on whole.
+            validation_batch_size: Pictures of one validation step; null takes batch_size.
+            seed: Decides the order of pictures and the flips. It doesn't touch the hold-out.
+
+        Raises:
+            ValueError: an argument is out of its range.
+        """
+        super().__init__()
+        _check("resolution", resolution, resolution > 0 and resolution % 8 == 0, "a positive multiple of 8")
+        _check("batch_size", batch_size, batch_size > 0, "at least 1")
+        _check("num_workers", num_workers, num_workers >= 0, "0 or more")
+        _check("holdout_fraction", holdout_fraction, 0 <= holdout_fraction < 1, "at least 0 and below 1")
+        if validation_batch_size is not None:
+            _check(
+                "validation_batch_size",
+                validation_batch_size,
+                validation_batch_size > 0,
+                "at least 1, or null",
+            )
+        self.folder = Path(folder)
+        self.resolution = resolution
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.shares = shares
+        self.flip = flip
+        self.trigger = trigger.strip()
+        self.holdout_fraction = holdout_fraction
+        self.holdout_folder = None if holdout_folder is None else Path(holdout_folder)
+        self.validation_batch_size = batch_size if validation_batch_size is None else validation_batch_size
+        self.seed = seed
+        self.count_tokens: Callable[[str], int] | None = None
+        self.lost_words: Callable[[str], str] | None = None
+        self.training: list[Record] = []
+        self.held_out: list[Record] = []
+        self.warnings: list[Problem] = []
+        self._stream: Stream | None = None
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read and check everything, once; print what is passed over.
+
+        Raises:
+            DatasetError: with all problems of the folders that stop training.
+            ValueError: `shares` doesn't fit the groups.
+        """
+        if self._stream is not None:
+            return
+        reports = [self._scan(self.folder, "data.folder")]
+        if self.holdout_folder is not None:
+            reports.append(self._scan(self.holdout_folder, "data.holdout_folder"))
+        errors = [problem for report in reports for problem in report.errors] + _straddling(reports)
+        self.warnings = [problem for report in reports for problem in report.warnings]
+        self.warnings.extend(self._too_long(reports))
+        folders = " and ".join(str(report.folder) for report in reports)
+        if errors:
+            raise DatasetError(_full_text(folders, errors, self.warnings))
+        if self.warnings and self.speaks:
+            log.warning(f"Worth a look in {folders}:\n{describe(self.warnings)}")
+        fraction = self.holdout_fraction if self.holdout_folder is None else 0.0
+        self.training, self.held_out = split(reports[0].records, fraction)
+        if self.holdout_folder is not None:
+            self.held_out = split(reports[1].records, 0.0)[0]
+        self._stream = Stream(Counter(record.group for record in self.training), self.shares, self.seed)
+
+    @property
+    def stream(self) -> Stream:
+        """The balanced stream.
+
+        Raises:
+            RuntimeError: `setup` hasn't run.
+        """
+        if self._stream is None:
+            raise RuntimeError("setup() has to run first: nothing has been read yet.")
+        return self._stream
+
+    def fingerprint(self) -> dict[str, str]:
+        """What decides the draws: a run is only continued exactly if all of it is the same."""
+        return {
+            "pictures": _digest(self.training),
+            "holdout": _digest(self.held_out),
+            "shares": ", ".join(f"{name}: {share}" for name, share in self.stream.shares.items()),
+            "resolution": str(self.resolution),
+            "flip": str(self.flip),
+            "trigger": self.trigger,
+            "seed": str(self.seed),
+        }
+
+    def exposure(self, draws: int) -> dict[str, tuple[int, float]]:
+        """For each group: how many of the first draws it gets, and how often each of its pictures is seen."""
+        counts = self.stream.counts(draws)
+        return {name: (number, number / self.stream.sizes[name]) for name, number in counts.items()}
+
+    def describe(self, draws: int) -> str:
+        """A table of the groups: pictures, hold-out, share, and what a run of so many draws shows of each."""
+        held_out = Counter(record.group for record in self.held_out)
+        lines = [
+            f"{'group':<20} {'pictures':>8} {'held out':>8} {'share':>7} {'draws':>8}  each picture is seen"
+        ]
+        for name, (number, each) in self.exposure(draws).items():
+            share = float(self.stream.shares[name])
+            size = self.stream.sizes[name]
+            lines.append(
+                f"{name:<20} {size:>8} {held_out[name]:>8} {share:>7.1%} {number:>8}  {each:.1f} times"
+            )
+        lines.extend(
+            f"{name:<20} {0:>8} {held_out[name]:>8}"
+            for name in sorted(set(held_out) - set(self.stream.sizes))
+        )
+        return "\n".join(lines)
+
+    def _scan(self, folder: Path, option: str) -> Report:
+        report = scan(folder, resolution=self.resolution, option=option, progress=self.speaks)
+        captioned = [
+            replace(record, caption=with_trigger(record.caption, self.trigger)) for record in report.records
+        ]
+        return replace(report, records=captioned)
+
+    def _too_long(self, reports: Iterable[Report]) -> list[Problem]:
+        if self.count_tokens is None:
+            return []
+        problems = []
+        for record in (record for report in reports for record in report.records):
+            tokens = self.count_tokens(record.caption)
+            if tokens > TOKEN_LIMIT:
+                lost = f", lost: {self.lost_words(record.caption)!r}" if self.lost_words else ""
+                problems.append(
+                    Problem(TOO_LONG, record.path.name, f"{tokens} of {TOKEN_LIMIT} tokens{lost}")
+                )
+        return problems
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this process shows progress and prints warnings: of several, one does."""
+        return True
+
+
+def _check(name: str, value: float, fits: bool, wanted: str) -> None:
+    if not fits:
+        raise ValueError(f"data.{name} is {value}; it must be {wanted}.")
+
+
+def _straddling(reports: list[Report]) -> list[Problem]:
+    """Pictures that would be both trained on and validated on."""
+    if len(reports) < 2:
+        return []
+    trained = {record.key: record.path for record in reports[0].records}
+    both = [record for record in reports[1].records if record.key in trained]
+    return [Problem(STRADDLES, f"{trained[record.key]} = {record.path}") for record in both]
+
+
+def _full_text(folders: str, errors: list[Problem], warnings: list[Problem]) -> str:
+    also = f"\nNot stopping, but worth a look:\n{describe(warnings)}" if warnings else ""
+    return f"{len(errors)} problems stop training on {folders}:\n{describe(errors)}{also}"
+
+
+def _digest(records: Iterable[Record]) -> str:
+    """A number for pictures with captions and groups, whatever their names and order."""
+    rows = sorted((record.key, record.caption, record.group) for record in records)
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
