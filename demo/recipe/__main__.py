@@ -10,14 +10,14 @@ from demo.recipe.pictures import paint_pictures
 from demo.recipe.quality import autoencoder_figures, clip_figures, unet_figures
 from demo.recipe.record import record
 
-STAGES = ("pictures", "autoencoder", "clip", "unet")
+STAGES = ("pictures", "clip", "autoencoder", "unet")
 
 
 def run_stage(stage: str, work: Path, base: Path, clip_folder: Path) -> None:
     """Runs one stage from where it stopped and records its quality."""
     pictures = paint_pictures(work)
     if stage == "autoencoder":
-        record(base, stage, autoencoder.run(pictures, work, base), autoencoder_figures(base))
+        record(base, stage, autoencoder.run(pictures, work, base, clip_folder), autoencoder_figures(base))
     elif stage == "clip":
         progress = clip.run(pictures, work, base, clip_folder)
         for folder in (base, clip_folder):

@@ -1,4 +1,4 @@
-"""Stage 3: a tiny CLIP on captions and pictures of both kinds; its text tower conditions the diffusion
+"""Stage 2: a tiny CLIP on captions and pictures of both kinds; its text tower conditions the diffusion
 model.
 
 The contrast isn't "the i-th text belongs to the i-th picture" but *truth*: a text is true of a picture when

@@ -27,6 +27,7 @@ class Plan:
         stage: its name; also the seed.
         steps: how many.
         peak: highest learning rate; a short linear rise, then a half cosine down to zero.
+        restart: step at which the rate rises once more, to half the peak (0: it doesn't).
         weight_decay: AdamW's.
         average: decay of the running average of weights; 0 is none.
         save_every: steps between checkpoints.
@@ -35,6 +36,7 @@ class Plan:
     stage: str
     steps: int
     peak: float
+    restart: int = 0
     weight_decay: float = 0.0
     average: float = 0.0
     save_every: int = 250
@@ -55,11 +57,17 @@ def dice(stage: str, step: int) -> torch.Generator:
 
 
 def learning_rate(plan: Plan, step: int) -> float:
-    """Linear rise over the first 4 % of the steps, then half a cosine."""
-    rise = 0.04 * plan.steps
+    """Linear rise over the first 4 % of the steps, then half a cosine; the same again after a restart."""
+    if plan.restart and step >= plan.restart:
+        return _rise_and_fall(step - plan.restart, plan.steps - plan.restart, plan.peak / 2)
+    return _rise_and_fall(step, plan.restart or plan.steps, plan.peak)
+
+
+def _rise_and_fall(step: int, steps: int, peak: float) -> float:
+    rise = 0.04 * steps
     if step < rise:
-        return plan.peak * (step + 1) / (rise + 1)
-    return plan.peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / (plan.steps - rise)))
+        return peak * (step + 1) / (rise + 1)
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / (steps - rise)))
 
 
 def train(

@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from demo.prompts import STYLE_PROMPT
-from demo.recipe import clip
+from demo.recipe import CLIP, autoencoder, clip
 from demo.recipe.__main__ import main
 from demo.recipe.files import write_folder
-from demo.recipe.loop import Plan, learning_rate, train
+from demo.recipe.loop import Plan, dice, learning_rate, train
+from demo.recipe.pictures import FLAT, WATERCOLOURS, Pictures
 from demo.recipe.tokenizer import caption_words, learn_merges, new_tokenizer
 from demo.scenes import random_scene
 
@@ -31,6 +32,40 @@ def test_the_rate_rises_then_falls_to_zero() -> None:
     plan = Plan("x", steps=100, peak=1.0)
     assert [learning_rate(plan, step) for step in (0, 4, 52)] == pytest.approx([0.2, 1.0, 0.5])
     assert learning_rate(plan, 99) < 0.001
+
+
+def test_after_a_restart_the_rate_rises_to_half_the_peak() -> None:
+    plan = Plan("x", steps=150, peak=1.0, restart=100)
+    assert [learning_rate(plan, step) for step in (0, 52, 100, 102, 126)] == pytest.approx(
+        [0.2, 0.5, 0.5 / 3, 0.5, 0.25]
+    )
+    assert learning_rate(plan, 99) < 0.001
+
+
+def test_details_are_learnt_by_the_decoder_alone() -> None:
+    pictures = Pictures(torch.randint(256, (FLAT + WATERCOLOURS, 3, 1, 1)).byte().expand(-1, 3, 128, 128), [])
+    model, vision = autoencoder.new_autoencoder(), autoencoder.frozen_vision(CLIP)
+    step = autoencoder.DETAIL_FROM
+    autoencoder.batch_loss(model, vision, pictures, step, dice("autoencoder", step)).backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is None for p in model.encoder.parameters())
+    assert all(p.grad is not None for p in model.decoder.parameters())
+    assert all(p.grad is None for p in vision.parameters())
+
+
+def test_what_a_vision_tower_sees_of_the_same_picture_is_the_same() -> None:
+    vision = autoencoder.frozen_vision(CLIP)
+    x = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert autoencoder.perceptual_loss(vision, x, x).item() == 0
+    near = autoencoder.perceptual_loss(vision, x + 0.1, x).item()
+    far = autoencoder.perceptual_loss(vision, -x, x).item()
+    assert 0 < near < far
+
+
+def test_shifts_move_the_picture_and_repeat_its_edge() -> None:
+    x = torch.arange(16.0).view(1, 1, 4, 4).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    assert torch.equal(autoencoder.shifted(x, 8, 8), x)
+    assert torch.equal(autoencoder.shifted(x, 12, 8)[..., :-4, :], x[..., 4:, :])
+    assert torch.equal(autoencoder.shifted(x, 12, 8)[..., -4:, :], x[..., -4:, :])
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path) -> None:
@@ -107,4 +142,4 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
 def test_an_unknown_stage_lists_the_stages(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["unets"])
-    assert "unknown stage unets; choose from pictures, autoencoder, clip, unet" in capsys.readouterr().err
+    assert "unknown stage unets; choose from pictures, clip, autoencoder, unet" in capsys.readouterr().err

@@ -36,11 +36,11 @@ def recorded(folder: Path, stage: str) -> list[float]:
 
 
 def test_autoencoder(pictures: Pictures, work: Path) -> None:
-    model = autoencoder.new_autoencoder()
+    model, vision = autoencoder.new_autoencoder(), autoencoder.frozen_vision(CLIP)
     model.train()
 
     def loss(step: int, dice: torch.Generator) -> torch.Tensor:
-        return autoencoder.batch_loss(model, pictures, step, dice)
+        return autoencoder.batch_loss(model, vision, pictures, step, dice)
 
     losses = train(autoencoder.PLAN, model, loss, work, until=FIRST).losses
     assert losses == pytest.approx(recorded(BASE, "autoencoder"), rel=1e-3)
