@@ -43,7 +43,7 @@ def paint(
 
 def scores(scorer: Scorer, pictures: list[Image.Image], prompts: list[str]) -> dict[str, float]:
     """Mean scores and colourfulness of pictures as `paint` orders them."""
-    tensors = [torch.from_numpy(np.asarray(picture)).permute(2, 0, 1) / 255 for picture in pictures]
+    tensors = [torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 255 for picture in pictures]
     return {
         "style prompt": statistics.fmean(scorer(tensors, [STYLE_PROMPT] * len(tensors))),
         "own prompt": statistics.fmean(scorer(tensors, prompts * len(SEEDS))),
