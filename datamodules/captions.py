@@ -146,7 +146,9 @@ def _from_metadata(
         problems += said
         for row in rows:
             name = _from_top(folder, table.parent, row.name)
-            if not os.path.lexists(folder / name):  # written on another system, which composes accents otherwise
+            if not os.path.lexists(
+                folder / name
+            ):  # written on another system, which composes accents otherwise
                 name = on_disk.get(_form(name), name)
             found.append(_Found(Row(name, row.captions, row.group, row.source)))
     named = {os.path.realpath(folder / each.row.name) for each in found}
@@ -216,9 +218,7 @@ def _captions_of_folders(
     return captions, problems
 
 
-def _odd_sidecars(
-    folder: Path, files: Sequence[Path], sidecars: dict[Path, list[Path]]
-) -> list[Problem]:
+def _odd_sidecars(folder: Path, files: Sequence[Path], sidecars: dict[Path, list[Path]]) -> list[Problem]:
     pictures = [path for path in files if is_picture_name(path)]
     stems = Counter(_stem(path) for path in pictures)
     hidden = {_stem(path) for path in files if not is_picture_name(path) and format_of(path)}
@@ -308,9 +308,10 @@ def _odd_names(folder: Path, entries: Sequence[Entry], files: Sequence[Path]) ->
 def _can_be_looked_at(folder: Path, name: str) -> bool:
     """Whether a listed file is in the folder; what leaves it is not opened."""
     try:
-        return Path(os.path.realpath(folder / name)).is_relative_to(os.path.realpath(folder)) and (
-            folder / name
-        ).is_file()
+        return (
+            Path(os.path.realpath(folder / name)).is_relative_to(os.path.realpath(folder))
+            and (folder / name).is_file()
+        )
     except OSError:  # a name longer than the file system takes
         return False
 

@@ -224,13 +224,12 @@ class PictureFolder:
             return []
         problems = []
         records = [record for report in reports for record in report.records]
-        for record, caption in ((record, caption) for record in records for caption in record.captions):
+        named = [(record.path.name, caption) for record in records for caption in record.captions]
+        for name, caption in named:
             tokens = self.count_tokens(caption)
             if tokens > TOKEN_LIMIT:
                 lost = f", lost: {self.lost_words(caption)!r}" if self.lost_words else ""
-                problems.append(
-                    Problem(TOO_LONG, record.path.name, f"{tokens} of {TOKEN_LIMIT} tokens{lost}")
-                )
+                problems.append(Problem(TOO_LONG, name, f"{tokens} of {TOKEN_LIMIT} tokens{lost}"))
         return problems
 
     @property
@@ -260,7 +259,5 @@ def _full_text(folders: str, errors: list[Problem], warnings: list[Problem]) -> 
 
 def _digest(records: Iterable[Record]) -> str:
     """A number for pictures with captions and groups, whatever their names and order."""
-    rows = sorted(
-        (record.key, record.caption, record.group, *record.other_captions) for record in records
-    )
+    rows = sorted((record.key, record.caption, record.group, *record.other_captions) for record in records)
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]

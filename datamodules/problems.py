@@ -138,9 +138,7 @@ class Problem:
 
 def printable(text: str) -> str:
     """The text on one line that any terminal takes: file names may hold line ends and bytes that are no text."""
-    return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
-    )
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def describe(problems: Iterable[Problem]) -> str:

@@ -43,6 +43,10 @@ def said_of_repeats(
     if not used:
         return [Problem(REPEATS_UNUSED, name) for name, _, _ in sorted(folders)]
     return [
-        Problem(REPEATS, name, f"{repeats} x {count} pictures; {group} has {float(shares[group]):.1%} of the draws")
+        Problem(
+            REPEATS,
+            name,
+            f"{repeats} x {count} pictures; {group} has {float(shares[group]):.1%} of the draws",
+        )
         for (name, repeats, group), count in sorted(folders.items())
     ]
