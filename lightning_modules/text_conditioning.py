@@ -97,7 +97,8 @@ def encode_contexts(
     chunked = [_chunks(tokenizer, [(caption, 1.0)], long_captions) for caption in captions]
     ids, _ = _with_special_tokens(tokenizer, [chunk for chunks in chunked for chunk in chunks])
     z = _encode(ids, text_encoder, clip_skip, device)
-    return [each.flatten(0, 1) for each in z.split([len(chunks) for chunks in chunked])]
+    parts = torch.split(z, [len(chunks) for chunks in chunked])
+    return [part.flatten(0, 1) for part in parts]
 
 
 def join_contexts(contexts: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
