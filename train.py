@@ -133,7 +133,9 @@ class StyleCLI(LightningCLI):
         return self._instantiate_trainer(settings, [*own, RunSummary(command=self.command())])
 
     def after_instantiate_classes(self) -> None:
-        """Give the data what they need of the model: a way to count tokens."""
+        """Give the data what they need of the model: a way to count tokens, unless nothing is ever too long."""
+        if self.model.long_captions == "windows":
+            return
         tokenizer = cache(lambda: load_tokenizer(self.model.base_model, self.model.base_config))
         self.datamodule.count_tokens = lambda caption: token_count(tokenizer(), caption)
         self.datamodule.lost_words = lambda caption: lost_words(tokenizer(), caption)

@@ -39,7 +39,12 @@ class CaptionImages(PictureFolder, L.LightningDataModule):
             lambda: self.position, batch_size=self.batch_size, rank=rank, world_size=world_size
         )
         pictures = TrainingPictures(
-            self.training, self.stream, flip=self.flip, resolution=self.resolution, latents=self.latents
+            self.training,
+            self.stream,
+            wording=self.wording,
+            flip=self.flip,
+            resolution=self.resolution,
+            latents=self.latents,
         )
         return self._loader(pictures, batch_sampler=batches)
 
@@ -75,7 +80,12 @@ class CaptionImages(PictureFolder, L.LightningDataModule):
     def examples(self, count: int) -> Item:
         """A batch of the stream's first draws, the same in every process and after a resume."""
         pictures = TrainingPictures(
-            self.training, self.stream, flip=self.flip, resolution=self.resolution, latents=self.latents
+            self.training,
+            self.stream,
+            wording=self.wording,
+            flip=self.flip,
+            resolution=self.resolution,
+            latents=self.latents,
         )
         batch: Item = default_collate([pictures[draw] for draw in range(count)])
         return batch

@@ -2,56 +2,52 @@
 
 Two ways to caption, both in wide use:
 
-- a `metadata.jsonl` or `metadata.csv` at the top of the folder (the imagefolder convention of Hugging Face
-  datasets): columns `file_name` (relative to the folder), `text`, and optionally `group`;
-- a `.txt` file beside each picture with the same stem (kohya and A1111).
+- a `metadata.jsonl` or `metadata.csv` (see metadata.py), at the top of the folder or in sub-folders: it speaks
+  for the pictures of its folder and below;
+- else a `.txt` file beside each picture with the same stem (kohya and A1111; kohya's `.caption` too). Where a
+  kohya folder (`10_portrait`) holds no such file at all, its name without the number is the caption, as in
+  kohya's scripts.
 
 The group is the metadata's, or else the name of the first-level sub-folder (kohya's `10_portrait` is
-`portrait`), or else `all`. Hidden files and folders (leading dot) are not read.
+`portrait`), or else `all`. Where all sub-folders are splits (`train`, `validation`, `test`), those are no groups
+and the level below decides. Hidden files and folders (leading dot) are not read.
 """
 
-import csv
-import io
-import json
+import os
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from datamodules.file_kinds import format_of, is_picture_name, misnamed_as
+from datamodules.metadata import METADATA_NAMES, Row, even, is_plain, read_metadata
 from datamodules.problems import (
+    FOLDER_NAME_AS_CAPTION,
+    HIDDEN_BY_NAME,
     IGNORED_SIDECAR,
+    LEAVES,
+    LINKED_FOLDER,
     LONELY_SIDECAR,
     MALFORMED,
-    REPEATS,
     SHARED_SIDECAR,
     SOME_WITHOUT_GROUP,
-    UNKNOWN_COLUMN,
+    SPLIT_FOLDERS,
+    TWO_SIDECARS,
     UNLISTED,
+    WRONG_SUFFIX,
+    ZERO_REPEATS,
     Problem,
 )
 
-METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
-COLUMNS = ("file_name", "text", "group")
 DEFAULT_GROUP = "all"
-READABLE = {
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".jfif",
-    ".webp",
-    ".bmp",
-    ".gif",
-    ".tif",
-    ".tiff",
-    ".avif",
-    ".ppm",
-}
-# Pillow can't open these: they are named as unreadable pictures, not passed over as other files.
-UNREADABLE = {".heic", ".heif", ".jxl", ".psd", ".svg", ".cr2", ".nef", ".arw", ".dng"}
-PICTURE_SUFFIXES = READABLE | UNREADABLE
+SIDECAR_SUFFIXES = (".txt", ".caption")  # the first that is there is read
+TRAINING_SPLITS = {"train", "training"}
+SPLITS = TRAINING_SPLITS | {"validation", "valid", "dev", "val", "test", "testing", "eval", "evaluation"}
+
+
+_KOHYA_NAME = re.compile(r"(\d{1,6})_.+", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -63,12 +59,18 @@ class Entry:
         caption: with white space evened out; "" if missing.
         group: see the module's text.
         source: where it was listed, for messages.
+        other_captions: of the same picture, if it has several.
+        repeats: kohya's number of its folder; 1 without.
+        caption_is_said: what is wrong with its caption is among the listing's problems already.
     """
 
     name: str
     caption: str
     group: str
     source: str
+    other_captions: tuple[str, ...] = ()
+    repeats: int = 1
+    caption_is_said: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,145 +81,266 @@ class Listing:
     problems: list[Problem]
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A picture with its words, before its group is known."""
+
+    row: Row
+    caption_is_said: bool = False
+
+
 def list_captions(folder: Path) -> Listing:
-    """Read the metadata file of the folder, or else its `.txt` files."""
-    files = sorted(visible_files(folder))
-    metadata = [folder / name for name in METADATA_NAMES if (folder / name).is_file()]
-    if len(metadata) > 1:
-        return Listing([], [Problem(MALFORMED, " and ".join(METADATA_NAMES), "two metadata files, keep one")])
-    listing = _from_metadata(folder, metadata[0], files) if metadata else _from_sidecars(folder, files)
-    groupless = [entry for entry in listing.entries if entry.group == DEFAULT_GROUP]
-    if len(groupless) < len(listing.entries):
-        listing.problems.extend(Problem(SOME_WITHOUT_GROUP, entry.name) for entry in groupless)
-    return listing
+    """Read the metadata files of the folder and, where there is none, its `.txt` files."""
+    files, problems = _files(folder)
+    tables = [path for path in files if path.name in METADATA_NAMES]
+    homes = Counter(path.parent for path in tables)
+    doubled = [_name(folder, home / METADATA_NAMES[0]) for home, count in homes.items() if count > 1]
+    if doubled:
+        both = " and ".join(METADATA_NAMES)
+        names = [both if name == METADATA_NAMES[0] else f"{both} beside {name}" for name in doubled]
+        return Listing([], [Problem(MALFORMED, name, "two metadata files, keep one") for name in names])
+    governed = [path for path in files if any(home in homes for home in path.parents)]
+    free = [path for path in files if path not in set(governed)]
+    found, said = _from_metadata(folder, tables, governed)
+    beside, said_beside = _from_sidecars(folder, free)
+    entries, said_of_groups = _grouped([*found, *beside])
+    problems += said + said_beside + said_of_groups
+    problems += _odd_names(folder, entries, files)
+    return Listing(entries, problems)
 
 
-def visible_files(folder: Path) -> Iterator[Path]:
-    """Files below the folder, not below a hidden one, and never through a link to a folder."""
-    for path in folder.iterdir():
-        if path.name.startswith("."):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            yield from visible_files(path)
-        elif not path.is_dir():
-            yield path
+def _files(folder: Path) -> tuple[list[Path], list[Problem]]:
+    """Visible files below the folder, sorted; never through a link to a folder."""
+    problems: list[Problem] = []
+    files: list[Path] = []
+
+    def unreadable(error: OSError) -> None:
+        problems.append(Problem(MALFORMED, _name(folder, Path(error.filename)), error.strerror or ""))
+
+    for top, folders, names in os.walk(folder, onerror=unreadable):
+        here = Path(top)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        problems += [_linked(folder, here / name) for name in folders if (here / name).is_symlink()]
+        files += [here / name for name in names if not name.startswith(".")]
+    return sorted(files), problems
 
 
-def _from_metadata(folder: Path, metadata: Path, files: list[Path]) -> Listing:
-    rows, problems = (_json_rows if metadata.suffix == ".jsonl" else _csv_rows)(metadata)
-    entries = []
-    columns: Counter[str] = Counter()
-    for source, row in rows:
-        columns.update(str(column) for column in row if column not in COLUMNS)
-        wrong = _wrong_with(row)
-        if wrong:
-            problems.append(Problem(MALFORMED, source, wrong))
-        else:
-            entries.append(_entry_of(row, source))
-    problems.extend(Problem(UNKNOWN_COLUMN, column, f"{count} lines") for column, count in columns.items())
-    named = {(folder / entry.name).resolve() for entry in entries}
-    unlisted = [path for path in files if _is_picture(path) and path.resolve() not in named]
+def _linked(folder: Path, link: Path) -> Problem:
+    target = os.path.realpath(link)
+    inside = Path(target).is_relative_to(os.path.realpath(folder))
+    return Problem(LINKED_FOLDER if inside else LEAVES, _name(folder, link), f"a link to {target}")
+
+
+# ------------------------------------------------------------------ metadata
+
+
+def _from_metadata(
+    folder: Path, tables: Sequence[Path], files: Sequence[Path]
+) -> tuple[list[_Found], list[Problem]]:
+    """What the metadata files list, and what they leave out of the files that they speak for."""
+    found: list[_Found] = []
+    problems: list[Problem] = []
+    on_disk = {_form(_name(folder, path)): _name(folder, path) for path in files}
+    for table in tables:
+        rows, said = read_metadata(table, _name(folder, table))
+        problems += said
+        for row in rows:
+            name = _from_top(folder, table.parent, row.name)
+            if not os.path.lexists(
+                folder / name
+            ):  # written on another system, which composes accents otherwise
+                name = on_disk.get(_form(name), name)
+            found.append(_Found(Row(name, row.captions, row.group, row.source)))
+    named = {os.path.realpath(folder / each.row.name) for each in found}
+    pictures = [path for path in files if is_picture_name(path)]
+    unlisted = [path for path in pictures if os.path.realpath(path) not in named]
     problems.extend(Problem(UNLISTED, _name(folder, path)) for path in unlisted)
-    beside = {path.with_suffix("") for path in files if _is_picture(path)}
-    ignored = [path for path in files if path.suffix == ".txt" and path.with_suffix("") in beside]
+    stems = {_stem(path) for path in pictures}
+    ignored = [path for path in files if _is_sidecar(path) and _stem(path) in stems]
     problems.extend(Problem(IGNORED_SIDECAR, _name(folder, path)) for path in ignored)
-    return Listing(entries, problems)
+    return found, problems
 
 
-def _entry_of(row: dict[str, Any], source: str) -> Entry:
-    name = row["file_name"]
-    group = (row.get("group") or "").strip() or _group_of(name)
-    return Entry(name, _even(row.get("text") or ""), group, source)
+def _from_top(folder: Path, home: Path, name: str) -> str:
+    """A metadata line's name, relative to the folder; at the top (and if it is absolute) as written."""
+    return name if home == folder else str(Path(_name(folder, home)) / name)
 
 
-def _wrong_with(row: dict[str, Any]) -> str:
-    """Why a metadata line is no entry, or ""."""
-    name = row.get("file_name")
-    if not isinstance(name, str) or not name.strip() or "\0" in name:
-        return "no usable file_name"
-    for column in ("text", "group"):
-        if not isinstance(row.get(column), str | None):
-            return f"{column} is {row[column]!r}, not text"
-    return ""
+# ------------------------------------------------------------------ files beside the pictures
 
 
-def _json_rows(path: Path) -> tuple[list[tuple[str, dict[str, Any]]], list[Problem]]:
-    rows: list[tuple[str, dict[str, Any]]] = []
-    problems = []
-    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        source = f"{path.name} line {number}"
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:  # bad UTF-8 is a ValueError too
-            problems.append(Problem(MALFORMED, source, f"not JSON: {error}"))
-            continue
-        if isinstance(row, dict):
-            rows.append((source, row))
-        else:
-            problems.append(Problem(MALFORMED, source, "not a JSON object"))
-    return rows, problems
-
-
-def _csv_rows(path: Path) -> tuple[list[tuple[str, dict[str, Any]]], list[Problem]]:
-    rows: list[tuple[str, dict[str, Any]]] = []
-    problems = []
-    try:
-        reader = csv.DictReader(io.StringIO(path.read_text("utf-8-sig"), newline=""), strict=True)
-        for row in reader:
-            source = f"{path.name} line {reader.line_num}"
-            if None in row:  # where DictReader puts what is beyond the header
-                problems.append(
-                    Problem(MALFORMED, source, "more fields than the header; quote captions with commas")
-                )
-            else:
-                rows.append((source, row))
-    except (csv.Error, UnicodeDecodeError) as error:
-        problems.append(Problem(MALFORMED, path.name, str(error)))
-    return rows, problems
-
-
-def _from_sidecars(folder: Path, files: list[Path]) -> Listing:
-    entries, problems = [], []
-    pictures = [path for path in files if _is_picture(path)]
+def _from_sidecars(folder: Path, files: Sequence[Path]) -> tuple[list[_Found], list[Problem]]:
+    pictures = [path for path in files if is_picture_name(path)]
+    sidecars: dict[Path, list[Path]] = {}
+    for path in files:
+        if _is_sidecar(path):
+            sidecars.setdefault(_stem(path), []).append(path)
+    for beside in sidecars.values():
+        beside.sort(key=lambda path: SIDECAR_SUFFIXES.index(path.suffix.lower()))
+    names, problems = _captions_of_folders(folder, pictures, sidecars)
+    found = []
     for path in pictures:
-        caption, problem = _sidecar_caption(folder, path.with_suffix(".txt"))
-        problems.extend(problem)
-        name = _name(folder, path)
-        entries.append(Entry(name, caption, _group_of(name), name))
-    stems = Counter(path.with_suffix("") for path in pictures)
-    shared = [path for path in pictures if stems[path.with_suffix("")] > 1]
-    problems.extend(Problem(SHARED_SIDECAR, _name(folder, path)) for path in shared)
-    lonely = [path for path in files if path.suffix == ".txt" and path.with_suffix("") not in stems]
-    problems.extend(Problem(LONELY_SIDECAR, _name(folder, path)) for path in lonely)
-    tops = sorted({entry.name.split("/")[0] for entry in entries if "/" in entry.name})
-    problems.extend(Problem(REPEATS, top) for top in tops if _group_of(f"{top}/") != top)
-    return Listing(entries, problems)
+        name, beside = _name(folder, path), sidecars.get(_stem(path), [])
+        caption, said = _sidecar_caption(folder, beside[0]) if beside else (names.get(_top(name), ""), [])
+        problems += said
+        found.append(_Found(Row(name, (caption,) if caption else (), "", name), bool(said)))
+    return found, problems + _odd_sidecars(folder, files, sidecars)
 
 
 def _sidecar_caption(folder: Path, sidecar: Path) -> tuple[str, list[Problem]]:
-    if not sidecar.is_file():
-        return "", []
     try:
-        return _even(sidecar.read_text("utf-8-sig")), []
+        if not sidecar.is_file():
+            return "", [Problem(MALFORMED, _name(folder, sidecar), "not a file")]
+        text = even(sidecar.read_text("utf-8-sig"))
     except UnicodeDecodeError as error:
         return "", [Problem(MALFORMED, _name(folder, sidecar), f"not UTF-8: {error.reason}")]
+    except OSError as error:
+        return "", [Problem(MALFORMED, _name(folder, sidecar), error.strerror or "unreadable")]
+    if not is_plain(text):
+        return "", [Problem(MALFORMED, _name(folder, sidecar), "has NUL characters, so it is no UTF-8 text")]
+    return text, []
 
 
-def _group_of(name: str) -> str:
-    """The first-level sub-folder of a relative path, without kohya's repeat number."""
-    top, slash, _ = name.removeprefix("./").partition("/")
-    return re.sub(r"^\d+_(?=.)", "", top) if slash else DEFAULT_GROUP
+def _captions_of_folders(
+    folder: Path, pictures: Sequence[Path], sidecars: dict[Path, list[Path]]
+) -> tuple[dict[str, str], list[Problem]]:
+    """Kohya folders in which no picture has a file beside it: folder name -> caption."""
+    tops: dict[str, list[bool]] = {}
+    for path in pictures:
+        name = _name(folder, path)
+        if repeats_of(_top(name)):
+            tops.setdefault(_top(name), []).append(_stem(path) in sidecars)
+    captions = {top: even(top.partition("_")[2]) for top, captioned in tops.items() if not any(captioned)}
+    problems = [
+        Problem(FOLDER_NAME_AS_CAPTION, top, f"{len(tops[top])} pictures: {caption!r}")
+        for top, caption in captions.items()
+    ]
+    return captions, problems
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES
+def _odd_sidecars(folder: Path, files: Sequence[Path], sidecars: dict[Path, list[Path]]) -> list[Problem]:
+    pictures = [path for path in files if is_picture_name(path)]
+    stems = Counter(_stem(path) for path in pictures)
+    hidden = {_stem(path) for path in files if not is_picture_name(path) and format_of(path)}
+    shared = [path for path in pictures if stems[_stem(path)] > 1 and _stem(path) in sidecars]
+    lonely = [
+        path
+        for stem, beside in sidecars.items()
+        for path in beside
+        if stem not in stems and stem not in hidden
+    ]
+    second = [path for stem, beside in sidecars.items() if stem in stems for path in beside[1:]]
+    return [
+        *(Problem(SHARED_SIDECAR, _name(folder, path)) for path in shared),
+        *(Problem(LONELY_SIDECAR, _name(folder, path)) for path in lonely),
+        *(Problem(TWO_SIDECARS, _name(folder, path)) for path in second),
+    ]
+
+
+# ------------------------------------------------------------------ groups
+
+
+def _grouped(found: Sequence[_Found]) -> tuple[list[Entry], list[Problem]]:
+    """Entries with their groups; pictures of kohya folders with 0 repeats are left out, and said."""
+    problems = []
+    splits = _splits([each.row.name for each in found])
+    if len(splits) > 1:
+        problems.append(Problem(SPLIT_FOLDERS, ", ".join(sorted(splits))))
+    entries = []
+    skipped: Counter[str] = Counter()
+    for each in found:
+        entry, top = _entry(each, bool(splits))
+        if entry.repeats:
+            entries.append(entry)
+        else:
+            skipped[top] += 1
+    problems += [Problem(ZERO_REPEATS, top, f"{count} pictures") for top, count in skipped.items()]
+    groupless = [entry for entry in entries if entry.group == DEFAULT_GROUP]
+    if len(groupless) < len(entries):
+        problems += [Problem(SOME_WITHOUT_GROUP, entry.name) for entry in groupless]
+    return entries, problems
+
+
+def _entry(found: _Found, in_splits: bool) -> tuple[Entry, str]:
+    """An entry, and the sub-folder that its group may come from."""
+    row = found.row
+    name = os.path.normpath(row.name)
+    top = _top(name.partition("/")[2] if in_splits else name)
+    repeats = None if row.group else repeats_of(top)
+    group = row.group or (top.partition("_")[2] if repeats is not None else top) or DEFAULT_GROUP
+    caption, *others = row.captions or ("",)
+    entry = Entry(
+        row.name,
+        caption,
+        group,
+        row.source,
+        other_captions=tuple(others),
+        repeats=1 if repeats is None else repeats,
+        caption_is_said=found.caption_is_said,
+    )
+    return entry, top
+
+
+def _splits(names: Sequence[str]) -> set[str]:
+    """The first-level folders, if all pictures lie in folders named as splits, one of them for training."""
+    tops = {_top(os.path.normpath(name)) for name in names}
+    return tops if tops <= SPLITS and tops & TRAINING_SPLITS else set()
+
+
+# ------------------------------------------------------------------ names
+
+
+def _odd_names(folder: Path, entries: Sequence[Entry], files: Sequence[Path]) -> list[Problem]:
+    """Pictures whose name says another format, or hides that they are pictures."""
+    problems = []
+    for entry in entries:
+        found = misnamed_as(folder / entry.name) if _can_be_looked_at(folder, entry.name) else ""
+        if found:
+            problems.append(Problem(WRONG_SUFFIX, entry.name, f"it is {found}"))
+    listed = {os.path.realpath(folder / entry.name) for entry in entries}
+    for path in files:
+        found = "" if is_picture_name(path) or os.path.realpath(path) in listed else format_of(path)
+        if found and found != "PPM":  # whose two letters may begin a caption
+            problems.append(Problem(HIDDEN_BY_NAME, _name(folder, path), f"it is {found}"))
+    return problems
+
+
+def _can_be_looked_at(folder: Path, name: str) -> bool:
+    """Whether a listed file is in the folder; what leaves it is not opened."""
+    try:
+        return (
+            Path(os.path.realpath(folder / name)).is_relative_to(os.path.realpath(folder))
+            and (folder / name).is_file()
+        )
+    except OSError:  # a name longer than the file system takes
+        return False
+
+
+def _is_sidecar(path: Path) -> bool:
+    return path.suffix.lower() in SIDECAR_SUFFIXES
+
+
+def _stem(path: Path) -> Path:
+    """The path without its suffix, accents composed in one way."""
+    return Path(_form(str(path.with_suffix(""))))
+
+
+def _form(name: str) -> str:
+    """A name as it compares: macOS writes an accented letter as two characters, others as one."""
+    return unicodedata.normalize("NFC", name)
+
+
+def repeats_of(folder_name: str) -> int | None:
+    """The number of a kohya folder such as `10_portrait`, or nothing."""
+    match = _KOHYA_NAME.fullmatch(folder_name)
+    return int(match[1]) if match else None
+
+
+def _top(name: str) -> str:
+    """The first-level sub-folder of a relative path, or ""."""
+    top, slash, _ = name.partition("/")
+    return top if slash and top != ".." else ""
 
 
 def _name(folder: Path, path: Path) -> str:
     return path.relative_to(folder).as_posix()
-
-
-def _even(text: str) -> str:
-    return " ".join(text.split())

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from datamodules.balance import Stream
+from datamodules.caption_variation import Wording
 from datamodules.decoding import read_square
 from datamodules.latent_cache import LatentCache
 from datamodules.records import Record
@@ -50,13 +51,21 @@ class TrainingPictures(Dataset[Item]):
     """The endless stream: item p is draw p."""
 
     def __init__(
-        self, records: Sequence[Record], stream: Stream, *, flip: bool, resolution: int, latents: LatentCache
+        self,
+        records: Sequence[Record],
+        stream: Stream,
+        *,
+        wording: Wording,
+        flip: bool,
+        resolution: int,
+        latents: LatentCache,
     ) -> None:
         """Take the records, in an order that is the same in every run, and the stream over their groups."""
         self.groups: dict[str, list[Record]] = {name: [] for name in stream.sizes}
         for record in records:
             self.groups[record.group].append(record)
         self.stream = stream
+        self.wording = wording
         self.flip = flip
         self.resolution = resolution
         self.latents = latents
@@ -66,7 +75,8 @@ class TrainingPictures(Dataset[Item]):
         group, index = self.stream.draw(draw)
         flipped = self.flip and is_flipped(self.stream.seed, draw)
         record = self.groups[group][index]
-        return make_item(record, draw=draw, flipped=flipped, resolution=self.resolution, latents=self.latents)
+        item = make_item(record, draw=draw, flipped=flipped, resolution=self.resolution, latents=self.latents)
+        return item | {"caption": self.wording.at_draw(record.captions, draw)}
 
 
 class HeldOutPictures(Dataset[Item]):

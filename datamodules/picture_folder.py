@@ -8,14 +8,24 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Literal
 
 from datamodules.balance import Stream
-from datamodules.problems import STRADDLES, TOO_LONG, DatasetError, Problem, describe
+from datamodules.caption_variation import CaptionOptions, Wording
+from datamodules.orientation import orientation
+from datamodules.problems import (
+    SOME_WITHOUT_GROUP,
+    STRADDLES,
+    TOO_LONG,
+    DatasetError,
+    Problem,
+    describe,
+)
 from datamodules.records import Record, Report, scan
+from datamodules.repeats import said_of_repeats, shares_of_repeats
 from datamodules.split import split
-from datamodules.trigger import with_trigger
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +46,10 @@ class PictureFolder:
         batch_size: int = 1,
         num_workers: int = 2,
         shares: dict[str, float] | None = None,
+        group_by: Literal["label", "orientation"] = "label",
         flip: bool = True,
         trigger: str = "",
+        captions: CaptionOptions = CaptionOptions(),  # noqa: B008 - never changed; its fields are shown as options
         holdout_fraction: float = 0.1,
         holdout_folder: str | None = None,
         validation_batch_size: int | None = None,
@@ -54,9 +66,14 @@ class PictureFolder:
             batch_size: Pictures of one step of one process.
             num_workers: Processes that load pictures; 0 loads in the main process.
             shares: How often each group is drawn, as positive numbers, such as {portrait: 2, landscape: 1}.
-                Null draws as found: every picture equally often.
+                Null keeps the repeats of kohya's folder names (10_portrait) if there are any, and else draws
+                as found: every picture equally often.
+            group_by: What the groups are: label (the group column, or the sub-folder) or orientation (the
+                groups are then portrait, landscape and square, by the pictures' shape).
             flip: Show half of the draws mirrored. Turn it off for a style with writing or a fixed side.
             trigger: A word put before each caption that doesn't have it already, such as ghibli_style.
+            captions: Words put around every caption, and what each draw does to tags (prefix, suffix,
+                shuffle_tags, keep_tags, tag_dropout).
             holdout_fraction: Part of each group that is held out of training for validation, chosen by
                 content. Groups of fewer than 5 pictures give none, others at least one. 0 holds nothing out.
             holdout_folder: Folder with pictures to validate on instead; then `folder` is trained on whole.
@@ -71,6 +88,15 @@ class PictureFolder:
         _check("batch_size", batch_size, batch_size > 0, "at least 1")
         _check("num_workers", num_workers, num_workers >= 0, "0 or more")
         _check("holdout_fraction", holdout_fraction, 0 <= holdout_fraction < 1, "at least 0 and below 1")
+        _check("captions.keep_tags", captions.keep_tags, captions.keep_tags >= 0, "0 or more")
+        _check(
+            "captions.tag_dropout",
+            captions.tag_dropout,
+            0 <= captions.tag_dropout < 1,
+            "at least 0 and below 1; whole captions are left out by model.caption_dropout",
+        )
+        if group_by not in ("label", "orientation"):
+            raise ValueError(f"data.group_by is {group_by!r}; it must be label or orientation.")
         if validation_batch_size is not None:
             _check(
                 "validation_batch_size",
@@ -83,8 +109,10 @@ class PictureFolder:
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.shares = shares
+        self.group_by = group_by
         self.flip = flip
         self.trigger = trigger.strip()
+        self.wording = Wording(captions, self.trigger, seed)
         self.holdout_fraction = holdout_fraction
         self.holdout_folder = None if holdout_folder is None else Path(holdout_folder)
         self.validation_batch_size = batch_size if validation_batch_size is None else validation_batch_size
@@ -114,13 +142,22 @@ class PictureFolder:
         folders = " and ".join(str(report.folder) for report in reports)
         if errors:
             raise DatasetError(_full_text(folders, errors, self.warnings))
-        if self.warnings and self.speaks:
-            log.warning(f"Worth a look in {folders}:\n{describe(self.warnings)}")
         fraction = self.holdout_fraction if self.holdout_folder is None else 0.0
         self.training, self.held_out = split(reports[0].records, fraction)
         if self.holdout_folder is not None:
             self.held_out = split(reports[1].records, 0.0)[0]
-        self._stream = Stream(Counter(record.group for record in self.training), self.shares, self.seed)
+        self._stream = self._balanced()
+        if self.warnings and self.speaks:
+            log.warning(f"Worth a look in {folders}:\n{describe(self.warnings)}")
+
+    def _balanced(self) -> Stream:
+        """The stream at the declared shares, or at kohya's repeats where none are declared."""
+        repeats = shares_of_repeats(self.training) if self.group_by == "label" else None
+        shares = repeats if self.shares is None else self.shares
+        stream = Stream(Counter(record.group for record in self.training), shares, self.seed)
+        used = self.shares is None and repeats is not None
+        self.warnings.extend(said_of_repeats(self.training, self.folder, stream.shares, used=used))
+        return stream
 
     @property
     def stream(self) -> Stream:
@@ -142,6 +179,7 @@ class PictureFolder:
             "resolution": str(self.resolution),
             "flip": str(self.flip),
             "trigger": self.trigger,
+            "captions": ", ".join(f"{name}: {value}" for name, value in asdict(self.wording.options).items()),
             "seed": str(self.seed),
         }
 
@@ -170,22 +208,28 @@ class PictureFolder:
 
     def _scan(self, folder: Path, option: str) -> Report:
         report = scan(folder, resolution=self.resolution, option=option, progress=self.speaks)
-        captioned = [
-            replace(record, caption=with_trigger(record.caption, self.trigger)) for record in report.records
-        ]
-        return replace(report, records=captioned)
+        records = [self._worded(record) for record in report.records]
+        if self.group_by == "label":
+            return replace(report, records=records)
+        warnings = [problem for problem in report.warnings if problem.kind is not SOME_WITHOUT_GROUP]
+        shaped = [replace(record, group=orientation(record.width, record.height)) for record in records]
+        return replace(report, records=shaped, warnings=warnings)
+
+    def _worded(self, record: Record) -> Record:
+        caption, *others = (self.wording.in_full(caption) for caption in record.captions)
+        return replace(record, caption=caption, other_captions=tuple(others))
 
     def _too_long(self, reports: Iterable[Report]) -> list[Problem]:
         if self.count_tokens is None:
             return []
         problems = []
-        for record in (record for report in reports for record in report.records):
-            tokens = self.count_tokens(record.caption)
+        records = [record for report in reports for record in report.records]
+        named = [(record.path.name, caption) for record in records for caption in record.captions]
+        for name, caption in named:
+            tokens = self.count_tokens(caption)
             if tokens > TOKEN_LIMIT:
-                lost = f", lost: {self.lost_words(record.caption)!r}" if self.lost_words else ""
-                problems.append(
-                    Problem(TOO_LONG, record.path.name, f"{tokens} of {TOKEN_LIMIT} tokens{lost}")
-                )
+                lost = f", lost: {self.lost_words(caption)!r}" if self.lost_words else ""
+                problems.append(Problem(TOO_LONG, name, f"{tokens} of {TOKEN_LIMIT} tokens{lost}"))
         return problems
 
     @property
@@ -215,5 +259,5 @@ def _full_text(folders: str, errors: list[Problem], warnings: list[Problem]) -> 
 
 def _digest(records: Iterable[Record]) -> str:
     """A number for pictures with captions and groups, whatever their names and order."""
-    rows = sorted((record.key, record.caption, record.group) for record in records)
+    rows = sorted((record.key, record.caption, record.group, *record.other_captions) for record in records)
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]

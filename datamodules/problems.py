@@ -63,6 +63,26 @@ IDENTICAL = Kind(
     stops=False,
 )
 UNKNOWN_COLUMN = Kind("unknown columns, not used", "Known are file_name, text and group.", stops=False)
+SPLIT_FOLDERS = Kind(
+    "split folders, all of them trained on",
+    "To validate on one, name the two folders in data.folder and data.holdout_folder.",
+    stops=False,
+)
+LINKED_FOLDER = Kind(
+    "links to folders, not followed",
+    "Nothing is lost if the folder itself is read; else move the pictures here.",
+    stops=False,
+)
+WRONG_SUFFIX = Kind(
+    "suffixes of another format, read by their content",
+    "Rename them if other programs shall read them.",
+    stops=False,
+)
+HIDDEN_BY_NAME = Kind(
+    "pictures that aren't named as pictures, not used",
+    "Give them their suffix (.png, .jpg ...) if they belong.",
+    stops=False,
+)
 IGNORED_SIDECAR = Kind(
     ".txt captions beside a metadata file, not used", "The metadata file decides.", stops=False
 )
@@ -71,7 +91,23 @@ SHARED_SIDECAR = Kind("pictures that share one .txt caption", "Rename one, if th
 SOME_WITHOUT_GROUP = Kind(
     "pictures without a group, put into group `all`", "Name a group for each.", stops=False
 )
-REPEATS = Kind("repeat numbers of folder names, not used", "Set data.shares to balance groups.", stops=False)
+TWO_SIDECARS = Kind(".caption files beside a .txt, not used", "The .txt decides.", stops=False)
+FOLDER_NAME_AS_CAPTION = Kind(
+    "folders without captions, captioned by their name as kohya does",
+    "Write a .txt beside each picture: captions that tell pictures apart teach more.",
+    stops=False,
+)
+ZERO_REPEATS = Kind(
+    "folders with 0 repeats, left out as kohya does", "Give them another number to use them.", stops=False
+)
+REPEATS = Kind(
+    "repeat numbers of folder names, kept as shares", "Set data.shares for another mix.", stops=False
+)
+REPEATS_UNUSED = Kind(
+    "repeat numbers of folder names, not used",
+    "data.shares or data.group_by says otherwise: leave both out to use them.",
+    stops=False,
+)
 ANIMATED = Kind("animations, only the first frame is used", "Save the frame you want.", stops=False)
 BAD_PROFILE = Kind("unusable colour profiles, colours taken as sRGB", "Save them as sRGB.", stops=False)
 TOO_LONG = Kind(
@@ -96,7 +132,13 @@ class Problem:
     detail: str = ""
 
     def __str__(self) -> str:
-        return f"{self.where} ({self.detail})" if self.detail else self.where
+        text = f"{self.where} ({self.detail})" if self.detail else self.where
+        return printable(text)
+
+
+def printable(text: str) -> str:
+    """The text on one line that any terminal takes: file names may hold line ends and bytes that are no text."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def describe(problems: Iterable[Problem]) -> str:

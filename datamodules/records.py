@@ -52,6 +52,8 @@ class Record:
         key: SHA-256 of the file's bytes, hexadecimal; equal for byte-identical pictures.
         width: pixels, after the camera's rotation.
         height: pixels, after the camera's rotation.
+        other_captions: of the same picture, if it has several; each draw chooses among all of them.
+        repeats: kohya's number of its folder; 1 without.
     """
 
     path: Path
@@ -60,6 +62,13 @@ class Record:
     key: str
     width: int
     height: int
+    other_captions: tuple[str, ...] = ()
+    repeats: int = 1
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """All captions of the picture."""
+        return (self.caption, *self.other_captions)
 
 
 @dataclass(frozen=True)
@@ -111,11 +120,13 @@ def scan(folder: Path, *, resolution: int, option: str = "data.folder", progress
     records = []
     for (path, entry), look in zip(placed, looks, strict=True):
         found = [*look.problems, *_size_problems(look, resolution)]
-        if not entry.caption:
+        if not entry.caption and not entry.caption_is_said:
             found.append((NO_CAPTION, ""))
         problems.extend(Problem(kind, entry.name, detail) for kind, detail in found)
-        if not any(kind.stops for kind, _ in found):
-            records.append(Record(path, entry.caption, entry.group, look.key, look.width, look.height))
+        if not any(kind.stops for kind, _ in found) and entry.caption:
+            size = (look.width, look.height)
+            words = (entry.caption, entry.group)
+            records.append(Record(path, *words, look.key, *size, entry.other_captions, entry.repeats))
     problems.extend(_identical([entry for _, entry in placed], looks))
     problems = [*listing.problems, *problems]
     if not listing.entries and not any(problem.kind.stops for problem in problems):
@@ -128,23 +139,32 @@ def _place(folder: Path, entries: Sequence[Entry]) -> tuple[list[tuple[Path, Ent
     """Entries whose file is there, in the folder and listed for the first time; problems of the others."""
     placed: list[tuple[Path, Entry]] = []
     problems = []
-    first: dict[Path, Entry] = {}
-    root = folder.resolve()
+    first: dict[str, Entry] = {}
+    root = os.path.realpath(folder)
     for entry in sorted(entries, key=lambda entry: entry.name):
         path = folder / entry.name  # an absolute name replaces the folder, and is then found outside
-        target = path.resolve()
+        target = Path(os.path.realpath(path))
+        # a link beside its target is a second picture (and byte-identical, which is said)
+        name = str(Path(os.path.realpath(path.parent)) / path.name)
         if not target.is_relative_to(root) or Path(entry.name).is_absolute():
             problems.append(
                 Problem(LEAVES, entry.name, entry.source if entry.source != entry.name else "a link")
             )
-        elif not target.is_file():
+        elif not _is_file(target):
             problems.append(Problem(ABSENT, entry.name, entry.source))
-        elif target in first:
-            problems.append(Problem(DUPLICATE, entry.name, f"{first[target].source} and {entry.source}"))
+        elif name in first:
+            problems.append(Problem(DUPLICATE, entry.name, f"{first[name].source} and {entry.source}"))
         else:
-            first[target] = entry
+            first[name] = entry
             placed.append((path, entry))
     return placed, problems
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name longer than the file system takes
+        return False
 
 
 def _look_at_all(paths: Sequence[Path], progress: bool) -> list[_Look]:

@@ -31,7 +31,7 @@ from diffusers import (
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from lightning_modules.text_conditioning import chunk_count, encode_prompts
+from lightning_modules.text_conditioning import LongCaptions, chunk_count, encode_prompts
 
 SamplerName = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "unipc"]
 
@@ -59,6 +59,7 @@ class _Painter:
     guidance_scale: float
     sampler: SamplerName
     clip_skip: int
+    long_captions: LongCaptions
     device: torch.device
 
     @property
@@ -84,6 +85,7 @@ def sample_images(
     sampler: SamplerName,
     clip_skip: int,
     device: torch.device | str,
+    long_captions: LongCaptions = "windows",
     batch_size: int = 8,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
@@ -105,6 +107,7 @@ def sample_images(
         sampler: which sampler.
         clip_skip: text encoder layers left out at the end, see `text_conditioning`.
         device: where the models are.
+        long_captions: what becomes of prompts of more than 75 tokens, see `text_conditioning`.
         batch_size: pictures painted together.
         progress: called with (UNet steps done, UNet steps in all) after each.
 
@@ -129,6 +132,7 @@ def sample_images(
         guidance_scale=guidance_scale,
         sampler=sampler,
         clip_skip=clip_skip,
+        long_captions=long_captions,
         device=torch.device(device),
     )
     _check_size(painter)
@@ -210,7 +214,8 @@ def _batches(
     by_length: dict[int, list[int]] = {}
     for index, (prompt, negative) in enumerate(zip(prompts, negatives, strict=True)):
         texts = [prompt, negative] if painter.guided else [prompt]
-        by_length.setdefault(max(chunk_count(painter.tokenizer, text) for text in texts), []).append(index)
+        longest = max(chunk_count(painter.tokenizer, text, painter.long_captions) for text in texts)
+        by_length.setdefault(longest, []).append(index)
     return [
         same[start : start + batch_size]
         for same in by_length.values()
@@ -228,7 +233,12 @@ def _denoise(
     """Run the sampler on one batch: float32 latents [B, C, h, w] on the device."""
     texts = [*negatives, *prompts] if painter.guided else prompts
     context = encode_prompts(
-        texts, painter.tokenizer, painter.text_encoder, clip_skip=painter.clip_skip, device=painter.device
+        texts,
+        painter.tokenizer,
+        painter.text_encoder,
+        long_captions=painter.long_captions,
+        clip_skip=painter.clip_skip,
+        device=painter.device,
     )
     scheduler = make_scheduler(painter.sampler, painter.scheduler_config)
     scheduler.set_timesteps(painter.steps, device=painter.device)

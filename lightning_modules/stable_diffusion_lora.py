@@ -22,6 +22,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn import functional
 
+from evaluation.prompts import BREAK, strip_weights
 from keyed_random import generator
 from lightning_modules.components import Components, base_name, base_prediction_type, load_components
 from lightning_modules.diffusion.base_check import fit_of_types, judge
@@ -40,7 +41,7 @@ from lightning_modules.export_check import ExportCheck, check_export
 from lightning_modules.lora import LoraOptions, add_lora, load_lora_state, lora_parameters, lora_state, scaled
 from lightning_modules.lora_formats import to_diffusers, to_kohya, write_safetensors
 from lightning_modules.sampling import SamplerName, sample_images
-from lightning_modules.text_conditioning import encode_captions
+from lightning_modules.text_conditioning import LongCaptions, encode_contexts, join_contexts, lost_words
 
 Batch = dict[str, Any]
 
@@ -68,6 +69,8 @@ class StableDiffusionLora(L.LightningModule):
         timestep_sampling: distribution that training timesteps come from.
         noise_offset: strength of a constant offset of each noise channel; 0 for none.
         caption_dropout: share of draws trained with the empty caption, as classifier-free guidance needs.
+        long_captions: what becomes of captions and prompts of more than 75 tokens, in training and in samples: truncate
+            cuts them off (and says which words are lost); windows encodes 75 tokens at a time and keeps all of them.
         gradient_checkpointing: compute activations again in the backward pass: half the speed, a fraction of memory.
         ema_decay: decay of a moving average of the adapter, used for validation, samples and exports; null for none.
         validation_noise_levels: timesteps at which each held-out picture is scored.
@@ -93,6 +96,7 @@ class StableDiffusionLora(L.LightningModule):
         timestep_sampling: TimestepDistribution = "uniform",
         noise_offset: float = 0.0,
         caption_dropout: float = 0.1,
+        long_captions: LongCaptions = "truncate",
         gradient_checkpointing: bool = False,
         ema_decay: float | None = None,
         validation_noise_levels: int = 4,
@@ -110,6 +114,7 @@ class StableDiffusionLora(L.LightningModule):
         self.timestep_sampling: TimestepDistribution = timestep_sampling
         self.noise_offset = noise_offset
         self.caption_dropout = caption_dropout
+        self.long_captions: LongCaptions = long_captions
         self.gradient_checkpointing = gradient_checkpointing
         self.ema_decay = ema_decay
         self.validation_noise_levels = validation_noise_levels
@@ -118,6 +123,7 @@ class StableDiffusionLora(L.LightningModule):
         self.parts: Components | None = None
         self.ema: AdapterEma | None = None
         self.trainable: list[nn.Parameter] = []
+        self._said_to_be_cut: set[str] = set()
 
     # ------------------------------------------------------------------ setting up
 
@@ -257,13 +263,25 @@ class StableDiffusionLora(L.LightningModule):
 
     def predict(self, x_t: Tensor, t: Tensor, captions: Sequence[str]) -> Tensor:
         """The UNet's raw output for noisy latents, in float32, shape of `x_t`."""
-        assert self.parts is not None
-        with torch.no_grad():
-            text = encode_captions(captions, self.parts.tokenizer, self.text_encoder, device=self.device)
+        context, mask = join_contexts(self.encode_text(captions))
         prediction = self.unet(
-            x_t.to(self.unet.dtype), t, encoder_hidden_states=text.to(self.unet.dtype)
+            x_t.to(self.unet.dtype),
+            t,
+            encoder_hidden_states=context.to(self.unet.dtype),
+            encoder_attention_mask=mask,
         ).sample
         return cast(Tensor, prediction.float())
+
+    def encode_text(self, captions: Sequence[str]) -> list[Tensor]:
+        """Embeddings of training captions, each [77 k, D] with its own number k of windows."""
+        assert self.parts is not None
+        return encode_contexts(
+            captions,
+            self.parts.tokenizer,
+            self.text_encoder,
+            long_captions=self.long_captions,
+            device=self.device,
+        )
 
     def latents(self, batch: Batch, *, sample: bool = True) -> Tensor:
         """Scaled latents x0 of a batch, float32 [B, C, h, w]: a posterior draw each, or its mean.
@@ -338,6 +356,7 @@ class StableDiffusionLora(L.LightningModule):
             "timestep_sampling",
             "noise_offset",
             "caption_dropout",
+            "long_captions",
         )
         return {
             "base model": base_name(self.base_model),
@@ -374,6 +393,7 @@ class StableDiffusionLora(L.LightningModule):
     ) -> Tensor:
         """Paint one picture a prompt; see `callbacks.protocols.TextToImage`. Size null is `--data.resolution`."""
         assert self.parts is not None
+        self._say_what_is_cut([*prompts, *negative_prompts])
         with self.shown_adapter(), scaled(self.unet, lora_scale):
             return sample_images(
                 unet=self.unet,
@@ -391,7 +411,23 @@ class StableDiffusionLora(L.LightningModule):
                 sampler=cast(SamplerName, sampler),
                 clip_skip=clip_skip,
                 device=self.device,
+                long_captions=self.long_captions,
             )
+
+    def _say_what_is_cut(self, prompts: Sequence[str]) -> None:
+        """Warn of each prompt that is too long, once."""
+        assert self.parts is not None
+        if self.long_captions == "windows":
+            return
+        for prompt in dict.fromkeys(prompts):
+            words = [strip_weights(part) for part in prompt.split(BREAK)]
+            lost = " ... ".join(filter(None, (lost_words(self.parts.tokenizer, part) for part in words)))
+            if lost and prompt not in self._said_to_be_cut:
+                self._said_to_be_cut.add(prompt)
+                rank_zero_warn(
+                    f"The prompt {prompt!r} is longer than the text encoder reads, as captions are in training; lost: "
+                    f"{lost!r}. Shorten it, or train with --model.long_captions windows."
+                )
 
     def _sampling_config(self) -> dict[str, Any]:
         """The base's scheduler config, with the terminal SNR that training used."""

@@ -1,13 +1,18 @@
 """Captions and weighted prompts -> what the UNet's cross attention reads.
 
-Training captions are plain text, cut at the encoder's 77 tokens, exactly as the stock pipeline does it.
-Prompts honour A1111 weights (parsed by `evaluation.prompts`) with ComfyUI's arithmetic: with z the embedding
-of the prompt and z0 that of the empty prompt, each token's vector becomes
+Text encoders read 77 tokens, begin and end included. What goes beyond, `long_captions` decides, in training and
+in sampling alike: "truncate" cuts it off, exactly as the stock pipeline does; "windows" encodes 75 tokens at a
+time, each window between its own begin and end token, and the UNet attends to all of them. A prompt without
+weights and a caption of the same words therefore have the same embeddings.
+
+Training captions are plain text: brackets are characters. Prompts honour A1111 weights (parsed by
+`evaluation.prompts`) with ComfyUI's arithmetic: with z the embedding of the prompt and z0 that of the empty
+prompt, each token's vector becomes
 
     z0 + w (z - z0)
 
-Prompts longer than 75 tokens are encoded in chunks of 75, each between its own begin and end token. An
-unweighted prompt that fits one chunk gives what the stock pipeline gives, bit for bit.
+`BREAK` in a prompt begins a window in either mode. An unweighted prompt that fits one window gives what the
+stock pipeline gives, bit for bit.
 
 `clip_skip` is counted as diffusers does: 0 reads the last layer, 1 the one before it (A1111 calls these 1 and
 2). The final layer norm is applied in either case. It serves prompts and negative prompts alike. Stable
@@ -16,12 +21,15 @@ Diffusion 2 has its skip baked in (23 of 24 layers are stored): there 0 is right
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from evaluation.prompts import BREAK, parse
+
+LongCaptions = Literal["truncate", "windows"]
 
 
 @dataclass
@@ -37,15 +45,17 @@ def encode_prompts(
     tokenizer: CLIPTokenizer,
     text_encoder: CLIPTextModel,
     *,
+    long_captions: LongCaptions = "windows",
     clip_skip: int = 0,
     device: torch.device | str,
 ) -> Tensor:
-    """Embeddings of weighted prompts of any length.
+    """Embeddings of weighted prompts.
 
     Args:
         prompts: in A1111 syntax, B of them.
         tokenizer: of the base model; its padding token is used.
         text_encoder: of the base model.
+        long_captions: what becomes of more than 75 tokens, see above.
         clip_skip: layers left out at the end, see above.
         device: where the text encoder sits.
 
@@ -56,7 +66,7 @@ def encode_prompts(
     Raises:
         ValueError: if `clip_skip` is negative or leaves no layer.
     """
-    chunked = [_chunks(tokenizer, prompt) for prompt in prompts]
+    chunked = [_chunks(tokenizer, parse(prompt), long_captions) for prompt in prompts]
     longest = max(len(chunks) for chunks in chunked)
     flat = [chunk for chunks in chunked for chunk in [*chunks, *[_Chunk()] * (longest - len(chunks))]]
     ids, weights = _with_special_tokens(tokenizer, flat)
@@ -67,32 +77,53 @@ def encode_prompts(
     return z.reshape(len(prompts), -1, z.shape[-1])
 
 
-def encode_captions(
+def encode_contexts(
     captions: Sequence[str],
     tokenizer: CLIPTokenizer,
     text_encoder: CLIPTextModel,
     *,
+    long_captions: LongCaptions = "truncate",
     clip_skip: int = 0,
     device: torch.device | str,
-) -> Tensor:
-    """Embeddings of training captions: brackets are plain characters, what goes beyond 77 tokens is cut.
+) -> list[Tensor]:
+    """Embeddings of training captions, each of its own length; brackets are plain characters.
 
     Returns:
-        [B, 77, D] in the text encoder's dtype.
+        For each caption [77 k, D] in the text encoder's dtype; k is 1 unless it takes several windows.
 
     Raises:
         ValueError: if `clip_skip` is negative or leaves no layer.
     """
-    length = tokenizer.model_max_length
-    batch = tokenizer(
-        list(captions), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-    )
-    return _encode(batch.input_ids, text_encoder, clip_skip, device)
+    chunked = [_chunks(tokenizer, [(caption, 1.0)], long_captions) for caption in captions]
+    ids, _ = _with_special_tokens(tokenizer, [chunk for chunks in chunked for chunk in chunks])
+    z = _encode(ids, text_encoder, clip_skip, device)
+    parts = torch.split(z, [len(chunks) for chunks in chunked])
+    return [part.flatten(0, 1) for part in parts]
 
 
-def chunk_count(tokenizer: CLIPTokenizer, prompt: str) -> int:
-    """How many chunks of 77 tokens a prompt takes, at least 1."""
-    return len(_chunks(tokenizer, prompt))
+def join_contexts(contexts: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Embeddings of unequal lengths as one batch.
+
+    A caption must not depend on its neighbours in the batch: what fills up the shorter ones is hidden by the mask.
+
+    Args:
+        contexts: B of [77 k, D].
+
+    Returns:
+        [B, 77 k, D] with the longest caption's k, filled up with zeros; and what the UNet takes as
+        `encoder_attention_mask`, bool [B, 77 k], or nothing if all are equally long.
+    """
+    lengths = torch.tensor([len(context) for context in contexts])
+    joined = torch.nn.utils.rnn.pad_sequence(list(contexts), batch_first=True)
+    if bool((lengths == lengths.max()).all()):
+        return joined, None
+    mask = torch.arange(joined.shape[1]) < lengths.unsqueeze(1)
+    return joined, mask.to(joined.device)
+
+
+def chunk_count(tokenizer: CLIPTokenizer, prompt: str, long_captions: LongCaptions = "windows") -> int:
+    """How many windows of 77 tokens a prompt takes, at least 1."""
+    return len(_chunks(tokenizer, parse(prompt), long_captions))
 
 
 def token_count(tokenizer: CLIPTokenizer, caption: str) -> int:
@@ -101,7 +132,7 @@ def token_count(tokenizer: CLIPTokenizer, caption: str) -> int:
 
 
 def lost_words(tokenizer: CLIPTokenizer, caption: str) -> str:
-    """The words of a caption that `encode_captions` cuts off or cuts short at its end; "" if it fits."""
+    """The words of a caption that truncating cuts off or cuts short at its end; "" if it fits."""
     tokens = tokenizer(caption, verbose=False)
     room = tokenizer.model_max_length - 1  # the last place belongs to the end token
     if len(tokens.input_ids) <= tokenizer.model_max_length:
@@ -109,16 +140,20 @@ def lost_words(tokenizer: CLIPTokenizer, caption: str) -> str:
     return caption[tokens.word_to_chars(tokens.token_to_word(room)).start :].strip()
 
 
-def _chunks(tokenizer: CLIPTokenizer, prompt: str) -> list[_Chunk]:
-    """A prompt's tokens and weights in chunks of 75; a new one also begins at each BREAK."""
+def _chunks(
+    tokenizer: CLIPTokenizer, pieces: Sequence[tuple[str, float]], long_captions: LongCaptions
+) -> list[_Chunk]:
+    """Tokens and weights of weighted pieces of text in windows of 75; a new one also begins at each BREAK."""
     room = tokenizer.model_max_length - 2
     chunks = [_Chunk()]
-    for text, weight in parse(prompt):
+    for text, weight in pieces:
         if text == BREAK:
             chunks.append(_Chunk())
             continue
         for token in tokenizer(text, add_special_tokens=False, verbose=False).input_ids:
             if len(chunks[-1].ids) == room:
+                if long_captions == "truncate":
+                    break
                 chunks.append(_Chunk())
             chunks[-1].ids.append(token)
             chunks[-1].weights.append(weight)

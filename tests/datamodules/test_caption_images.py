@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from datamodules.caption_images import CaptionImages
+from datamodules.caption_variation import CaptionOptions
 from datamodules.problems import DatasetError
 from tests.datamodules.folders import encode, make_folder, number_of, paint, write_metadata
 
@@ -264,6 +265,29 @@ def test_a_resumed_run_sees_what_the_straight_run_sees(
     assert all(same(one, two) for one, two in zip(resumed.trained, rest, strict=True))
 
 
+def test_captions_that_vary_are_the_same_after_a_resume(folder: Path, tmp_path: Path) -> None:
+    rows = [
+        {"file_name": f"{number:03d}.png", "text": [f"a{number}, b, c, d", f"e{number}, f, g"]}
+        for number in range(15)
+    ]
+    write_metadata(folder, rows)
+    options = CaptionOptions("pre", shuffle_tags=True, keep_tags=1, tag_dropout=0.2)
+
+    def run(steps: int, ckpt_path: str | None = None) -> tuple[list[str], L.Trainer]:
+        model, trainer = Watcher(), trainer_of(tmp_path, steps)
+        data = data_of(folder, batch_size=4, captions=options, trigger="sty")
+        trainer.fit(model, datamodule=data, ckpt_path=ckpt_path)
+        return [caption for batch in model.trained for caption in batch["caption"]], trainer
+
+    straight, _ = run(12)
+    _, stopped = run(5)
+    stopped.save_checkpoint(tmp_path / "a.ckpt")
+    rest, _ = run(12, str(tmp_path / "a.ckpt"))
+    assert rest == straight[20:]
+    assert all(re.match(r"sty, pre [ae]\d+", caption) for caption in straight)
+    assert len(set(straight)) > 30  # of 48, where 13 pictures with one fixed caption each would give 13
+
+
 def test_a_checkpoint_is_plain_and_counts_draws_that_were_trained(folder: Path, tmp_path: Path) -> None:
     data = data_of(folder, batch_size=3, num_workers=2)
     trainer = trainer_of(tmp_path, 4, accumulate_grad_batches=2)
@@ -377,6 +401,7 @@ def test_the_fingerprint_tells_what_changes_the_draws(folder: Path, tmp_path: Pa
         "flip": {"flip": False},
         "resolution": {"resolution": 24},
         "shares": {"shares": {"portrait": 1, "landscape": 1}},
+        "captions": {"captions": CaptionOptions(shuffle_tags=True)},
     }
     for name, options in changes.items():
         assert {key for key, value in fingerprint(**options).items() if value != first[key]} == {name}

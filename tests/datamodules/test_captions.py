@@ -7,17 +7,31 @@ import pytest
 
 from datamodules.captions import list_captions
 from datamodules.problems import (
+    FOLDER_NAME_AS_CAPTION,
+    HIDDEN_BY_NAME,
     IGNORED_SIDECAR,
+    LEAVES,
+    LINKED_FOLDER,
     LONELY_SIDECAR,
     MALFORMED,
-    REPEATS,
     SHARED_SIDECAR,
     SOME_WITHOUT_GROUP,
+    SPLIT_FOLDERS,
+    TWO_SIDECARS,
     UNKNOWN_COLUMN,
     UNLISTED,
+    WRONG_SUFFIX,
+    ZERO_REPEATS,
     Kind,
 )
 from tests.datamodules.folders import paint, write_metadata
+
+
+def captioned(folder: Path, name: str, caption: str = "words", suffix: str = ".txt") -> Path:
+    """A picture with a file of the same stem beside it."""
+    path = paint(folder / name, 0)
+    path.with_suffix(suffix).write_text(caption)
+    return path
 
 
 def entries(folder: Path) -> list[tuple[str, str, str]]:
@@ -52,7 +66,8 @@ def test_sidecars_with_folders_as_groups(tmp_path: Path) -> None:
         ("10_portrait/a.png", "some words", "portrait"),
         ("hills/deep/b.JPG", "some words", "hills"),
     ]
-    assert problems(tmp_path) == [(REPEATS, "10_portrait", "")]
+    assert problems(tmp_path) == [(WRONG_SUFFIX, "hills/deep/b.JPG", "it is PNG")]
+    assert [entry.repeats for entry in list_captions(tmp_path).entries] == [10, 1]
 
 
 def test_without_any_group_there_is_one(tmp_path: Path) -> None:
@@ -155,4 +170,133 @@ def test_odd_sidecars(tmp_path: Path) -> None:
         (SHARED_SIDECAR, "a.jpg", ""),
         (SHARED_SIDECAR, "a.png", ""),
         (LONELY_SIDECAR, "c.txt", ""),
+        (WRONG_SUFFIX, "a.jpg", "it is PNG"),
     ]
+
+
+def test_several_captions_of_a_picture(tmp_path: Path) -> None:
+    write_metadata(
+        tmp_path, [{"file_name": "a.png", "text": ["one", " two\n"]}, {"file_name": "b.png", "text": []}]
+    )
+    first, second = list_captions(tmp_path).entries
+    assert (first.caption, first.other_captions) == ("one", ("two",))
+    assert (second.caption, second.other_captions) == ("", ())
+
+
+@pytest.mark.parametrize("text", [["one", ""], ["one", 2], {"en": "one"}])
+def test_captions_that_are_none(tmp_path: Path, text: object) -> None:
+    write_metadata(tmp_path, [{"file_name": "a.png", "text": text}])
+    assert entries(tmp_path) == []
+    assert [(kind, where) for kind, where, _ in problems(tmp_path)] == [(MALFORMED, "metadata.jsonl line 1")]
+
+
+@pytest.mark.parametrize("column", ["caption", "captions", "prompt"])
+def test_the_caption_columns_of_others(tmp_path: Path, column: str) -> None:
+    write_metadata(tmp_path, [{"file_name": "a.png", column: "words"}])
+    assert entries(tmp_path) == [("a.png", "words", "all")]
+    assert problems(tmp_path) == []
+
+
+def test_text_goes_before_other_caption_columns(tmp_path: Path) -> None:
+    write_metadata(tmp_path, [{"file_name": "a.png", "text": "words", "caption": "others"}])
+    assert entries(tmp_path) == [("a.png", "words", "all")]
+    assert problems(tmp_path) == [(UNKNOWN_COLUMN, "caption", "1 lines")]
+
+
+def test_metadata_in_sub_folders_beside_sidecars(tmp_path: Path) -> None:
+    paint(tmp_path / "portrait" / "a.png", 0)
+    write_metadata(tmp_path / "portrait", [{"file_name": "a.png", "text": "a"}])
+    captioned(tmp_path, "hills/b.png")
+    assert entries(tmp_path) == [("portrait/a.png", "a", "portrait"), ("hills/b.png", "words", "hills")]
+    assert problems(tmp_path) == []
+
+
+def test_splits_are_no_groups(tmp_path: Path) -> None:
+    """The layout that `datasets` calls imagefolder."""
+    for split, name in (("train", "portrait/a.png"), ("validation", "b.png")):
+        paint(tmp_path / split / name, 0)
+        write_metadata(tmp_path / split, [{"file_name": name, "text": "words"}])
+    assert [group for _, _, group in entries(tmp_path)] == ["portrait", "all"]
+    assert problems(tmp_path)[0] == (SPLIT_FOLDERS, "train, validation", "")
+
+
+def test_a_group_may_be_called_as_a_split(tmp_path: Path) -> None:
+    for name in ("train/a.png", "hills/b.png"):
+        captioned(tmp_path, name)
+    assert sorted(group for _, _, group in entries(tmp_path)) == ["hills", "train"]
+
+
+def test_kohya_folders(tmp_path: Path) -> None:
+    captioned(tmp_path, "10_portrait/a.png")
+    captioned(tmp_path, "2_sea side/b.png", suffix=".caption")
+    paint(tmp_path / "1_old house/c.png", 0)
+    captioned(tmp_path, "0_off/d.png")
+    found = [
+        (entry.name, entry.caption, entry.group, entry.repeats) for entry in list_captions(tmp_path).entries
+    ]
+    assert found == [
+        ("10_portrait/a.png", "words", "portrait", 10),
+        ("1_old house/c.png", "old house", "old house", 1),
+        ("2_sea side/b.png", "words", "sea side", 2),
+    ]
+    assert problems(tmp_path) == [
+        (FOLDER_NAME_AS_CAPTION, "1_old house", "1 pictures: 'old house'"),
+        (ZERO_REPEATS, "0_off", "1 pictures"),
+    ]
+
+
+def test_one_missing_caption_of_a_kohya_folder_is_no_folder_caption(tmp_path: Path) -> None:
+    captioned(tmp_path, "10_portrait/a.png")
+    paint(tmp_path / "10_portrait/b.png", 0)
+    assert [caption for _, caption, _ in entries(tmp_path)] == ["words", ""]
+    assert problems(tmp_path) == []
+
+
+def test_a_caption_file_beside_a_text_file(tmp_path: Path) -> None:
+    captioned(tmp_path, "a.png", "other", ".caption")
+    captioned(tmp_path, "a.png", "words", ".TXT")
+    assert entries(tmp_path) == [("a.png", "words", "all")]
+    assert problems(tmp_path) == [(TWO_SIDECARS, "a.caption", "")]
+
+
+def test_accents_composed_in_another_way(tmp_path: Path) -> None:
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    paint(tmp_path / f"{apart}.png", 0)
+    write_metadata(tmp_path, [{"file_name": f"{composed}.png", "text": "words"}])
+    assert entries(tmp_path) == [(f"{apart}.png", "words", "all")]
+    (tmp_path / "metadata.jsonl").unlink()
+    (tmp_path / f"{composed}.txt").write_text("words")
+    assert entries(tmp_path) == [(f"{apart}.png", "words", "all")]
+    assert problems(tmp_path) == []
+
+
+def test_linked_folders_are_said(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    captioned(folder, "real/a.png")
+    (folder / "inside").symlink_to(folder / "real")
+    (folder / "loop").symlink_to(folder)
+    (folder / "outside").symlink_to(tmp_path)
+    assert [(kind, where) for kind, where, _ in problems(folder)] == [
+        (LINKED_FOLDER, "inside"),
+        (LINKED_FOLDER, "loop"),
+        (LEAVES, "outside"),
+    ]
+
+
+def test_pictures_that_their_name_hides_are_said_once(tmp_path: Path) -> None:
+    captioned(tmp_path, "a.png")
+    captioned(tmp_path, "b")
+    captioned(tmp_path, "c.dat")
+    assert problems(tmp_path) == [(HIDDEN_BY_NAME, "b", "it is PNG"), (HIDDEN_BY_NAME, "c.dat", "it is PNG")]
+
+
+def test_sidecars_that_are_no_text(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        paint(tmp_path / name, 0)
+    (tmp_path / "a.txt").write_bytes("words".encode("utf-16-le"))
+    (tmp_path / "b.txt").symlink_to(tmp_path / "nothing")
+    assert problems(tmp_path) == [
+        (MALFORMED, "a.txt", "has NUL characters, so it is no UTF-8 text"),
+        (MALFORMED, "b.txt", "not a file"),
+    ]
+    assert all(entry.caption_is_said for entry in list_captions(tmp_path).entries)

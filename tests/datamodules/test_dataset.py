@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from datamodules.balance import Stream
+from datamodules.caption_variation import CaptionOptions, Wording
 from datamodules.dataset import DrawBatches, HeldOutPictures, TrainingPictures, is_flipped
 from datamodules.latent_cache import LatentCache
 from datamodules.records import Record
@@ -21,7 +22,8 @@ def records(tmp_path: Path) -> list[Record]:
 
 def pictures_of(records: list[Record], *, flip: bool, latents: LatentCache) -> TrainingPictures:
     stream = Stream({"a": 4, "b": 3}, {"a": 1, "b": 1}, seed=0)
-    return TrainingPictures(records, stream, flip=flip, resolution=16, latents=latents)
+    wording = Wording(CaptionOptions())
+    return TrainingPictures(records, stream, wording=wording, flip=flip, resolution=16, latents=latents)
 
 
 def test_an_item_is_the_picture_of_its_draw(records: list[Record]) -> None:

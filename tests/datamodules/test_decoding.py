@@ -113,3 +113,30 @@ def test_squares_are_cropped_and_scaled(tmp_path: Path) -> None:
     assert square.dtype == torch.float32
     assert torch.allclose(square[:, 8, 8], torch.tensor([1.0, -1.0, -0.6]))
     assert square[0, :, 2:-2].min() > 0.98  # Lanczos rings a little at the borders
+
+
+def test_one_transparent_grey_of_16_bits(tmp_path: Path) -> None:
+    deep = Image.fromarray(np.array([[1000, 1001]], np.uint16))
+    image, _ = decode(saved(deep, transparency=1000))
+    assert image.getpixel((0, 0)) == (255, 255, 255)
+    assert image.getpixel((1, 0)) == (4, 4, 4)  # 1001 / 257
+
+
+def test_a_huge_jpeg_is_scaled_while_decoding() -> None:
+    """600 / (2 x 32) = 9: an eighth; 1000 x 600 in eighths is 125 x 75."""
+    image = Image.new("RGB", (1000, 600), (200, 30, 99))
+    assert decode(saved(image, "JPEG"), covering=32)[0].size == (125, 75)
+    assert decode(saved(image, "JPEG"), covering=150)[0].size == (500, 300)
+    assert decode(saved(image, "JPEG"), covering=151)[0].size == (1000, 600)
+    assert decode(saved(image, "JPEG"))[0].size == (1000, 600)
+    assert decode(saved(image, "PNG"), covering=32)[0].size == (1000, 600)
+
+
+def test_scaling_while_decoding_hardly_changes_the_square(tmp_path: Path) -> None:
+    """Smooth ramps of colour: the square of the whole picture, within 2 of 255."""
+    ramp = np.linspace(0, 255, 800)
+    pixels = np.stack(np.broadcast_arrays(ramp[None, :], ramp[:600, None], 90.0), -1).round().astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=98, subsampling=0)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    difference = read_square(tmp_path / "a.jpg", 32) - read_square(tmp_path / "a.png", 32)
+    assert difference.abs().max() * 127.5 <= 2

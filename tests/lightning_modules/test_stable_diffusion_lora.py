@@ -10,6 +10,7 @@ from torch.nn import functional
 from lightning_modules.diffusion.noise import draw_noise
 from lightning_modules.lora import LoraOptions, lora_parameters
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora, ask_for_rates, drop_captions
+from lightning_modules.text_conditioning import LongCaptions
 
 
 @pytest.fixture
@@ -130,3 +131,52 @@ def test_a_restored_schedule_goes_on_at_the_rate_asked_for(schedule: type) -> No
     resumed[1].load_state_dict(saved[1].state_dict())
     ask_for_rates(resumed[1], [0.3])
     assert step(resumed, 3) == pytest.approx(step(wanted, 7))
+
+
+LONG = " ".join(["hills"] * 80)  # "hills" is one token of the tiny tokenizer
+
+
+def test_in_windows_a_pictures_error_does_not_depend_on_its_neighbours_caption(tiny_base: Path) -> None:
+    module = StableDiffusionLora(str(tiny_base), lora=LoraOptions(rank=4), long_captions="windows")
+    module.configure_model()
+    noise = torch.Generator().manual_seed(1)
+    x0, eps = torch.randn(2, 4, 8, 8, generator=noise), torch.randn(2, 4, 8, 8, generator=noise)
+    t = torch.tensor([100, 900])
+
+    def errors(captions: list[str]) -> torch.Tensor:
+        with torch.no_grad():
+            return module.prediction_error(x0, eps, t, captions)
+
+    beside_long, beside_short = errors(["a girl", LONG]), errors(["a girl", "sea"])
+    assert torch.allclose(beside_long[0], beside_short[0], atol=1e-6)
+    assert not torch.allclose(beside_long[1], beside_short[1], atol=1e-6)
+    other_end = LONG.removesuffix("hills") + "girl"
+    assert not torch.equal(errors(["a girl", other_end])[1], beside_long[1])
+
+
+@pytest.mark.parametrize("long_captions", ["truncate", "windows"])
+def test_samples_read_long_prompts_as_training_does(
+    tiny_base: Path, long_captions: LongCaptions, recwarn: pytest.WarningsRecorder
+) -> None:
+    module = StableDiffusionLora(str(tiny_base), resolution=64, long_captions=long_captions)
+    module.configure_model()
+
+    def paint(prompt: str) -> torch.Tensor:
+        return module.generate(
+            [prompt],
+            negative_prompts=[""],
+            seeds=[1],
+            height=None,
+            width=None,
+            steps=1,
+            guidance_scale=1.0,
+            sampler="ddim",
+            clip_skip=0,
+        )
+
+    same = torch.equal(paint(LONG), paint(LONG.removesuffix("hills") + "girl"))
+    assert same == (long_captions == "truncate")
+    cut = [str(warning.message) for warning in recwarn if "longer than" in str(warning.message)]
+    assert len(cut) == (2 if long_captions == "truncate" else 0)
+    assert all("Shorten it, or train with --model.long_captions windows." in text for text in cut)
+    assert all("lost: 'hills hills hills hills " in text for text in cut)

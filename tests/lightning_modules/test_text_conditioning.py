@@ -9,9 +9,11 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from lightning_modules.text_conditioning import (
+    LongCaptions,
     chunk_count,
-    encode_captions,
+    encode_contexts,
     encode_prompts,
+    join_contexts,
     lost_words,
     token_count,
 )
@@ -32,7 +34,13 @@ def prompts(pipeline: Any, texts: list[str], clip_skip: int = 0) -> Tensor:
 
 
 def captions(pipeline: Any, texts: list[str]) -> Tensor:
-    return encode_captions(texts, pipeline.tokenizer, pipeline.text_encoder, device="cpu")
+    return torch.stack(contexts(pipeline, texts))
+
+
+def contexts(pipeline: Any, texts: list[str], long_captions: LongCaptions = "truncate") -> list[Tensor]:
+    return encode_contexts(
+        texts, pipeline.tokenizer, pipeline.text_encoder, long_captions=long_captions, device="cpu"
+    )
 
 
 def stock(pipeline: Any, texts: list[str], negatives: list[str]) -> tuple[Tensor, Tensor]:
@@ -191,3 +199,47 @@ def test_lost_words_are_those_that_dont_change_the_embedding(pipeline: Any) -> N
 def test_nothing_is_lost_up_to_77_tokens(pipeline: Any) -> None:
     assert lost_words(pipeline.tokenizer, " ".join(["hills"] * 75)) == ""
     assert lost_words(pipeline.tokenizer, " ".join(["hills"] * 75) + " Sky!") == "Sky!"
+
+
+@pytest.mark.parametrize(("long_captions", "words"), [("truncate", [75]), ("windows", [75, 5])])
+def test_long_captions_are_the_same_in_training_and_in_sampling(
+    pipeline: Any, long_captions: LongCaptions, words: list[int]
+) -> None:
+    hills = token(pipeline, "hills")
+    expected = torch.cat([embedded(pipeline, [hills] * number)[0] for number in words])
+
+    trained = contexts(pipeline, [LONG], long_captions)[0]
+    sampled = encode_prompts(
+        [LONG], pipeline.tokenizer, pipeline.text_encoder, long_captions=long_captions, device="cpu"
+    )[0]
+
+    assert torch.equal(trained, sampled)
+    torch.testing.assert_close(trained, expected)
+    assert chunk_count(pipeline.tokenizer, LONG, long_captions) == len(words)
+
+
+def test_truncating_keeps_the_windows_that_break_asks_for(pipeline: Any) -> None:
+    sampled = encode_prompts(
+        [f"({LONG}:1.2) BREAK sea"],
+        pipeline.tokenizer,
+        pipeline.text_encoder,
+        long_captions="truncate",
+        device="cpu",
+    )
+
+    assert sampled.shape == (1, 154, 32)
+    torch.testing.assert_close(sampled[:, 77:], embedded(pipeline, [token(pipeline, "sea")]))
+
+
+def test_a_caption_keeps_its_own_number_of_windows_beside_a_longer_one(pipeline: Any) -> None:
+    long, short = contexts(pipeline, [LONG, "sky"], "windows")
+
+    joined, mask = join_contexts([long, short])
+
+    assert torch.equal(short, contexts(pipeline, ["sky"])[0])
+    assert joined.shape == (2, 154, 32)
+    assert torch.equal(joined[0], long)
+    assert torch.equal(joined[1, :77], short)
+    assert mask is not None
+    assert mask.sum(1).tolist() == [154, 77]
+    assert join_contexts([short, short])[1] is None

@@ -1,0 +1,65 @@
+"""Words as functions of (seed, draw)."""
+
+from collections import Counter
+
+import torch
+
+from datamodules.caption_variation import CaptionOptions, Wording
+
+
+def test_in_full() -> None:
+    options = CaptionOptions(prefix=" best, a watercolor of ", suffix="at noon ")
+    assert Wording(options).in_full("a girl") == "best, a watercolor of a girl at noon"
+    assert Wording(options, "sty").in_full("a girl") == "sty, best, a watercolor of a girl at noon"
+    assert Wording(CaptionOptions(prefix="sty:"), "sty").in_full("a girl") == "sty: a girl"
+    assert Wording(options, "sty").in_full("") == ""
+
+
+def test_without_options_the_caption_stays_as_it_is() -> None:
+    assert (
+        Wording(CaptionOptions()).at_draw(["a girl ,with  odd,, commas"], 3) == "a girl ,with  odd,, commas"
+    )
+
+
+def test_tags_are_put_into_another_order_behind_those_that_are_kept() -> None:
+    wording = Wording(CaptionOptions("pre,", "suf", shuffle_tags=True, keep_tags=1), "sty", seed=5)
+    caption = wording.in_full("a, b, c, d")
+    assert caption == "sty, pre, a, b, c, d suf"
+    seen = {wording.at_draw([caption], draw) for draw in range(100)}
+    assert {text[:12] for text in seen} == {"sty, pre, a,"}
+    assert {text[-4:] for text in seen} == {" suf"}
+    orders = {text[12:].removesuffix(" suf").strip() for text in seen}
+    assert orders == {"b, c, d", "b, d, c", "c, b, d", "c, d, b", "d, b, c", "d, c, b"}
+
+
+def test_tags_are_left_out_at_their_rate_but_never_all_nor_the_trigger() -> None:
+    wording = Wording(CaptionOptions(tag_dropout=0.25), "sty")
+    texts = [wording.at_draw(["a, b, sty, c"], draw).split(", ") for draw in range(1000)]
+    counts = Counter(tag for tags in texts for tag in tags)
+    assert counts["sty"] == 1000
+    for tag in "abc":
+        assert 700 < counts[tag] < 800  # 750 expected, standard deviation 14
+    assert all(tags == sorted(tags, key=["a", "b", "sty", "c"].index) for tags in texts)
+    alone = Wording(CaptionOptions(tag_dropout=0.9))
+    assert {alone.at_draw(["a whole sentence"], draw) for draw in range(20)} == {"a whole sentence"}
+    assert {len(alone.at_draw(["a, b"], draw).split(", ")) for draw in range(200)} == {1, 2}
+
+
+def test_each_draw_chooses_among_the_captions() -> None:
+    wording = Wording(CaptionOptions(), seed=1)
+    chosen = Counter(wording.at_draw(["one", "two", "three"], draw) for draw in range(900))
+    assert chosen.keys() == {"one", "two", "three"}
+    assert min(chosen.values()) > 240  # 300 expected, standard deviation 14
+
+
+def test_draws_depend_on_seed_and_number_alone() -> None:
+    before = torch.get_rng_state()
+    options = CaptionOptions(shuffle_tags=True, tag_dropout=0.3)
+
+    def texts(seed: int) -> list[str]:
+        return [Wording(options, seed=seed).at_draw(["a, b, c, d", "e, f, g"], draw) for draw in range(50)]
+
+    assert texts(1) == texts(1)
+    assert texts(1) != texts(2)
+    assert Wording(options, seed=1).at_draw(["a, b, c, d", "e, f, g"], 40) == texts(1)[40]
+    assert torch.equal(torch.get_rng_state(), before)
