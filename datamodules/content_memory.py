@@ -55,7 +55,6 @@ class ContentMemory:
         """
         if self.path is None or not self._new:
             return
-        mine = {key: self._known[key] for key in self._new.copy()}
         self._known = _read(self.path) | self._known
         try:
             _write(self.path, self._known)
@@ -65,7 +64,7 @@ class ContentMemory:
                 " Free some space there, or name another folder with data.cache_folder (null: none)."
             )
             return
-        self._new -= mine.keys()
+        self._new.clear()
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

@@ -49,7 +49,9 @@ class Watcher(L.LightningModule):
 
 
 def data_of(folder: Path, **options: Any) -> CaptionImages:
-    return CaptionImages(str(folder), **({"resolution": 16, "num_workers": 0} | options))
+    return CaptionImages(
+        str(folder), **({"resolution": 16, "num_workers": 0, "cache_folder": None} | options)
+    )
 
 
 def trainer_of(folder: Path, steps: int, **options: Any) -> L.Trainer:
