@@ -89,11 +89,13 @@ class Problem:
         kind: see the constants of this file.
         where: the file, line or folder, relative to the folder that was read.
         detail: what exactly, or "".
+        files: names of the pictures that it is about, relative to the folder; a full path if they are elsewhere.
     """
 
     kind: Kind
     where: str
     detail: str = ""
+    files: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.where} ({self.detail})" if self.detail else self.where
