@@ -11,7 +11,7 @@ from typing import Literal
 from datamodules.problems import Problem
 from datamodules.records import Record
 
-Level = Literal["good", "unknown", "warning", "error"]
+Level = Literal["good", "note", "warning", "error"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Verdict:
     """How far the mix is from the known good one.
 
     Attributes:
-        level: good; unknown (nothing tells portraits from landscapes); warning (worth changing); or error
+        level: good; note (nothing tells portraits from landscapes); warning (worth changing); or error
             (there is nothing to judge before the errors are mended).
         headline: the verdict in one line.
         advice: sentences on why, and what to do.

@@ -42,6 +42,7 @@ class PictureFolder:
         holdout_folder: str | None = None,
         validation_batch_size: int | None = None,
         seed: int = 0,
+        cache_folder: str | None = "cache",
     ) -> None:
         """Describe the data; nothing is read before `setup`.
 
@@ -62,6 +63,8 @@ class PictureFolder:
             holdout_folder: Folder with pictures to validate on instead; then `folder` is trained on whole.
             validation_batch_size: Pictures of one validation step; null takes batch_size.
             seed: Decides the order of pictures and the flips. It doesn't touch the hold-out.
+            cache_folder: Keeps, by the pictures' content, what takes long to find out, for the next start and
+                for other runs. It can be deleted at any time. Null keeps nothing on disk.
 
         Raises:
             ValueError: an argument is out of its range.
@@ -89,9 +92,11 @@ class PictureFolder:
         self.holdout_folder = None if holdout_folder is None else Path(holdout_folder)
         self.validation_batch_size = batch_size if validation_batch_size is None else validation_batch_size
         self.seed = seed
+        self.cache_folder = None if cache_folder is None else Path(cache_folder)
         self.count_tokens: Callable[[str], int] | None = None
         self.lost_words: Callable[[str], str] | None = None
         self.reports: list[Report] = []
+        self.written: dict[Path, str] = {}  # captions before the trigger word is put in front
         self.training: list[Record] = []
         self.held_out: list[Record] = []
         self.warnings: list[Problem] = []
@@ -191,6 +196,7 @@ class PictureFolder:
 
     def _scan(self, folder: Path, option: str) -> Report:
         report = scan(folder, resolution=self.resolution, option=option, progress=self.speaks)
+        self.written.update({record.path: record.caption for record in report.records})
         captioned = [
             replace(record, caption=with_trigger(record.caption, self.trigger)) for record in report.records
         ]

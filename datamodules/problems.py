@@ -106,7 +106,9 @@ BORDERED = Kind(
     stops=False,
 )
 SAME_CAPTION = Kind(
-    "captions that several pictures share", "Say in each what makes it different from the others.", stops=False
+    "captions that several pictures share",
+    "Say in each what makes it different from the others.",
+    stops=False,
 )
 NO_TRIGGER = Kind(
     "captions without the trigger word that others have",
@@ -119,7 +121,9 @@ STYLE_WORDS = Kind(
     stops=False,
 )
 POOR_AGREEMENT = Kind(
-    "captions that fit their pictures far worse than the others do", "Read them beside their pictures.", stops=False
+    "captions that fit their pictures far worse than the others do",
+    "Read them beside their pictures.",
+    stops=False,
 )
 
 

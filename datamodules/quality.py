@@ -127,7 +127,7 @@ def findings(
     found = []
     lost, where = crop_loss(width, height, trained_width, trained_height)
     if lost > CUT_LIMIT:
-        detail = f"{width}x{height} loses {lost:.0%}, {where}, with {quality.cut_detail:.0%} of its detail"
+        detail = f"{width}x{height} loses {100 * lost:.0f} %, {where}, with {100 * quality.cut_detail:.0f} % of its detail"
         found.append((MUCH_CUT, detail))
     if quality.blur is not None and quality.blur > BLUR_LIMIT:
         found.append((BLURRED, f"its sharpest edges are {quality.blur:.1f} pixels soft"))
@@ -136,7 +136,7 @@ def findings(
         found.append(exposure)
     if any(quality.bars):
         sides = zip(("left", "top", "right", "bottom"), quality.bars, strict=True)
-        found.append((BORDERED, ", ".join(f"{side} {part:.0%}" for side, part in sides if part)))
+        found.append((BORDERED, ", ".join(f"{side} {100 * part:.0f} %" for side, part in sides if part)))
     return found
 
 
@@ -149,18 +149,23 @@ def crop_loss(width: int, height: int, trained_width: int, trained_height: int) 
     return lost, "mostly at the bottom"
 
 
+def is_flat(quality: Quality) -> bool:
+    """Whether a picture has hardly any contrast."""
+    return quality.percentiles[3] - quality.percentiles[0] < FLAT_RANGE
+
+
 def _exposure(quality: Quality) -> tuple[Kind, str] | None:
     low, dim, light, high = quality.percentiles
-    if high - low < FLAT_RANGE:
+    if is_flat(quality):
         return FLAT, f"its greys span {high - low:.0f} of 255 levels"
     if light < DARK:
         return BADLY_EXPOSED, f"too dark: 95 % of it is below {light:.0f} of 255"
     if dim > BRIGHT:
         return BADLY_EXPOSED, f"too bright: 95 % of it is above {dim:.0f} of 255"
     if quality.black > CLIPPED:
-        return BADLY_EXPOSED, f"{quality.black:.0%} of it is pure black"
+        return BADLY_EXPOSED, f"{100 * quality.black:.0f} % of it is pure black"
     if quality.white > CLIPPED:
-        return BADLY_EXPOSED, f"{quality.white:.0%} of it is pure white"
+        return BADLY_EXPOSED, f"{100 * quality.white:.0f} % of it is pure white"
     return None
 
 
