@@ -95,6 +95,8 @@ class PictureFolder:
         self.cache_folder = None if cache_folder is None else Path(cache_folder)
         self.count_tokens: Callable[[str], int] | None = None
         self.lost_words: Callable[[str], str] | None = None
+        self.reports: list[Report] = []
+        self.written: dict[Path, str] = {}  # captions before the trigger word is put in front
         self.training: list[Record] = []
         self.held_out: list[Record] = []
         self.warnings: list[Problem] = []
@@ -109,21 +111,41 @@ class PictureFolder:
         """
         if self._stream is not None:
             return
-        reports = [self._scan(self.folder, "data.folder")]
-        if self.holdout_folder is not None:
-            reports.append(self._scan(self.holdout_folder, "data.holdout_folder"))
-        errors = [problem for report in reports for problem in report.errors] + _straddling(reports)
-        self.warnings = [problem for report in reports for problem in report.warnings]
-        self.warnings.extend(self._too_long(reports))
-        folders = " and ".join(str(report.folder) for report in reports)
+        errors = self.read()
         if errors:
+            folders = " and ".join(str(report.folder) for report in self.reports)
             raise DatasetError(_full_text(folders, errors, self.warnings))
         if self.warnings and self.speaks:
+            folders = " and ".join(str(report.folder) for report in self.reports)
             log.warning(f"Worth a look in {folders}:\n{describe(self.warnings)}")
-        fraction = self.holdout_fraction if self.holdout_folder is None else 0.0
-        self.training, self.held_out = split(reports[0].records, fraction)
+        self.divide()
+
+    def read(self) -> list[Problem]:
+        """Read and check the folders, into `reports` and `warnings`.
+
+        Returns:
+            What stops training.
+
+        Raises:
+            DatasetError: a folder isn't there.
+        """
+        self.reports = [self._scan(self.folder, "data.folder")]
         if self.holdout_folder is not None:
-            self.held_out = split(reports[1].records, 0.0)[0]
+            self.reports.append(self._scan(self.holdout_folder, "data.holdout_folder"))
+        self.warnings = [problem for report in self.reports for problem in report.warnings]
+        self.warnings.extend(self._too_long(self.reports))
+        return [problem for report in self.reports for problem in report.errors] + _straddling(self.reports)
+
+    def divide(self) -> None:
+        """Part what was read into training and hold-out, and set up the stream.
+
+        Raises:
+            ValueError: `shares` doesn't fit the groups, or nothing is left to train on.
+        """
+        fraction = self.holdout_fraction if self.holdout_folder is None else 0.0
+        self.training, self.held_out = split(self.reports[0].records, fraction)
+        if self.holdout_folder is not None:
+            self.held_out = split(self.reports[1].records, 0.0)[0]
         self._stream = Stream(Counter(record.group for record in self.training), self.shares, self.seed)
 
     @property
@@ -180,6 +202,7 @@ class PictureFolder:
             progress=self.speaks,
             cache_folder=self.cache_folder,
         )
+        self.written.update({record.path: record.caption for record in report.records})
         captioned = [
             replace(record, caption=with_trigger(record.caption, self.trigger)) for record in report.records
         ]
@@ -215,7 +238,14 @@ def _straddling(reports: list[Report]) -> list[Problem]:
         return []
     trained = {record.key: record.path for record in reports[0].records}
     both = [record for record in reports[1].records if record.key in trained]
-    return [Problem(STRADDLES, f"{trained[record.key]} = {record.path}") for record in both]
+    return [
+        Problem(
+            STRADDLES,
+            f"{trained[record.key]} = {record.path}",
+            files=(trained[record.key].absolute().as_posix(), record.path.absolute().as_posix()),
+        )
+        for record in both
+    ]
 
 
 def _full_text(folders: str, errors: list[Problem], warnings: list[Problem]) -> str:

@@ -147,4 +147,6 @@ def _identical(entries: Sequence[Entry], looks: Sequence[Look]) -> list[Problem]
     for entry, look in zip(entries, looks, strict=True):
         if look.key:
             names.setdefault(look.key, []).append(entry.name)
-    return [Problem(IDENTICAL, " = ".join(same)) for same in names.values() if len(same) > 1]
+    return [
+        Problem(IDENTICAL, " = ".join(same), files=tuple(same)) for same in names.values() if len(same) > 1
+    ]
