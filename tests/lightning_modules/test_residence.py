@@ -56,7 +56,11 @@ def test_visitors_go_home_even_after_an_error(monkeypatch: pytest.MonkeyPatch) -
     one, two = nn.Linear(2, 2), nn.Linear(2, 2)
     names = {one: "one", two: "two"}
     monkeypatch.setattr(residence, "bring", lambda model, device: brought.append((names[model], device.type)))
-    with pytest.raises(FloatingPointError), residence.visiting(GPU, one, two):
+
+    def work() -> None:
         brought.append(("", "work"))
         raise FloatingPointError
+
+    with pytest.raises(FloatingPointError), residence.visiting(GPU, one, two):
+        work()
     assert brought == [("one", "cuda"), ("two", "cuda"), ("", "work"), ("one", "cpu"), ("two", "cpu")]
