@@ -41,8 +41,8 @@ class PictureFolder:
         holdout_fraction: float = 0.1,
         holdout_folder: str | None = None,
         validation_batch_size: int | None = None,
-        seed: int = 0,
         cache_folder: str | None = "cache",
+        seed: int = 0,
     ) -> None:
         """Describe the data; nothing is read before `setup`.
 
@@ -62,9 +62,9 @@ class PictureFolder:
                 content. Groups of fewer than 5 pictures give none, others at least one. 0 holds nothing out.
             holdout_folder: Folder with pictures to validate on instead; then `folder` is trained on whole.
             validation_batch_size: Pictures of one validation step; null takes batch_size.
+            cache_folder: Folder in which all runs keep what they worked out from pictures and captions, by
+                content: encodings, checks. It can be deleted at any time between runs. Null writes nothing.
             seed: Decides the order of pictures and the flips. It doesn't touch the hold-out.
-            cache_folder: Keeps, by the pictures' content, what takes long to find out, for the next start and
-                for other runs. It can be deleted at any time. Null keeps nothing on disk.
 
         Raises:
             ValueError: an argument is out of its range.
@@ -91,8 +91,8 @@ class PictureFolder:
         self.holdout_fraction = holdout_fraction
         self.holdout_folder = None if holdout_folder is None else Path(holdout_folder)
         self.validation_batch_size = batch_size if validation_batch_size is None else validation_batch_size
-        self.seed = seed
         self.cache_folder = None if cache_folder is None else Path(cache_folder)
+        self.seed = seed
         self.count_tokens: Callable[[str], int] | None = None
         self.lost_words: Callable[[str], str] | None = None
         self.reports: list[Report] = []

@@ -9,6 +9,7 @@ The formulas stand in `diffusion/`, the adapters in `lora.py`, loading in `compo
 this file says in which order they are used. Every random number is a function of (seed, purpose, draw).
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,6 +20,7 @@ import lightning as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.memory import garbage_collection_cuda
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -37,9 +39,12 @@ from lightning_modules.diffusion.timesteps import (
 from lightning_modules.diffusion.weighting import min_snr_weight
 from lightning_modules.ema import AdapterEma
 from lightning_modules.export_check import ExportCheck, check_export
+from lightning_modules.fingerprints import model_fingerprint, tokenizer_fingerprint
 from lightning_modules.lora import LoraOptions, add_lora, load_lora_state, lora_parameters, lora_state, scaled
 from lightning_modules.lora_formats import to_diffusers, to_kohya, write_safetensors
+from lightning_modules.residence import bring, send_away, visiting
 from lightning_modules.sampling import SamplerName, sample_images
+from lightning_modules.text_cache import TextCache
 from lightning_modules.text_conditioning import encode_captions
 
 Batch = dict[str, Any]
@@ -117,6 +122,7 @@ class StableDiffusionLora(L.LightningModule):
         self.seed = seed
         self.parts: Components | None = None
         self.ema: AdapterEma | None = None
+        self.text = TextCache(self.encode_text)
         self.trainable: list[nn.Parameter] = []
 
     # ------------------------------------------------------------------ setting up
@@ -160,13 +166,34 @@ class StableDiffusionLora(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_fit_start(self) -> None:
-        """Encode the pictures and check that the base predicts what its config says."""
+        """Encode pictures and captions, and check that the base predicts what its config says.
+
+        Afterwards VAE and text encoder leave the accelerator; whoever needs one brings it back.
+        """
         self.schedule = self.schedule.to(self.device)
         if self.ema is not None:
             self.ema.to(self.device)
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        data.use_encoder(self.encode_images)
+        data.use_encoder(self.encode_images, model_fingerprint(self.vae))
+        self._encode_captions(data)
         self._check_prediction_type(data.examples(8))
+        send_away(self.vae)
+        send_away(self.text_encoder)
+        garbage_collection_cuda()
+
+    def _encode_captions(self, data: Any) -> None:
+        """Encode the captions that are known beforehand, each process its part."""
+        assert self.parts is not None
+        if data.cache_folder is not None:
+            encoder = f"{model_fingerprint(self.text_encoder)} {tokenizer_fingerprint(self.parts.tokenizer)}"
+            self.text.open(data.cache_folder / "text", hashlib.sha256(encoder.encode()).hexdigest())
+        self.text.fill(
+            data.captions(),
+            progress=self.trainer.is_global_zero,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+            barrier=lambda: self.trainer.strategy.barrier("captions"),
+        )
 
     def on_train_start(self) -> None:
         """Training mode, without which LoRA dropout doesn't act; and the learning rate that was asked for."""
@@ -257,9 +284,7 @@ class StableDiffusionLora(L.LightningModule):
 
     def predict(self, x_t: Tensor, t: Tensor, captions: Sequence[str]) -> Tensor:
         """The UNet's raw output for noisy latents, in float32, shape of `x_t`."""
-        assert self.parts is not None
-        with torch.no_grad():
-            text = encode_captions(captions, self.parts.tokenizer, self.text_encoder, device=self.device)
+        text = self.text(captions, self.device)
         prediction = self.unet(
             x_t.to(self.unet.dtype), t, encoder_hidden_states=text.to(self.unet.dtype)
         ).sample
@@ -282,14 +307,26 @@ class StableDiffusionLora(L.LightningModule):
     def encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the VAE's posterior, float32 [B, C, h, w] on the CPU.
 
-        The VAE runs in float32 whatever the precision: Stable Diffusion's overflows in fp16.
+        The VAE runs in float32 whatever the precision: Stable Diffusion's overflows in fp16. It comes to the
+        accelerator for it, and stays until `on_fit_start` sends it away.
 
         Args:
             images: float32 [B, 3, H, W] in [-1, 1].
         """
+        bring(self.vae, self.device)
         with torch.autocast(self.device.type, enabled=False):
             posterior = self.vae.encode(images.to(self.device, torch.float32)).latent_dist
         return posterior.mean.cpu(), posterior.std.cpu()
+
+    @torch.no_grad()
+    def encode_text(self, captions: Sequence[str]) -> Tensor:
+        """Embeddings of training captions, [B, 77, D] in the text encoder's dtype.
+
+        The text encoder comes to the accelerator for it, and stays: captions that vary need it at every step.
+        """
+        assert self.parts is not None
+        bring(self.text_encoder, self.device)
+        return encode_captions(captions, self.parts.tokenizer, self.text_encoder, device=self.device)
 
     def _bins(self, t: Tensor) -> Tensor:
         """The timestep bin of each picture, int64 [B], 0 nearly clean."""
@@ -374,7 +411,8 @@ class StableDiffusionLora(L.LightningModule):
     ) -> Tensor:
         """Paint one picture a prompt; see `callbacks.protocols.TextToImage`. Size null is `--data.resolution`."""
         assert self.parts is not None
-        with self.shown_adapter(), scaled(self.unet, lora_scale):
+        models = visiting(self.device, self.vae, self.text_encoder)
+        with self.shown_adapter(), scaled(self.unet, lora_scale), models:
             return sample_images(
                 unet=self.unet,
                 vae=self.vae,
