@@ -20,15 +20,15 @@ def test_the_painted_folder_is_good_and_has_no_copies(tmp_path: Path) -> None:
 
 def test_the_table_shows_how_a_pictures_cost_grows() -> None:
     costs = {
-        10: {"start": Cost(0.1, 10, 100.0), "400 draws, from files": Cost(2.0, 400, 200.0)},
-        1000: {"start": Cost(20.0, 1000, 300.0), "400 draws, from files": Cost(4.0, 400, 200.0)},
+        10: {"start": Cost(0.1, 10, 100.0), "400 draws at 512, from files": Cost(2.0, 400, 200.0)},
+        1000: {"start": Cost(20.0, 1000, 300.0), "400 draws at 512, from files": Cost(4.0, 400, 200.0)},
     }
     assert table(costs).splitlines() == [
         "|  | 10 pictures | 1,000 pictures | growth |",
         "| --- | --- | --- | --- |",
         "| start | 0.1 s, 10.00 ms each, 100 MiB | 20.0 s, 20.00 ms each, 300 MiB | 2.0 |",
-        "| 400 draws, from files | 2.0 s, 5.00 ms each, 200 MiB | 4.0 s, 10.00 ms each, 200 MiB | 2.0 |",
-        "| 400 draws, from files | 200 a second | 100 a second |  |",
+        "| 400 draws at 512, from files | 2.0 s, 5.00 ms each, 200 MiB | 4.0 s, 10.00 ms each, 200 MiB | 2.0 |",
+        "| 400 draws at 512, from files | 200 a second | 100 a second |  |",
     ]
 
 
