@@ -204,8 +204,8 @@ def table(costs: dict[int, dict[str, Cost]]) -> str:
         growth = f"{row[-1].each / row[0].each:.1f}"
         lines.append(f"| {' | '.join([name, *(str(cost) for cost in row), growth])} |")
     for name in (name for name in costs[sizes[0]] if " draws " in name):
-        row = [f"{1 / costs[size][name].each:.0f} a second" for size in sizes]
-        lines.append(f"| {' | '.join([name, *row, ''])} |")
+        speeds = [f"{1 / costs[size][name].each:.0f} a second" for size in sizes]
+        lines.append(f"| {' | '.join([name, *speeds, ''])} |")
     return "\n".join(lines)
 
 
