@@ -1,7 +1,7 @@
 """How the command line talks to people: one line that helps instead of a page of usage, and no traceback.
 
 Errors that a user can mend are `ValueError`s with a text that says what was given, what is valid and which option to
-change. `--debug` shows the traceback as well.
+change. `--debug` shows the traceback as well. Nothing here loads Lightning, since the audit starts without it.
 """
 
 import difflib
@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.cli import LightningArgumentParser
+from jsonargparse import ArgumentParser
 
 USER_ERROR = 2
 """Exit status when the user can mend it."""
@@ -26,7 +25,7 @@ MEMORY_ADVICE = (
 )
 
 
-class HelpfulParser(LightningArgumentParser):
+class HelpfulParser(ArgumentParser):
     """A parser whose errors are one message with a suggestion, not fifty lines of usage."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -64,13 +63,19 @@ def exit_with_message(debug: bool = False) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         print(f"error: the GPU's memory is full ({error})\n{MEMORY_ADVICE}", file=sys.stderr)
         sys.exit(USER_ERROR)
-    except (ValueError, OSError, MisconfigurationException) as error:
+    except _mendable() as error:
         if debug:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         if not debug:
             print("(add --debug to see where it happened)", file=sys.stderr)
         sys.exit(USER_ERROR)
+
+
+def _mendable() -> tuple[type[Exception], ...]:
+    """Errors that the user can mend; Lightning's own kind only where Lightning was loaded."""
+    lightning = sys.modules.get("lightning.fabric.utilities.exceptions")
+    return (ValueError, OSError, *([lightning.MisconfigurationException] if lightning else []))
 
 
 def without(args: list[str], option: str, value: str | None = None) -> list[str]:

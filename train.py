@@ -1,6 +1,7 @@
 """The command line: `python train.py fit` trains a style LoRA; every option is in `python train.py fit --help`.
 
-`main` only wires: the model, the data and the callbacks never import each other and meet here.
+`main` only wires: the model, the data and the callbacks never import each other and meet here. `audit` is dispatched
+before Lightning is imported.
 """
 
 import logging
@@ -14,6 +15,11 @@ from typing import Any
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+if __name__ == "__main__" and sys.argv[1:2] == ["audit"]:
+    from commands.audit import main as audit
+
+    audit(sys.argv[2:])  # exits: what follows takes seconds to import, and the audit needs none of it
 
 import lightning as L
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -55,6 +61,10 @@ EXPECTED_WARNINGS = (
     ".*module.*in eval mode.*",  # the frozen VAE and text encoder belong in eval mode
     ".*Detected call of `lr_scheduler.step\\(\\)` before.*",  # fp16: the first steps may be skipped for their scale
 )
+
+
+class FitParser(HelpfulParser, LightningArgumentParser):
+    """Lightning's parser with our messages."""
 
 
 class StyleCLI(LightningCLI):
@@ -179,9 +189,13 @@ def main(args: list[str] | None = None) -> None:
 
     Args:
         args: what follows `train.py`; null takes it from the process. No subcommand means `fit`; `fit` without a
-            `--config` runs the embedded default, `configs/demo.yaml`.
+            `--config` runs the embedded default, `configs/demo.yaml`. `audit` looks at a folder.
     """
     args = list(sys.argv[1:] if args is None else args) or ["fit"]
+    if args[0] == "audit":
+        from commands.audit import main as audit
+
+        audit(args[1:])
     if args[0] == "fit" and not any(a.split("=")[0] in ("--config", "-c") for a in args):
         args[1:1] = ["--config", str(DEFAULT_CONFIG)]
     debug = "--debug" in args
@@ -199,7 +213,7 @@ def main(args: list[str] | None = None) -> None:
             trainer_defaults=TRAINER_DEFAULTS,
             auto_configure_optimizers=False,
             save_config_kwargs={"overwrite": True},
-            parser_class=HelpfulParser,
+            parser_class=FitParser,
         )
 
 

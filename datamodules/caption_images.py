@@ -14,7 +14,7 @@ from lightning.pytorch.accelerators import CUDAAccelerator
 from torch.utils.data import DataLoader, default_collate
 
 from datamodules.dataset import DrawBatches, HeldOutPictures, Item, NoPictures, TrainingPictures
-from datamodules.latent_cache import Encode, LatentCache
+from datamodules.latent_cache import Encode, LatentCache, Version
 from datamodules.picture_folder import PictureFolder
 
 
@@ -58,24 +58,35 @@ class CaptionImages(PictureFolder, L.LightningDataModule):
         )
         return self._loader(pictures, batch_size=self.validation_batch_size)
 
-    def use_encoder(self, encode: Encode) -> None:
-        """Encode every picture once, in memory; from then on items carry latents. A second call does nothing.
+    def use_encoder(self, encode: Encode, fingerprint: str | None = None) -> None:
+        """Encode every picture once; from then on items carry latents. A second call encodes nothing.
 
         Call it before workers start (`on_fit_start` is before): workers that run already go on giving pixels.
 
         Args:
-            encode: float32 images [B, 3, H, W] in [-1, 1] on the CPU -> mean and std [B, C, h, w].
+            encode: float32 images [1, 3, H, W] in [-1, 1] on the CPU -> mean and std [1, C, h, w].
+            fingerprint: of the encoder, a hash of all that its output depends on; null, as `cache_folder`
+                null, keeps the latents in memory only.
         """
         self.setup()
-        mirrored = [(record, True) for record in self.training] if self.flip else []
+        if fingerprint is not None and self.cache_folder is not None and len(self.latents) == 0:
+            self.latents.open(self.cache_folder / "latents", fingerprint)
+        rank, world_size = self._rank()
         self.latents.fill(
             encode,
-            [*((record, False) for record in (*self.training, *self.held_out)), *mirrored],
-            resolution=self.resolution,
-            batch_size=self.batch_size,
+            self._versions(),
             num_workers=self.num_workers,
             progress=self.speaks,
+            rank=rank,
+            world_size=world_size,
+            barrier=self._wait,
         )
+
+    def known_captions(self) -> list[str]:
+        """The different captions that batches will hold, as far as they are known before: worth encoding once."""
+        varying = self.wording.options.shuffle_tags or self.wording.options.tag_dropout > 0
+        trained = [] if varying else [caption for record in self.training for caption in record.captions]
+        return sorted({*trained, *(record.caption for record in self.held_out)})
 
     def examples(self, count: int) -> Item:
         """A batch of the stream's first draws, the same in every process and after a resume."""
@@ -123,6 +134,17 @@ class CaptionImages(PictureFolder, L.LightningDataModule):
     def _rank(self) -> tuple[int, int]:
         """This process's number, and how many there are."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _versions(self) -> list[Version]:
+        """All that the encoder will be asked for: each picture, and the mirror images of those to train on."""
+        size = (self.resolution, self.resolution)
+        mirrored = [Version(record, True, *size) for record in self.training] if self.flip else []
+        return [*(Version(record, False, *size) for record in (*self.training, *self.held_out)), *mirrored]
+
+    def _wait(self) -> None:
+        """Wait for the other processes."""
+        if self.trainer is not None:
+            self.trainer.strategy.barrier("latents")
 
     def _loader(self, pictures: Any, **batches: Any) -> DataLoader[Item]:
         cuda = self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator)

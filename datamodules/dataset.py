@@ -13,8 +13,7 @@ from torch.utils.data import Dataset, Sampler
 
 from datamodules.balance import Stream
 from datamodules.caption_variation import Wording
-from datamodules.decoding import read_square
-from datamodules.latent_cache import LatentCache
+from datamodules.latent_cache import LatentCache, Version
 from datamodules.records import Record
 from keyed_random import generator
 
@@ -35,11 +34,11 @@ def make_item(record: Record, *, draw: int, flipped: bool, resolution: int, late
         "draw": draw,
         "flip": flipped,
     }
-    encoded = latents.get(record.key, flipped)
+    version = Version(record, flipped, resolution, resolution)
+    encoded = latents.get(version)
     if encoded is not None:
         return {"latent_mean": encoded[0], "latent_std": encoded[1], **words}
-    square = read_square(record.path, resolution)
-    return {"image": square.flip(-1) if flipped else square, **words}
+    return {"image": version.pixels(), **words}
 
 
 def is_flipped(seed: int, draw: int) -> bool:

@@ -2,104 +2,169 @@
 
 A picture and its mirror image are two entries: the encoding of a mirror image isn't the mirrored encoding.
 Mean and standard deviation are kept, so that each visit draws its own latent.
+
+An entry is valid for these bytes of the picture file, this autoencoder, this size, crop and flip and this way
+of decoding, and for nothing less: its name is the hash of them all. Pictures are encoded one at a time, so that
+a latent doesn't depend, in its last bits, on which others were encoded beside it: a run that finds half of its
+latents in the folder equals one that encodes all of them.
 """
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from datamodules.decoding import read_square
+from datamodules.decoding import PREPROCESSING_VERSION, read_part
+from datamodules.geometry import crop_box
 from datamodules.problems import DatasetError
 from datamodules.records import Record
+from tensor_store import Entry, TensorStore
 
 Encode = Callable[[Tensor], tuple[Tensor, Tensor]]
-Version = tuple[Record, bool]  # a picture, or (True) its mirror image
+
+
+@dataclass(frozen=True)
+class Version:
+    """What the encoder sees of a picture.
+
+    Attributes:
+        record: the picture.
+        flipped: mirrored.
+        width: pixels, after cropping and scaling.
+        height: pixels, after cropping and scaling.
+    """
+
+    record: Record
+    flipped: bool
+    width: int
+    height: int
+
+    def pixels(self) -> Tensor:
+        """Read the picture: float32 [3, height, width] in [-1, 1]."""
+        part = read_part(self.record.path, self.width, self.height)
+        return part.flip(-1) if self.flipped else part
+
+    def name(self, encoder: str) -> str:
+        """The entry's name: SHA-256 of everything that its latents depend on, hexadecimal."""
+        box = crop_box(self.record.width, self.record.height, self.width, self.height)
+        parts = {
+            "picture": self.record.key,
+            "encoder": encoder,
+            "size": (self.width, self.height),
+            "crop": [round(side, 3) for side in box],
+            "flipped": self.flipped,
+            "preprocessing": PREPROCESSING_VERSION,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 class LatentCache:
-    """(content hash, flipped) -> mean and standard deviation, float32 [C, h, w], on the CPU."""
+    """Version of a picture -> mean and standard deviation, float32 [C, h, w], on the CPU."""
 
     def __init__(self) -> None:
-        """Start empty."""
-        self._latents: dict[tuple[str, bool], tuple[Tensor, Tensor]] = {}
+        """Start empty and in memory."""
+        self._store = TensorStore(None)
+        self._encoder = ""
+        self._filled = False
+
+    def open(self, folder: Path, encoder: str) -> None:
+        """Keep the latents of one encoder in a folder from now on; those that are there are found again.
+
+        Args:
+            folder: of all encoders' latents.
+            encoder: fingerprint of the encoder: another one's latents are other entries.
+        """
+        self._store = TensorStore(folder / encoder[:16])
+        self._encoder = encoder
 
     def __len__(self) -> int:
-        """Number of encoded versions."""
-        return len(self._latents)
+        """Number of versions that are there, those of other runs in the folder included."""
+        return len(self._store)
 
-    def get(self, key: str, flipped: bool) -> tuple[Tensor, Tensor] | None:
-        """Mean and standard deviation, or nothing if this version wasn't encoded."""
-        return self._latents.get((key, flipped))
+    def get(self, version: Version) -> tuple[Tensor, Tensor] | None:
+        """Mean and standard deviation, or nothing if this version wasn't encoded.
+
+        Raises:
+            OSError: it was in the folder when the run began, and is no more.
+        """
+        if not self._filled:
+            return None
+        entry = self._store.get(version.name(self._encoder))
+        return None if entry is None else (entry["mean"], entry["std"])
 
     def fill(
         self,
         encode: Encode,
         versions: Sequence[Version],
         *,
-        resolution: int,
-        batch_size: int,
         num_workers: int,
         progress: bool = True,
+        rank: int = 0,
+        world_size: int = 1,
+        barrier: Callable[[], object] = lambda: None,
     ) -> None:
         """Encode what isn't there yet; of byte-identical pictures one is encoded.
 
         Args:
-            encode: float32 images [B, 3, H, W] in [-1, 1] -> mean, std, each [B, C, h, w].
-            versions: what has to be there afterwards.
-            resolution: side of the square, pixels.
-            batch_size: of the calls of `encode`.
+            encode: float32 images [1, 3, H, W] in [-1, 1] -> mean, std, each [1, C, h, w].
+            versions: what has to be there afterwards; the same in all processes.
             num_workers: processes that read pictures.
             progress: show a bar with the time left.
+            rank: of this process; see `TensorStore.fill` on how several share the work.
+            world_size: number of processes.
+            barrier: waits until all processes have called it.
 
         Raises:
             DatasetError: an encoding has values that aren't finite.
         """
-        named = {(record.key, flipped): (record, flipped) for record, flipped in versions}
-        missing = [version for name, version in named.items() if name not in self._latents]
-        loader: DataLoader[Tensor] = DataLoader(
-            _Squares(missing, resolution),
-            batch_size=batch_size,
-            num_workers=num_workers,
-            generator=torch.Generator().manual_seed(
-                0
-            ),  # without one the loader draws from the global generator
+        named = {version.name(self._encoder): version for version in versions}
+
+        def encoded(names: Sequence[str]) -> Iterator[tuple[str, Entry]]:
+            yield from _encode_all(encode, {name: named[name] for name in names}, num_workers, progress)
+
+        self._store.fill(named, encoded, rank=rank, world_size=world_size, barrier=barrier)
+        self._filled = True
+
+
+def _encode_all(
+    encode: Encode, named: dict[str, Version], num_workers: int, progress: bool
+) -> Iterator[tuple[str, Entry]]:
+    """Encode one after the other; the bar shows the time left."""
+    loader: DataLoader[Tensor] = DataLoader(
+        _Pixels(list(named.values())),
+        num_workers=num_workers if named else 0,
+        # without one the loader draws from the global generator
+        generator=torch.Generator().manual_seed(0),
+    )
+    bar = tqdm(loader, "Encoding pictures", len(named), disable=not progress or not named)
+    for (name, version), image in zip(named.items(), bar, strict=True):
+        mean, std = encode(image)
+        _check_finite(version.record, mean, std)
+        yield name, {"mean": mean[0].float(), "std": std[0].float()}
+
+
+def _check_finite(record: Record, mean: Tensor, std: Tensor) -> None:
+    if not (mean.isfinite().all() and std.isfinite().all()):
+        raise DatasetError(
+            f"The encoding of {record.path} has values that are not finite. The autoencoder must run"
+            " in float32; if it does, its weights or this picture are damaged."
         )
-        done = 0
-        with tqdm(total=len(missing), desc="Encoding pictures", disable=not progress or not missing) as bar:
-            for images in loader:
-                self._keep(missing[done : done + len(images)], *encode(images))
-                done += len(images)
-                bar.update(len(images))
-
-    def _keep(self, versions: Sequence[Version], means: Tensor, stds: Tensor) -> None:
-        for (record, flipped), mean, std in zip(versions, means, stds, strict=True):
-            if not (mean.isfinite().all() and std.isfinite().all()):
-                raise DatasetError(
-                    f"The encoding of {record.path} has values that are not finite. The autoencoder must run"
-                    " in float32; if it does, its weights or this picture are damaged."
-                )
-            # clone: a slice would keep the whole batch alive
-            self._latents[record.key, flipped] = (_own(mean), _own(std))
 
 
-def _own(latent: Tensor) -> Tensor:
-    return latent.detach().to("cpu", torch.float32, copy=True).contiguous()
-
-
-class _Squares(Dataset[Tensor]):
+class _Pixels(Dataset[Tensor]):
     """The pictures to encode, as tensors."""
 
-    def __init__(self, versions: Sequence[Version], resolution: int) -> None:
+    def __init__(self, versions: Sequence[Version]) -> None:
         self.versions = versions
-        self.resolution = resolution
 
     def __len__(self) -> int:
         return len(self.versions)
 
     def __getitem__(self, index: int) -> Tensor:
-        record, flipped = self.versions[index]
-        square = read_square(record.path, self.resolution)
-        return square.flip(-1) if flipped else square
+        return self.versions[index].pixels()

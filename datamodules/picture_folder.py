@@ -53,6 +53,7 @@ class PictureFolder:
         holdout_fraction: float = 0.1,
         holdout_folder: str | None = None,
         validation_batch_size: int | None = None,
+        cache_folder: str | None = "cache",
         seed: int = 0,
     ) -> None:
         """Describe the data; nothing is read before `setup`.
@@ -78,6 +79,8 @@ class PictureFolder:
                 content. Groups of fewer than 5 pictures give none, others at least one. 0 holds nothing out.
             holdout_folder: Folder with pictures to validate on instead; then `folder` is trained on whole.
             validation_batch_size: Pictures of one validation step; null takes batch_size.
+            cache_folder: Folder in which all runs keep what they worked out from pictures and captions, by
+                content: encodings, checks. It can be deleted at any time between runs. Null writes nothing.
             seed: Decides the order of pictures and the flips. It doesn't touch the hold-out.
 
         Raises:
@@ -116,9 +119,12 @@ class PictureFolder:
         self.holdout_fraction = holdout_fraction
         self.holdout_folder = None if holdout_folder is None else Path(holdout_folder)
         self.validation_batch_size = batch_size if validation_batch_size is None else validation_batch_size
+        self.cache_folder = None if cache_folder is None else Path(cache_folder)
         self.seed = seed
         self.count_tokens: Callable[[str], int] | None = None
         self.lost_words: Callable[[str], str] | None = None
+        self.reports: list[Report] = []
+        self.written: dict[Path, str] = {}  # captions before the trigger word is put in front
         self.training: list[Record] = []
         self.held_out: list[Record] = []
         self.warnings: list[Problem] = []
@@ -133,22 +139,42 @@ class PictureFolder:
         """
         if self._stream is not None:
             return
-        reports = [self._scan(self.folder, "data.folder")]
-        if self.holdout_folder is not None:
-            reports.append(self._scan(self.holdout_folder, "data.holdout_folder"))
-        errors = [problem for report in reports for problem in report.errors] + _straddling(reports)
-        self.warnings = [problem for report in reports for problem in report.warnings]
-        self.warnings.extend(self._too_long(reports))
-        folders = " and ".join(str(report.folder) for report in reports)
+        errors = self.read()
         if errors:
+            folders = " and ".join(str(report.folder) for report in self.reports)
             raise DatasetError(_full_text(folders, errors, self.warnings))
-        fraction = self.holdout_fraction if self.holdout_folder is None else 0.0
-        self.training, self.held_out = split(reports[0].records, fraction)
-        if self.holdout_folder is not None:
-            self.held_out = split(reports[1].records, 0.0)[0]
-        self._stream = self._balanced()
+        self.divide()
         if self.warnings and self.speaks:
+            folders = " and ".join(str(report.folder) for report in self.reports)
             log.warning(f"Worth a look in {folders}:\n{describe(self.warnings)}")
+
+    def read(self) -> list[Problem]:
+        """Read and check the folders, into `reports` and `warnings`.
+
+        Returns:
+            What stops training.
+
+        Raises:
+            DatasetError: a folder isn't there.
+        """
+        self.reports = [self._scan(self.folder, "data.folder")]
+        if self.holdout_folder is not None:
+            self.reports.append(self._scan(self.holdout_folder, "data.holdout_folder"))
+        self.warnings = [problem for report in self.reports for problem in report.warnings]
+        self.warnings.extend(self._too_long(self.reports))
+        return [problem for report in self.reports for problem in report.errors] + _straddling(self.reports)
+
+    def divide(self) -> None:
+        """Part what was read into training and hold-out, and set up the stream.
+
+        Raises:
+            ValueError: `shares` doesn't fit the groups, or nothing is left to train on.
+        """
+        fraction = self.holdout_fraction if self.holdout_folder is None else 0.0
+        self.training, self.held_out = split(self.reports[0].records, fraction)
+        if self.holdout_folder is not None:
+            self.held_out = split(self.reports[1].records, 0.0)[0]
+        self._stream = self._balanced()
 
     def _balanced(self) -> Stream:
         """The stream at the declared shares, or at kohya's repeats where none are declared."""
@@ -207,7 +233,14 @@ class PictureFolder:
         return "\n".join(lines)
 
     def _scan(self, folder: Path, option: str) -> Report:
-        report = scan(folder, resolution=self.resolution, option=option, progress=self.speaks)
+        report = scan(
+            folder,
+            resolution=self.resolution,
+            option=option,
+            progress=self.speaks,
+            cache_folder=self.cache_folder,
+        )
+        self.written.update({record.path: record.caption for record in report.records})
         records = [self._worded(record) for record in report.records]
         if self.group_by == "label":
             return replace(report, records=records)
@@ -249,7 +282,14 @@ def _straddling(reports: list[Report]) -> list[Problem]:
         return []
     trained = {record.key: record.path for record in reports[0].records}
     both = [record for record in reports[1].records if record.key in trained]
-    return [Problem(STRADDLES, f"{trained[record.key]} = {record.path}") for record in both]
+    return [
+        Problem(
+            STRADDLES,
+            f"{trained[record.key]} = {record.path}",
+            files=(trained[record.key].absolute().as_posix(), record.path.absolute().as_posix()),
+        )
+        for record in both
+    ]
 
 
 def _full_text(folders: str, errors: list[Problem], warnings: list[Problem]) -> str:

@@ -116,6 +116,52 @@ TOO_LONG = Kind(
     stops=False,
 )
 
+# What `python train.py audit` finds on top
+UNUSABLE_MIX = Kind("the mix can't be drawn", "Mend this option, then run the audit again.")
+NEAR_DUPLICATE = Kind(
+    "near-duplicates, seen that much more often than the others",
+    "Keep the best one of each, or mean it.",
+    stops=False,
+)
+NEAR_STRADDLES = Kind(
+    "near-duplicates on both sides of the hold-out, so that validation flatters",
+    "Keep one of each, or hold out a folder of your own with data.holdout_folder.",
+    stops=False,
+)
+MUCH_CUT = Kind(
+    "more than a third is cut off by the crop", "Crop them yourself, so that what matters stays.", stops=False
+)
+BLURRED = Kind("blurred at the trained size", "Use sharper ones, or take them out.", stops=False)
+FLAT = Kind("hardly any contrast", "Raise their contrast, or take them out.", stops=False)
+BADLY_EXPOSED = Kind(
+    "too dark, too bright or clipped", "Correct their exposure, or take them out.", stops=False
+)
+BORDERED = Kind(
+    "borders or letterbox bars, which would be learned as part of the style",
+    "Cut them off.",
+    stops=False,
+)
+SAME_CAPTION = Kind(
+    "captions that several pictures share",
+    "Say in each what makes it different from the others.",
+    stops=False,
+)
+NO_TRIGGER = Kind(
+    "captions without the trigger word that others have",
+    "Write it into all, or into none and give it as data.trigger, which puts it where it is missing.",
+    stops=False,
+)
+STYLE_WORDS = Kind(
+    "captions that name the style",
+    "Take these words out and let data.trigger stand for the style: words that say it keep it to themselves.",
+    stops=False,
+)
+POOR_AGREEMENT = Kind(
+    "captions that fit their pictures far worse than the others do",
+    "Read them beside their pictures.",
+    stops=False,
+)
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -125,11 +171,13 @@ class Problem:
         kind: see the constants of this file.
         where: the file, line or folder, relative to the folder that was read.
         detail: what exactly, or "".
+        files: names of the pictures that it is about, relative to the folder; a full path if they are elsewhere.
     """
 
     kind: Kind
     where: str
     detail: str = ""
+    files: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         text = f"{self.where} ({self.detail})" if self.detail else self.where

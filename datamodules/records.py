@@ -1,44 +1,31 @@
 """Find the pictures of a folder with their captions, and check every one of them before training.
 
-Each picture is read, hashed and decoded to its last pixel, so that a file that is cut short is found now and
-not after an hour. All problems of a folder come in one report; see problems.py for the kinds.
+How the files themselves are looked at is in inspection.py. All problems of a folder come in one report; see
+problems.py for the kinds.
 """
 
-import hashlib
-import io
-import os
-import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-from tqdm import tqdm
-
 from datamodules.captions import Entry, list_captions
-from datamodules.decoding import decode
 from datamodules.geometry import enlargement
+from datamodules.inspection import Look, look_at_all
 from datamodules.problems import (
     ABSENT,
-    BROKEN,
     DUPLICATE,
-    EMPTY_FILE,
     FAR_TOO_SMALL,
     IDENTICAL,
     LEAVES,
     NO_CAPTION,
-    NOT_A_PICTURE,
     NOTHING,
     SMALL,
-    TOO_MANY_PIXELS,
     DatasetError,
     Kind,
     Problem,
 )
 
 MOST_ENLARGED = 2.0
-MANY = 200  # pictures from which checking takes long enough for a progress bar
 
 
 @dataclass(frozen=True)
@@ -88,17 +75,14 @@ class Report:
     warnings: list[Problem] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Look:
-    """What reading one file found; `key` is "" if it can't be used."""
-
-    key: str = ""
-    width: int = 0
-    height: int = 0
-    problems: tuple[tuple[Kind, str], ...] = ()
-
-
-def scan(folder: Path, *, resolution: int, option: str = "data.folder", progress: bool = True) -> Report:
+def scan(
+    folder: Path,
+    *,
+    resolution: int,
+    option: str = "data.folder",
+    progress: bool = True,
+    cache_folder: Path | None = None,
+) -> Report:
     """Read and check a folder.
 
     Args:
@@ -106,6 +90,7 @@ def scan(folder: Path, *, resolution: int, option: str = "data.folder", progress
         resolution: side of the trained square in pixels; decides what is too small.
         option: that named the folder, for messages.
         progress: show a bar when there are many pictures.
+        cache_folder: remembers between starts what was found out about each picture; None remembers nothing.
 
     Raises:
         DatasetError: the folder isn't there. Every other problem is in the report.
@@ -116,7 +101,7 @@ def scan(folder: Path, *, resolution: int, option: str = "data.folder", progress
         )
     listing = list_captions(folder)
     placed, problems = _place(folder, listing.entries)
-    looks = _look_at_all([path for path, _ in placed], progress)
+    looks = look_at_all([path for path, _ in placed], cache_folder=cache_folder, progress=progress)
     records = []
     for (path, entry), look in zip(placed, looks, strict=True):
         found = [*look.problems, *_size_problems(look, resolution)]
@@ -167,36 +152,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _look_at_all(paths: Sequence[Path], progress: bool) -> list[_Look]:
-    """Threads are enough: Pillow decodes without Python's lock."""
-    hidden = not progress or len(paths) < MANY
-    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        # Pillow only warns of decompression bombs up to twice its limit
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        # and of small oddities in EXIF data, which change nothing here
-        warnings.filterwarnings("ignore", module=r"PIL\..*", category=UserWarning)
-        bar = tqdm(pool.map(_look_at, paths), "Checking pictures", len(paths), disable=hidden, leave=False)
-        return list(bar)
-
-
-def _look_at(path: Path) -> _Look:
-    try:
-        data = path.read_bytes()
-        if not data:
-            return _Look(problems=((EMPTY_FILE, ""),))
-        image, notes = decode(io.BytesIO(data))
-    except UnidentifiedImageError:
-        return _Look(problems=((NOT_A_PICTURE, ""),))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return _Look(problems=((TOO_MANY_PIXELS, f"over {(Image.MAX_IMAGE_PIXELS or 0) // 10**6} million"),))
-    except (
-        Exception
-    ) as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, zlib.error and more
-        return _Look(problems=((BROKEN, str(error) or type(error).__name__),))
-    return _Look(hashlib.sha256(data).hexdigest(), image.width, image.height, tuple(notes))
-
-
-def _size_problems(look: _Look, resolution: int) -> list[tuple[Kind, str]]:
+def _size_problems(look: Look, resolution: int) -> list[tuple[Kind, str]]:
     if not look.key:
         return []
     factor = enlargement(look.width, look.height, resolution, resolution)
@@ -206,9 +162,11 @@ def _size_problems(look: _Look, resolution: int) -> list[tuple[Kind, str]]:
     return [(SMALL, detail)] if factor > 1 else []
 
 
-def _identical(entries: Sequence[Entry], looks: Sequence[_Look]) -> list[Problem]:
+def _identical(entries: Sequence[Entry], looks: Sequence[Look]) -> list[Problem]:
     names: dict[str, list[str]] = {}
     for entry, look in zip(entries, looks, strict=True):
         if look.key:
             names.setdefault(look.key, []).append(entry.name)
-    return [Problem(IDENTICAL, " = ".join(same)) for same in names.values() if len(same) > 1]
+    return [
+        Problem(IDENTICAL, " = ".join(same), files=tuple(same)) for same in names.values() if len(same) > 1
+    ]

@@ -24,14 +24,15 @@ def split(records: Sequence[Record], fraction: float) -> tuple[list[Record], lis
     Raises:
         DatasetError: a group lost all its pictures, being copies of another group's held-out ones.
     """
+    keys_of: dict[str, set[str]] = {}
+    for record in records:
+        keys_of.setdefault(record.group, set()).add(record.key)
     held_keys: set[str] = set()
-    groups = {record.group for record in records}
-    for group in groups:
-        keys = sorted({record.key for record in records if record.group == group})
-        held_keys.update(keys[: hold_out_count(len(keys), fraction)])
+    for keys in keys_of.values():
+        held_keys.update(sorted(keys)[: hold_out_count(len(keys), fraction)])
     ordered = sorted(records, key=lambda record: (record.key, record.path.as_posix()))
     training = [record for record in ordered if record.key not in held_keys]
-    emptied = sorted(groups - {record.group for record in training})
+    emptied = sorted(keys_of.keys() - {record.group for record in training})
     if emptied:
         raise DatasetError(
             f"The groups {emptied} hold only copies of pictures that other groups hold out: nothing is left"

@@ -9,6 +9,7 @@ The formulas stand in `diffusion/`, the adapters in `lora.py`, loading in `compo
 this file says in which order they are used. Every random number is a function of (seed, purpose, draw).
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,6 +20,7 @@ import lightning as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.memory import garbage_collection_cuda
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -38,9 +40,12 @@ from lightning_modules.diffusion.timesteps import (
 from lightning_modules.diffusion.weighting import min_snr_weight
 from lightning_modules.ema import AdapterEma
 from lightning_modules.export_check import ExportCheck, check_export
+from lightning_modules.fingerprints import model_fingerprint, tokenizer_fingerprint
 from lightning_modules.lora import LoraOptions, add_lora, load_lora_state, lora_parameters, lora_state, scaled
 from lightning_modules.lora_formats import to_diffusers, to_kohya, write_safetensors
+from lightning_modules.residence import bring, send_away, visiting
 from lightning_modules.sampling import SamplerName, sample_images
+from lightning_modules.text_cache import TextCache
 from lightning_modules.text_conditioning import LongCaptions, encode_contexts, join_contexts, lost_words
 
 Batch = dict[str, Any]
@@ -122,6 +127,7 @@ class StableDiffusionLora(L.LightningModule):
         self.seed = seed
         self.parts: Components | None = None
         self.ema: AdapterEma | None = None
+        self.text = TextCache(self.encode_text)
         self.trainable: list[nn.Parameter] = []
         self._said_to_be_cut: set[str] = set()
 
@@ -166,13 +172,35 @@ class StableDiffusionLora(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_fit_start(self) -> None:
-        """Encode the pictures and check that the base predicts what its config says."""
+        """Encode pictures and captions, and check that the base predicts what its config says.
+
+        Afterwards VAE and text encoder leave the accelerator; whoever needs one brings it back.
+        """
         self.schedule = self.schedule.to(self.device)
         if self.ema is not None:
             self.ema.to(self.device)
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        data.use_encoder(self.encode_images)
+        data.use_encoder(self.encode_images, model_fingerprint(self.vae))
+        self._encode_captions(data)
         self._check_prediction_type(data.examples(8))
+        send_away(self.vae)
+        send_away(self.text_encoder)
+        garbage_collection_cuda()
+
+    def _encode_captions(self, data: Any) -> None:
+        """Encode the captions that are known beforehand, each process its part."""
+        assert self.parts is not None
+        if data.cache_folder is not None:
+            models = f"{model_fingerprint(self.text_encoder)} {tokenizer_fingerprint(self.parts.tokenizer)}"
+            encoder = hashlib.sha256(f"{models} {self.long_captions}".encode()).hexdigest()
+            self.text.open(data.cache_folder / "text", encoder)
+        self.text.fill(
+            data.known_captions(),
+            progress=self.trainer.is_global_zero,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+            barrier=lambda: self.trainer.strategy.barrier("captions"),
+        )
 
     def on_train_start(self) -> None:
         """Training mode, without which LoRA dropout doesn't act; and the learning rate that was asked for."""
@@ -263,7 +291,7 @@ class StableDiffusionLora(L.LightningModule):
 
     def predict(self, x_t: Tensor, t: Tensor, captions: Sequence[str]) -> Tensor:
         """The UNet's raw output for noisy latents, in float32, shape of `x_t`."""
-        context, mask = join_contexts(self.encode_text(captions))
+        context, mask = join_contexts(self.text(captions, self.device))
         prediction = self.unet(
             x_t.to(self.unet.dtype),
             t,
@@ -271,17 +299,6 @@ class StableDiffusionLora(L.LightningModule):
             encoder_attention_mask=mask,
         ).sample
         return cast(Tensor, prediction.float())
-
-    def encode_text(self, captions: Sequence[str]) -> list[Tensor]:
-        """Embeddings of training captions, each [77 k, D] with its own number k of windows."""
-        assert self.parts is not None
-        return encode_contexts(
-            captions,
-            self.parts.tokenizer,
-            self.text_encoder,
-            long_captions=self.long_captions,
-            device=self.device,
-        )
 
     def latents(self, batch: Batch, *, sample: bool = True) -> Tensor:
         """Scaled latents x0 of a batch, float32 [B, C, h, w]: a posterior draw each, or its mean.
@@ -300,14 +317,32 @@ class StableDiffusionLora(L.LightningModule):
     def encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the VAE's posterior, float32 [B, C, h, w] on the CPU.
 
-        The VAE runs in float32 whatever the precision: Stable Diffusion's overflows in fp16.
+        The VAE runs in float32 whatever the precision: Stable Diffusion's overflows in fp16. It comes to the
+        accelerator for it, and stays until `on_fit_start` sends it away.
 
         Args:
             images: float32 [B, 3, H, W] in [-1, 1].
         """
+        bring(self.vae, self.device)
         with torch.autocast(self.device.type, enabled=False):
             posterior = self.vae.encode(images.to(self.device, torch.float32)).latent_dist
         return posterior.mean.cpu(), posterior.std.cpu()
+
+    @torch.no_grad()
+    def encode_text(self, captions: Sequence[str]) -> list[Tensor]:
+        """Embeddings of training captions in the text encoder's dtype, each [77 k, D] with its own number k of windows.
+
+        The text encoder comes to the accelerator for it, and stays: captions that vary need it at every step.
+        """
+        assert self.parts is not None
+        bring(self.text_encoder, self.device)
+        return encode_contexts(
+            captions,
+            self.parts.tokenizer,
+            self.text_encoder,
+            long_captions=self.long_captions,
+            device=self.device,
+        )
 
     def _bins(self, t: Tensor) -> Tensor:
         """The timestep bin of each picture, int64 [B], 0 nearly clean."""
@@ -394,7 +429,8 @@ class StableDiffusionLora(L.LightningModule):
         """Paint one picture a prompt; see `callbacks.protocols.TextToImage`. Size null is `--data.resolution`."""
         assert self.parts is not None
         self._say_what_is_cut([*prompts, *negative_prompts])
-        with self.shown_adapter(), scaled(self.unet, lora_scale):
+        models = visiting(self.device, self.vae, self.text_encoder)
+        with self.shown_adapter(), scaled(self.unet, lora_scale), models:
             return sample_images(
                 unet=self.unet,
                 vae=self.vae,

@@ -40,7 +40,8 @@ def small_config(folder: Path, base: Path, pictures: Path) -> Path:
     path.write_text(
         f"""
 seed_everything: 7
-data: {{folder: "{pictures}", resolution: 64, batch_size: 2, num_workers: 0, shares: {{portrait: 2, landscape: 1}}}}
+data: {{folder: "{pictures}", resolution: 64, batch_size: 2, num_workers: 0, shares: {{portrait: 2, landscape: 1}},
+  cache_folder: "{folder / "cache"}"}}
 model:
   base_model: "{base}"
   lora: {{rank: 4}}

@@ -50,7 +50,9 @@ class Watcher(L.LightningModule):
 
 
 def data_of(folder: Path, **options: Any) -> CaptionImages:
-    return CaptionImages(str(folder), **({"resolution": 16, "num_workers": 0} | options))
+    return CaptionImages(
+        str(folder), **({"resolution": 16, "num_workers": 0, "cache_folder": None} | options)
+    )
 
 
 def trainer_of(folder: Path, steps: int, **options: Any) -> L.Trainer:
@@ -411,5 +413,5 @@ def test_the_fingerprint_tells_what_changes_the_draws(folder: Path, tmp_path: Pa
 
 
 def test_before_setup_there_is_no_stream(folder: Path) -> None:
-    with pytest.raises(RuntimeError, match="setup.. has to run first"):
+    with pytest.raises(RuntimeError, match=re.escape("setup() has to run first")):
         _ = data_of(folder).stream

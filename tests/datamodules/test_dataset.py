@@ -10,7 +10,7 @@ from PIL import Image
 from datamodules.balance import Stream
 from datamodules.caption_variation import CaptionOptions, Wording
 from datamodules.dataset import DrawBatches, HeldOutPictures, TrainingPictures, is_flipped
-from datamodules.latent_cache import LatentCache
+from datamodules.latent_cache import LatentCache, Version
 from datamodules.records import Record
 from tests.datamodules.folders import encode, make_folder, number_of, records_of
 
@@ -64,8 +64,8 @@ def test_latents_take_the_place_of_pixels_once_they_are_there(records: list[Reco
     latents = LatentCache()
     pictures = pictures_of(records, flip=True, latents=latents)
     before = [pictures[draw] for draw in range(20)]
-    versions = [(record, flipped) for record in records for flipped in (False, True)]
-    latents.fill(encode, versions, resolution=16, batch_size=4, num_workers=0)
+    versions = [Version(record, flipped, 16, 16) for record in records for flipped in (False, True)]
+    latents.fill(encode, versions, num_workers=0)
     for draw, pixels in enumerate(before):
         item = pictures[draw]
         assert "image" not in item

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from datamodules.inspection import MANY
 from datamodules.problems import (
     ABSENT,
     BROKEN,
@@ -26,7 +27,7 @@ from datamodules.problems import (
     DatasetError,
     Problem,
 )
-from datamodules.records import MANY, Report, scan
+from datamodules.records import Report, scan
 from tests.datamodules.folders import make_folder, paint, write_metadata
 
 

@@ -1,0 +1,1 @@
+"""Commands that need no Trainer: plain functions, dispatched by train.py before Lightning is imported."""

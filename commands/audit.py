@@ -1,0 +1,322 @@
+"""`python train.py audit --data.folder FOLDER`: what is wrong with a folder, before a night of GPU goes into it.
+
+Takes the `--data.*` options and the config files of `fit`, prints a table, and writes audit.json and audit.html.
+Exit status: 0 clean, 1 warnings, 2 errors. Loads neither Lightning nor diffusers.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import NoReturn
+
+from jsonargparse import Namespace
+
+from command_line import HelpfulParser, exit_with_message
+from commands.audit_json import write_audit_json
+from commands.audit_text import audit_text
+from commands.fit_config import with_configs
+from commands.tokens import TokenCounter, token_counter
+from datamodules import caption_checks, composition
+from datamodules.audit_result import Agreement, Audit, CaptionStatistics, SuggestedGroup, Verdict, name_in
+from datamodules.measuring import Measures, measure_all
+from datamodules.near_duplicates import clusters
+from datamodules.picture_folder import PictureFolder
+from datamodules.problems import NEAR_DUPLICATE, NEAR_STRADDLES, POOR_AGREEMENT, UNUSABLE_MIX, Problem
+from datamodules.quality import findings, is_flat
+from datamodules.records import Record
+from demo.style_set import ensure_style_set
+
+CLIP_GROUPS = {"portrait": "close-up portrait", "landscape": "landscape or wide shot"}
+POOR = 3.0  # standard deviations below the median agreement
+LEAST = 3.0  # that a caption's similarity must lie below it in any case
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    """What to audit, and how.
+
+    Attributes:
+        data: the folder, as `fit` reads it.
+        max_steps: optimizer steps of the planned run.
+        accumulate: batches of a step.
+        base_model: whose tokenizer counts; null counts words.
+        base_config: of a single-file base model.
+        clip: folder or hub id of a CLIP that compares pictures and captions; null leaves that out.
+        clip_groups: groups that CLIP may suggest, each with a prompt that describes it.
+    """
+
+    data: PictureFolder
+    max_steps: int = 1500
+    accumulate: int = 1
+    base_model: str | None = None
+    base_config: str | None = None
+    clip: str | None = None
+    clip_groups: dict[str, str] = field(default_factory=lambda: dict(CLIP_GROUPS))
+
+
+def run_audit(options: AuditOptions) -> Audit:
+    """Look at everything.
+
+    Raises:
+        DatasetError: a folder isn't there.
+        ValueError: the CLIP can't be loaded.
+    """
+    data = options.data
+    errors = data.read()
+    records = [record for report in data.reports for record in report.records]
+    undrawable = _divide(data) if records else []
+    counter = token_counter(options.base_model, options.base_config)
+    draws = options.max_steps * options.accumulate * data.batch_size
+    exposure = data.exposure(draws) if data.training and not undrawable else {}
+    captions, caption_problems = _caption_findings(data, records, counter)
+    agreement, suggested = _ask_clip(options, records)
+    found = [*data.warnings, *_picture_findings(data, records), *caption_problems, *_poor(agreement)]
+    return Audit(
+        folder=data.folder,
+        resolution=data.resolution,
+        records=tuple(records),
+        training=tuple(name_in(data.folder, record.path) for record in data.training),
+        held_out=tuple(name_in(data.folder, record.path) for record in data.held_out),
+        groups=tuple(composition.group_rows(data.training, data.held_out, exposure)),
+        draws=draws,
+        run=_run_text(options),
+        verdict=_verdict(data, exposure, suggested),
+        captions=captions,
+        problems=tuple(_with_files(data.folder, problem) for problem in (*errors, *undrawable, *found)),
+        agreement=agreement,
+        suggested=suggested,
+    )
+
+
+def main(args: Sequence[str]) -> NoReturn:
+    """Run the command and exit with its status."""
+    debug = "--debug" in args
+    with exit_with_message(debug):
+        parser = _parser()
+        known = {"data", *(name for name in parser.option_names() if name.startswith(("trainer.", "model.")))}
+        typed = with_configs([arg for arg in args if arg != "--debug"], known)
+        given = parser.instantiate(parser.parse_args(typed))
+        if given.write and not given.clip:
+            raise ValueError("--write notes down the groups that CLIP suggests: give --clip MODEL as well.")
+        ensure_style_set(given.data.folder)
+        audit = run_audit(_options(given))
+        print(audit_text(audit))
+        _write_files(audit, Path(given.out or Path("audit") / audit.folder.resolve().name))
+        if given.write:
+            _write_groups(audit)
+        sys.exit(audit.status)
+
+
+def _parser() -> HelpfulParser:
+    parser = HelpfulParser(prog="train.py audit", description="Look at a folder of captioned pictures.")
+    parser.add_class_arguments(PictureFolder, "data")
+    parser.add_argument(
+        "--trainer.max_steps", type=int, default=1500, help="optimizer steps of the planned run"
+    )
+    parser.add_argument("--trainer.accumulate_grad_batches", type=int, default=1, help="batches of one step")
+    parser.add_argument("--model.base_model", type=str | None, default=None, help="whose tokenizer counts")
+    parser.add_argument(
+        "--model.base_config", type=str | None, default=None, help="of a single-file base model"
+    )
+    parser.add_argument(
+        "--clip", type=str | None, default=None, help="CLIP (folder or hub id) to compare captions"
+    )
+    parser.add_argument(
+        "--clip_groups",
+        type=dict[str, str],
+        default=CLIP_GROUPS,
+        help="groups CLIP may suggest, with a prompt each",
+    )
+    parser.add_argument("--write", action="store_true", help="write the suggested groups into the metadata")
+    parser.add_argument(
+        "--out", type=str | None, default=None, help="folder (default: audit/<folder's name>)"
+    )
+    return parser
+
+
+def _options(given: Namespace) -> AuditOptions:
+    return AuditOptions(
+        given.data,
+        given.trainer.max_steps,
+        given.trainer.accumulate_grad_batches,
+        given.model.base_model,
+        given.model.base_config,
+        given.clip,
+        given.clip_groups,
+    )
+
+
+def _divide(data: PictureFolder) -> list[Problem]:
+    """Training, hold-out and stream; what hinders them is one more finding, so that all are said at once."""
+    try:
+        data.divide()
+    except ValueError as error:
+        return [Problem(UNUSABLE_MIX, str(error).rstrip("."))]
+    return []
+
+
+def _verdict(
+    data: PictureFolder,
+    exposure: Mapping[str, tuple[int, float]],
+    suggested: Sequence[SuggestedGroup] | None,
+) -> Verdict:
+    """The verdict by groups and captions, or by CLIP's eyes where they tell too little."""
+    if not exposure:
+        return Verdict("error", "There is nothing to judge yet", ("Mend the errors first.",), None)
+    kinds = [composition.kind_of(record.group, record.caption) for record in data.training]
+    if suggested and kinds.count("") > (1 - composition.RECOGNISED) * len(kinds):
+        seen = {one.name: composition.kind_of(one.suggested, "") for one in suggested}
+        kinds = [seen[name_in(data.folder, record.path)] for record in data.training]
+    members: dict[str, Counter[str]] = {}
+    for record, kind in zip(data.training, kinds, strict=True):
+        members.setdefault(record.group, Counter()).update([kind])
+    pure = {
+        name: kind if number >= 0.8 * counts.total() else ""
+        for name, counts in members.items()
+        for kind, number in counts.most_common(1)
+    }
+    mix = composition.mix_of(data.training, kinds, exposure)
+    return composition.verdict(mix, pure, declared=data.shares is not None)
+
+
+def _picture_findings(data: PictureFolder, records: Sequence[Record]) -> list[Problem]:
+    """Quality of each picture, and pictures that look alike."""
+    side = data.resolution
+    measures = measure_all(records, [(side, side)] * len(records), data.cache_folder)
+    problems = [
+        Problem(kind, name, detail, (name,))
+        for record, measured, name in zip(records, measures, _names(data, records), strict=True)
+        for kind, detail in findings(
+            measured.quality,
+            width=record.width,
+            height=record.height,
+            trained_width=side,
+            trained_height=side,
+        )
+    ]
+    return [*problems, *_near_duplicates(data, records, measures)]
+
+
+def _near_duplicates(
+    data: PictureFolder, records: Sequence[Record], measures: Sequence[Measures]
+) -> list[Problem]:
+    """Clusters of pictures that look alike, each one finding; byte-identical ones are found by the scan."""
+    first = {record.key: index for index, record in reversed(list(enumerate(records)))}
+    # without contrast a hash is noise
+    indices = sorted(index for index in first.values() if not is_flat(measures[index].quality))
+    held_out = {record.path for record in data.held_out}
+    names = _names(data, records)
+    problems = []
+    for cluster in clusters([measures[index].appearance for index in indices]):
+        members = [indices[place] for place in cluster]
+        sides = {records[index].path in held_out for index in members}
+        files = tuple(names[index] for index in members)
+        shown = [
+            f"{names[index]} [held out]"
+            if len(sides) == 2 and records[index].path in held_out
+            else names[index]
+            for index in members
+        ]
+        problems.append(
+            Problem(NEAR_STRADDLES if len(sides) == 2 else NEAR_DUPLICATE, " ~ ".join(shown), files=files)
+        )
+    return problems
+
+
+def _caption_findings(
+    data: PictureFolder, records: Sequence[Record], counter: TokenCounter
+) -> tuple[CaptionStatistics, list[Problem]]:
+    names = _names(data, records)
+    trained = {name: record.caption for name, record in zip(names, records, strict=True)}
+    written = {name: data.written[record.path] for name, record in zip(names, records, strict=True)}
+    problems = [
+        *caption_checks.shared_captions(written),
+        *caption_checks.missing_trigger(written, data.trigger),
+        *caption_checks.style_words(written, data.trigger),
+        *caption_checks.too_long(trained, counter.count, counter.lost),
+    ]
+    statistics = caption_checks.statistics_of(
+        written,
+        trained,
+        count_tokens=counter.count,
+        token_note=counter.note,
+        trigger=data.trigger,
+    )
+    return statistics, problems
+
+
+def _ask_clip(
+    options: AuditOptions, records: Sequence[Record]
+) -> tuple[tuple[Agreement, ...] | None, tuple[SuggestedGroup, ...] | None]:
+    """Agreement of pictures and captions, the worst first, and suggested groups; nothing without `--clip`."""
+    if options.clip is None or not records:
+        return None, None
+    from commands.clip_checks import caption_agreement, suggest_groups  # loads transformers
+
+    names = _names(options.data, records)
+    scores = caption_agreement(options.clip, records)
+    agreement = [
+        Agreement(name, record.caption, score)
+        for name, record, score in zip(names, records, scores, strict=True)
+    ]
+    groups = suggest_groups(options.clip, records, options.clip_groups)
+    suggested = [
+        SuggestedGroup(name, record.group, group, confidence)
+        for name, record, (group, confidence) in zip(names, records, groups, strict=True)
+    ]
+    return tuple(sorted(agreement, key=lambda one: one.similarity)), tuple(suggested)
+
+
+def _poor(agreement: Sequence[Agreement] | None) -> list[Problem]:
+    """Captions that fit far worse than the others, by the median and its absolute deviation."""
+    if not agreement:
+        return []
+    middle = median(one.similarity for one in agreement)
+    spread = 1.4826 * median(
+        abs(one.similarity - middle) for one in agreement
+    )  # a normal's standard deviation
+    return [
+        Problem(
+            POOR_AGREEMENT,
+            one.name,
+            f"{one.similarity:.1f}, median {middle:.1f}: {one.caption!r}",
+            (one.name,),
+        )
+        for one in agreement
+        if one.similarity < middle - max(POOR * spread, LEAST)
+    ]
+
+
+def _names(data: PictureFolder, records: Sequence[Record]) -> list[str]:
+    return [name_in(data.folder, record.path) for record in records]
+
+
+def _with_files(folder: Path, problem: Problem) -> Problem:
+    """The finding with its picture, where the finding is of one file."""
+    if problem.files or not (folder / problem.where).is_file():
+        return problem
+    return replace(problem, files=(problem.where,))
+
+
+def _run_text(options: AuditOptions) -> str:
+    batch = options.data.batch_size * options.accumulate
+    return f"{options.max_steps} steps of {batch} picture{'s' if batch > 1 else ''}"
+
+
+def _write_files(audit: Audit, out: Path) -> None:
+    from commands.audit_page import write_audit_page
+
+    write_audit_json(audit, out / "audit.json")
+    write_audit_page(audit, out / "audit.html")
+    print(f"\nPictures beside every finding: {out / 'audit.html'}   For programs: {out / 'audit.json'}")
+
+
+def _write_groups(audit: Audit) -> None:
+    from commands.write_groups import write_groups
+
+    groups = {one.name: one.suggested for one in audit.suggested or ()}
+    metadata = write_groups(audit.folder, groups)
+    print(f"Wrote the suggested groups into {metadata}; what it replaced is kept beside it.")

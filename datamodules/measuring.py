@@ -1,0 +1,86 @@
+"""Every picture decoded once more and measured, in parallel, and remembered by content.
+
+The second audit of an unchanged folder decodes nothing.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from datamodules.content_memory import ContentMemory
+from datamodules.decoding import decode
+from datamodules.inspection import MANY
+from datamodules.near_duplicates import Appearance, appearance
+from datamodules.quality import Quality, measure
+from datamodules.records import Record
+
+VERSION = 1  # of the measures: raise it when one of them changes
+BLOCK = 64  # pictures after which what was found is made to last, should the audit be stopped
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What one picture looks like and how good it is."""
+
+    quality: Quality
+    appearance: Appearance
+
+
+def measure_all(
+    records: Sequence[Record], sizes: Sequence[tuple[int, int]], folder: Path | None, *, progress: bool = True
+) -> list[Measures]:
+    """Measures of each record, in order.
+
+    Args:
+        records: pictures that can be decoded.
+        sizes: width and height at which each is trained.
+        folder: where findings are remembered; null remembers nothing.
+        progress: show a bar when there are many pictures.
+    """
+    memory = ContentMemory(folder, "quality", VERSION)
+    named = {_key(record, size): (record, size) for record, size in zip(records, sizes, strict=True)}
+    missing = [name for name in named if memory.get(name) is None]
+    hidden = not progress or len(missing) < MANY
+    with (
+        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
+        tqdm(total=len(missing), desc="Measuring pictures", disable=hidden, leave=False) as bar,
+    ):
+        for start in range(0, len(missing), BLOCK):
+            names = missing[start : start + BLOCK]
+            for name, found in zip(names, pool.map(_measure, [named[name] for name in names]), strict=True):
+                memory.put(name, asdict(found))
+                bar.update()
+    memory.save()
+    return [_known(memory, _key(record, size)) for record, size in zip(records, sizes, strict=True)]
+
+
+def _key(record: Record, size: tuple[int, int]) -> str:
+    return f"{record.key}/{size[0]}x{size[1]}"
+
+
+def _measure(picture: tuple[Record, tuple[int, int]]) -> Measures:
+    record, (width, height) = picture
+    image, _ = decode(record.path)
+    return Measures(measure(image, width, height), appearance(image))
+
+
+def _known(memory: ContentMemory, name: str) -> Measures:
+    found: dict[str, Any] | None = memory.get(name)
+    assert found is not None  # measured a moment ago
+    return Measures(_quality(found["quality"]), _appearance(found["appearance"]))
+
+
+def _quality(found: dict[str, Any]) -> Quality:
+    """JSON knows lists only."""
+    return Quality(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+    )
+
+
+def _appearance(found: dict[str, Any]) -> Appearance:
+    return Appearance(found["upright"], found["mirrored"], tuple(found["thumbnail"]))

@@ -1,0 +1,46 @@
+"""A number for a frozen model: two models with the same fingerprint give the same output for the same input."""
+
+import hashlib
+import json
+from typing import Any
+
+import torch
+
+
+def model_fingerprint(model: Any) -> str:
+    """SHA-256 of a model's configuration and of the names, types, shapes and bytes of its weights.
+
+    Files aren't compared: the same weights in fp16 and fp32 files give different models, and those from a
+    single file and from a folder give the same one. It takes a second for each gigabyte of weights.
+
+    Args:
+        model: of diffusers or transformers, on any device.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    config = model.config if isinstance(model.config, dict) else model.config.to_dict()
+    # where it was loaded from and by which version says nothing about what it computes
+    settings = {name: value for name, value in config.items() if not _is_origin(name)}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """SHA-256 of everything that decides which token ids a text gets.
+
+    Args:
+        tokenizer: a fast one of transformers.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    whole = f"{tokenizer.backend_tokenizer.to_str()} {tokenizer.pad_token_id} {tokenizer.model_max_length}"
+    return hashlib.sha256(whole.encode()).hexdigest()
+
+
+def _is_origin(name: str) -> bool:
+    return name.startswith("_") or name == "transformers_version"

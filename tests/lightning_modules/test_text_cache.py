@@ -1,0 +1,93 @@
+"""Captions are encoded once; those that come unannounced when they come."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_modules.text_cache import TextCache
+
+CPU = torch.device("cpu")
+
+
+class Encoder:
+    """A caption of n words gives 2 (n // 3 + 1) vectors [n, n]: windows of 2 tokens; notes its batches."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+
+    def __call__(self, captions: Sequence[str]) -> list[Tensor]:
+        self.batches.append(list(captions))
+        return [encoded(caption) for caption in captions]
+
+
+def encoded(caption: str) -> Tensor:
+    words = len(caption.split())
+    return torch.full((2 * (words // 3 + 1), 2), float(words), dtype=torch.bfloat16)
+
+
+def firsts(embeddings: Sequence[Tensor]) -> list[float]:
+    return [one[0, 0].item() for one in embeddings]
+
+
+def test_known_captions_and_the_empty_one_are_encoded_once_each_by_itself(tmp_path: Path) -> None:
+    encoder = Encoder()
+    text = TextCache(encoder)
+    text.open(tmp_path, "t" * 64)
+    text.fill(["a b", "c", "a b"], progress=False)
+    assert encoder.batches == [[""], ["a b"], ["c"]]
+    found = text(["c", "", "a b", "c"], CPU)
+    assert [one.dtype for one in found] == [torch.bfloat16] * 4
+    assert firsts(found) == [1, 0, 2, 1]
+    assert len(encoder.batches) == 3
+
+
+def test_a_second_run_encodes_what_is_new(tmp_path: Path) -> None:
+    for captions, new in ((["a b", "c"], 3), (["a b", "c d"], 1), (["c d"], 0)):
+        encoder = Encoder()
+        text = TextCache(encoder)
+        text.open(tmp_path, "t" * 64)
+        text.fill(captions, progress=False)
+        assert len(encoder.batches) == new
+        assert firsts(text(captions, CPU))[0] == 2
+
+
+def test_another_encoder_has_entries_of_its_own(tmp_path: Path) -> None:
+    encoder = Encoder()
+    for fingerprint in ("t" * 64, "u" * 64, "t" * 32 + "u" * 32):
+        text = TextCache(encoder)
+        text.open(tmp_path, fingerprint)
+        text.fill(["a"], progress=False)
+    assert len(encoder.batches) == 6
+
+
+def test_unknown_captions_are_encoded_together_beside_the_known(tmp_path: Path) -> None:
+    encoder = Encoder()
+    text = TextCache(encoder)
+    text.fill(["a"], progress=False)
+    encoder.batches.clear()
+    assert firsts(text(["a b", "a", "", "b c", "a b"], CPU)) == [2, 1, 0, 2, 2]
+    assert encoder.batches == [["a b", "b c"]]
+
+
+def test_without_filling_each_caption_of_a_batch_is_encoded_once() -> None:
+    encoder = Encoder()
+    assert firsts(TextCache(encoder)(["a", "b c", "a"], CPU)) == [1, 2, 1]
+    assert encoder.batches == [["a", "b c"]]
+
+
+def test_each_caption_keeps_its_own_number_of_windows(tmp_path: Path) -> None:
+    text = TextCache(Encoder())
+    text.open(tmp_path, "t" * 64)
+    text.fill(["a", "a b c d e f"], progress=False)
+    assert [tuple(one.shape) for one in text(["a", "a b c d e f"], CPU)] == [(2, 2), (6, 2)]
+
+
+def test_the_bar_says_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    text = TextCache(Encoder())
+    text.fill(["a"])
+    assert "Encoding captions: 100%" in capsys.readouterr().err
+    text.fill(["a"])
+    assert capsys.readouterr().err == ""
