@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
+from scipy.ndimage import gaussian_filter
 
 from datamodules.problems import BADLY_EXPOSED, BLURRED, BORDERED, FLAT, MUCH_CUT, Kind
 from datamodules.quality import bars, blur, crop_loss, findings, measure
@@ -40,10 +41,10 @@ def test_a_good_picture_has_no_findings() -> None:
 
 @pytest.mark.parametrize("deviation", [2.0, 3.0, 4.0])
 def test_blur_is_the_standard_deviation_of_the_edges(deviation: float) -> None:
-    step = np.zeros((SIDE, SIDE), np.uint8)
+    step = np.zeros((SIDE, SIDE), np.float32)
     step[:, SIDE // 2 :] = 200
-    soft = Image.fromarray(step).filter(ImageFilter.GaussianBlur(deviation))
-    assert blur(np.asarray(soft, np.float32)) == pytest.approx(deviation, rel=0.15)  # differences of neighbours soften a little
+    # differences of neighbours soften a little more
+    assert blur(gaussian_filter(step, deviation)) == pytest.approx(deviation, rel=0.1)
 
 
 def test_only_a_picture_blurred_at_the_trained_size_is_called_blurred() -> None:
@@ -74,8 +75,8 @@ def test_a_wide_picture_says_how_much_of_its_detail_goes() -> None:
 
 def test_exposure() -> None:
     assert kinds(Image.new("RGB", (SIDE, SIDE), (128, 128, 128))) == {FLAT}
-    assert kinds(scene(low=0, high=30)) == {BADLY_EXPOSED}
-    assert kinds(scene(low=215, high=255)) == {BADLY_EXPOSED}
+    assert kinds(scene().point(lambda level: level // 5)) == {BADLY_EXPOSED}
+    assert kinds(scene().point(lambda level: 210 + level // 5)) == {BADLY_EXPOSED}
     half_white = scene()
     ImageDraw.Draw(half_white).rectangle((0, 0, SIDE // 2, SIDE), fill="white")
     assert BADLY_EXPOSED in kinds(half_white)
