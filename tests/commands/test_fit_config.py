@@ -13,7 +13,8 @@ def test_known_settings_become_options_before_the_typed_ones(tmp_path: Path) -> 
     first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
     first.write_text(
         "seed_everything: 7\ndata: {folder: pictures, shares: {a: 2, b: 1}, trigger: null}\n"
-        "model: {base_model: demo/base, lora: {rank: 4}}\ntrainer: {max_steps: 10, precision: 32}\nsamples: {prompts: []}\n"
+        "model: {base_model: demo/base, lora: {rank: 4}}\ntrainer: {max_steps: 10, precision: 32}\n"
+        "samples: {prompts: []}\n"
     )
     second.write_text("data: {folder: others}\n")
     args = with_configs(["--config", str(first), "--data.flip", "false", f"--config={second}"], KNOWN)
