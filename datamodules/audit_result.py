@@ -11,7 +11,7 @@ from typing import Literal
 from datamodules.problems import Problem
 from datamodules.records import Record
 
-Level = Literal["good", "warning", "error"]
+Level = Literal["good", "note", "warning", "error"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class Verdict:
     """How far the mix is from the known good one.
 
     Attributes:
-        level: good, or worth changing; error if nothing can be said before other errors are mended.
+        level: good; note (nothing tells portraits from landscapes); warning (worth changing); or error
+            (there is nothing to judge before the errors are mended).
         headline: the verdict in one line.
         advice: sentences on why, and what to do.
         landscapes: part of the draws that shows landscapes, 0 to 1; null if it can't be told.
