@@ -44,7 +44,7 @@ def write_groups(folder: Path, groups: Mapping[str, str]) -> Path:
     elif path.suffix == ".jsonl":
         text, named = _json_with(path.read_bytes(), wanted)
     else:
-        text, named = _csv_with(path.read_text("utf-8-sig", newline=""), wanted)
+        text, named = _csv_with(path.read_bytes(), wanted)
     missing = sorted(set(wanted) - named)
     if missing:
         raise ValueError(
@@ -81,27 +81,27 @@ def _json_row(line: bytes) -> dict[str, object] | None:
     return row if isinstance(row, dict) and isinstance(row.get("file_name"), str) else None
 
 
-def _csv_with(text: str, groups: Mapping[str, str]) -> tuple[bytes, set[str]]:
+def _csv_with(data: bytes, groups: Mapping[str, str]) -> tuple[bytes, set[str]]:
     """The table with the groups in it (a column `group` is added if there is none), and which pictures it names."""
-    rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    header = rows[0] if rows else []
+    text = data.decode("utf-8-sig")
+    header, *rows = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
     if "file_name" not in header:
-        return text.encode(), set()
+        return data, set()
     if "group" not in header:
         header.append("group")
     name_place, group_place = header.index("file_name"), header.index("group")
-    named = set()
-    for row in rows[1:]:
-        if len(row) <= name_place:
-            continue
-        name = _plain(row[name_place])
-        named.add(name)
-        if name in groups:
-            row.extend([""] * (group_place + 1 - len(row)))
-            row[group_place] = groups[name]
+    named = {_plain(row[name_place]): row for row in rows if len(row) > name_place}
+    changed = False
+    for name in groups.keys() & named.keys():
+        row = named[name]
+        row.extend([""] * (group_place + 1 - len(row)))
+        changed |= row[group_place] != groups[name]
+        row[group_place] = groups[name]
+    if not changed:
+        return data, set(named)
     written = io.StringIO(newline="")
-    csv.writer(written, lineterminator="\r\n" if "\r\n" in text else "\n").writerows(rows)
-    return written.getvalue().encode(), named
+    csv.writer(written, lineterminator="\r\n" if "\r\n" in text else "\n").writerows([header, *rows])
+    return written.getvalue().encode(), set(named)
 
 
 def _from_sidecars(folder: Path, groups: Mapping[str, str]) -> tuple[bytes, set[str]]:
