@@ -91,9 +91,9 @@ tbody tr { border-top: 1px solid var(--line); }
 .c6 { background: var(--c6); }
 .c7 { background: var(--c7); }
 
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(132px, 1fr)); gap: 16px 14px; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 16px 14px; }
 .pictures.together {
-  grid-template-columns: repeat(auto-fill, minmax(132px, 170px));
+  grid-template-columns: repeat(auto-fill, minmax(150px, 170px));
   border: 1px dashed var(--line); border-radius: 12px; padding: 12px; background: var(--paper);
 }
 figure { margin: 0; min-width: 0; }
