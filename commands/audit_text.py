@@ -86,9 +86,14 @@ def _clip(audit: Audit) -> Iterator[str]:
             counts[picture.suggested] = counts.get(picture.suggested, 0) + 1
         shown = ", ".join(f"{name} {number}" for name, number in sorted(counts.items()))
         yield f"Groups that CLIP suggests: {shown} (each with its confidence in audit.json; --write notes them down)"
-        others = [one for one in audit.suggested if one.suggested != one.group and one.group in counts]
-        for one in others[:NAMES_SHOWN]:
-            yield f"   {one.name}: {one.group} now, {one.suggested} suggested ({one.confidence:.0%})"
+        others = [
+            picture
+            for picture in audit.suggested
+            if picture.suggested != picture.group and picture.group in counts
+        ]
+        for picture in others[:NAMES_SHOWN]:
+            confidence = f"{100 * picture.confidence:.0f} %"
+            yield f"   {picture.name}: {picture.group} now, {picture.suggested} suggested ({confidence})"
         if len(others) > NAMES_SHOWN:
             yield f"   and {len(others) - NAMES_SHOWN} more"
 

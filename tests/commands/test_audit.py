@@ -152,6 +152,23 @@ def test_the_configs_of_fit_are_accepted(tmp_path: Path, audit: Callable[..., Au
     assert "demo/base" in values["captions"]["token_note"]  # type: ignore[index]
 
 
+def test_clip_suggests_groups_and_write_notes_them_down(
+    tmp_path: Path, audit: Callable[..., Audited]
+) -> None:
+    rows = make(tmp_path / "set", {"portrait": 3, "landscape": 2})
+    write_metadata(tmp_path / "set", [{k: row[k] for k in ("file_name", "text")} for row in rows])
+    before = (tmp_path / "set/metadata.jsonl").read_bytes()
+    _, text, values = audit("--clip", str(ROOT / "demo/clip"), "--write")
+    suggested = {one["name"]: one["suggested"] for one in values["suggested"]}  # type: ignore[attr-defined]
+    written = [json.loads(line) for line in (tmp_path / "set/metadata.jsonl").read_text().splitlines()]
+    assert {row["file_name"]: row["group"] for row in written} == suggested
+    assert (tmp_path / "set/metadata.jsonl.bak-1").read_bytes() == before
+    similarities = [one["similarity"] for one in values["agreement"]]  # type: ignore[attr-defined]
+    assert len(similarities) == 5
+    assert similarities == sorted(similarities)
+    assert "Captions that agree least with their picture" in text
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
