@@ -13,7 +13,6 @@ takes nothing from training's memory.
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from callbacks.progress import announce
 from callbacks.sample_images import SampleImages, SampleSet
+from evaluation.clip import as_tensor, load_clip
 from evaluation.prompts import strip_weights
 
 
@@ -144,7 +144,7 @@ class Scorer:
     def __init__(self, model: str) -> None:
         from torchmetrics.multimodal.clip_score import CLIPScore  # takes seconds to import
 
-        clip, processor = load_clip(model)
+        clip, processor = load_clip(model, "--clip_score.model")
         self._metric = CLIPScore(model_name_or_path=lambda: (_Encoders(clip), _Cutting(processor)))
 
     def __call__(self, images: Sequence[Tensor], texts: Sequence[str]) -> list[float]:
@@ -163,30 +163,6 @@ class Scorer:
         return scores
 
 
-def load_clip(model: str) -> tuple[Any, Any]:
-    """A frozen CLIPModel and its CLIPProcessor.
-
-    Raises:
-        ValueError: with the folder's missing files, or what to do where the hub can't be reached.
-    """
-    from transformers import CLIPModel, CLIPProcessor
-
-    is_folder = Path(model).is_dir()
-    remedy = (
-        "it needs config.json, model.safetensors, the tokenizer and the processor's config"
-        if is_folder
-        else "no such folder here, and the hub has no such model or can't be reached. "
-        "Copy the model into a folder and set --clip_score.model FOLDER"
-    )
-    try:
-        clip = CLIPModel.from_pretrained(model, local_files_only=is_folder)
-        processor = CLIPProcessor.from_pretrained(model, local_files_only=is_folder)
-    except Exception as error:  # the libraries raise many kinds
-        cause = type(error).__name__
-        raise ValueError(f"CLIP model {model!r} could not be loaded: {remedy} ({cause}).") from error
-    return clip.requires_grad_(False).eval(), processor
-
-
 class _Encoders:
     """CLIP as torchmetrics expects it: features as a tensor (transformers 5 wraps them)."""
 
@@ -201,11 +177,11 @@ class _Encoders:
 
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
         """Features [N, D]."""
-        return _tensor(self._clip.get_image_features(pixel_values=pixel_values))
+        return as_tensor(self._clip.get_image_features(pixel_values=pixel_values))
 
     def get_text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Features [N, D]."""
-        return _tensor(self._clip.get_text_features(input_ids=input_ids, attention_mask=attention_mask))
+        return as_tensor(self._clip.get_text_features(input_ids=input_ids, attention_mask=attention_mask))
 
 
 class _Cutting:
@@ -218,11 +194,6 @@ class _Cutting:
         if "text" in inputs:
             inputs |= {"truncation": True, "max_length": self._processor.tokenizer.model_max_length}
         return self._processor(**inputs)
-
-
-def _tensor(features: Any) -> Tensor:
-    pooled: Tensor = getattr(features, "pooler_output", features)
-    return pooled
 
 
 def _latest_samples(trainer: Trainer) -> SampleSet | None:

@@ -30,8 +30,8 @@ from datamodules.records import Record
 from demo.style_set import ensure_style_set
 
 CLIP_GROUPS = {"portrait": "close-up portrait", "landscape": "landscape or wide shot"}
-POOR = 3.0  # standard deviations below the median agreement
-LEAST = 3.0  # that a caption's similarity must lie below it in any case
+POOR = 4.0  # standard deviations below the median agreement
+LEAST = 8.0  # that a caption's similarity must lie below it in any case
 
 
 @dataclass(frozen=True)

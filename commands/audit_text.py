@@ -30,7 +30,7 @@ def audit_text(audit: Audit) -> str:
 
 def _verdict(audit: Audit) -> list[str]:
     mark = MARKS[audit.verdict.level]
-    lines = _wrapped(f"VERDICT {mark}: {audit.verdict.headline}.", "")
+    lines = _wrapped(f"THE MIX: {mark}. {audit.verdict.headline}.", "")
     return lines + [line for sentence in audit.verdict.advice for line in _wrapped(sentence, "   ")]
 
 
@@ -86,9 +86,14 @@ def _clip(audit: Audit) -> Iterator[str]:
             counts[picture.suggested] = counts.get(picture.suggested, 0) + 1
         shown = ", ".join(f"{name} {number}" for name, number in sorted(counts.items()))
         yield f"Groups that CLIP suggests: {shown} (each with its confidence in audit.json; --write notes them down)"
-        others = [one for one in audit.suggested if one.suggested != one.group and one.group in counts]
-        for one in others[:NAMES_SHOWN]:
-            yield f"   {one.name}: {one.group} now, {one.suggested} suggested ({one.confidence:.0%})"
+        others = [
+            picture
+            for picture in audit.suggested
+            if picture.suggested != picture.group and picture.group in counts
+        ]
+        for picture in others[:NAMES_SHOWN]:
+            confidence = f"{100 * picture.confidence:.0f} %"
+            yield f"   {picture.name}: {picture.group} now, {picture.suggested} suggested ({confidence})"
         if len(others) > NAMES_SHOWN:
             yield f"   and {len(others) - NAMES_SHOWN} more"
 
@@ -102,7 +107,7 @@ def _findings(title: str, problems: Sequence[Problem]) -> Iterator[str]:
     for kind, found in kinds.items():
         yield f"- {len(found)} x {kind.title}"
         for problem in found[:NAMES_SHOWN]:
-            yield from _wrapped(str(problem), "     ")
+            yield from _wrapped(_short(str(problem), 330), "     ")
         if len(found) > NAMES_SHOWN:
             yield f"     and {len(found) - NAMES_SHOWN} more, all in audit.json"
         yield from _wrapped(f"-> {kind.remedy}", "  ")
@@ -111,19 +116,19 @@ def _findings(title: str, problems: Sequence[Problem]) -> Iterator[str]:
 def _summary(audit: Audit) -> str:
     if audit.status == 0:
         return "Clean: nothing to mend."
-    errors, warnings = len(audit.errors), len(audit.warnings)
-    mix = " besides the mix" if audit.verdict.level == "warning" else ""
-    if errors:
-        return f"{_count(errors, 'error')} to mend before training can start, {_count(warnings, 'warning')}{mix}."
-    return f"Nothing stops training; {_count(warnings, 'warning')}{mix}."
+    warnings = _count(len(audit.warnings), "warning")
+    if audit.errors:
+        return f"{_count(len(audit.errors), 'error')} to mend before training can start; {warnings}."
+    mix = " Change the mix before training." if audit.verdict.level == "warning" else ""
+    return f"Nothing stops training; {warnings}.{mix}"
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def _short(text: str, length: int = 80) -> str:
+    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def _wrapped(text: str, indent: str) -> list[str]:

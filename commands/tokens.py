@@ -49,4 +49,6 @@ def token_counter(base_model: str | None, base_config: str | None) -> TokenCount
 
 
 def _by_words(why: str) -> TokenCounter:
-    return TokenCounter(fewest_tokens, surely_lost, f"at least; words and signs counted ({why})", exact=False)
+    return TokenCounter(
+        fewest_tokens, surely_lost, f"at least, counted as words and signs: {why}", exact=False
+    )

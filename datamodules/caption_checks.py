@@ -77,7 +77,7 @@ def too_long(
         Problem(
             TOO_LONG,
             name,
-            f"{number} of {TOKEN_LIMIT} tokens, lost: {lost_words(captions[name])!r}",
+            f"{number} tokens, {TOKEN_LIMIT} are read; lost: {lost_words(captions[name])!r}",
             (name,),
         )
         for name, number in counted.items()

@@ -77,9 +77,10 @@ def _known(memory: ContentMemory, name: str) -> Measures:
 
 def _quality(found: dict[str, Any]) -> Quality:
     """JSON knows lists only."""
-    return Quality(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
-    )
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in found.items()
+    }
+    return Quality(**values)
 
 
 def _appearance(found: dict[str, Any]) -> Appearance:

@@ -127,7 +127,8 @@ def findings(
     found = []
     lost, where = crop_loss(width, height, trained_width, trained_height)
     if lost > CUT_LIMIT:
-        detail = f"{width}x{height} loses {100 * lost:.0f} %, {where}, with {100 * quality.cut_detail:.0f} % of its detail"
+        detail = f"{100 * quality.cut_detail:.0f} % of its detail"
+        detail = f"{width}x{height} loses {100 * lost:.0f} %, {where}, with {detail}"
         found.append((MUCH_CUT, detail))
     if quality.blur is not None and quality.blur > BLUR_LIMIT:
         found.append((BLURRED, f"its sharpest edges are {quality.blur:.1f} pixels soft"))
@@ -156,12 +157,12 @@ def is_flat(quality: Quality) -> bool:
 
 def _exposure(quality: Quality) -> tuple[Kind, str] | None:
     low, dim, light, high = quality.percentiles
-    if is_flat(quality):
-        return FLAT, f"its greys span {high - low:.0f} of 255 levels"
     if light < DARK:
         return BADLY_EXPOSED, f"too dark: 95 % of it is below {light:.0f} of 255"
     if dim > BRIGHT:
         return BADLY_EXPOSED, f"too bright: 95 % of it is above {dim:.0f} of 255"
+    if is_flat(quality):
+        return FLAT, f"its greys span {high - low:.0f} of 255 levels"
     if quality.black > CLIPPED:
         return BADLY_EXPOSED, f"{100 * quality.black:.0f} % of it is pure black"
     if quality.white > CLIPPED:

@@ -4,16 +4,16 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub.constants
 import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from callbacks.clip_score import ClipScore, ClipScores, Scorer, load_clip
+from callbacks.clip_score import ClipScore, ClipScores, Scorer
 from callbacks.sample_images import SampleImages, SamplePrompt
 from callbacks.training_log import TrainingLog
+from evaluation.clip import load_clip
 from tests.callbacks.tiny_clip import save_tiny_clip
 from tests.callbacks.tiny_painter import TinyData, TinyPainter, curve, events_of, tiny_trainer
 
@@ -32,7 +32,7 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def by_hand(folder: Path, image: Tensor, text: str) -> float:
     """100 x cosine, from CLIP's parts."""
-    clip, processor = load_clip(str(folder))
+    clip, processor = load_clip(str(folder), "--clip_score.model")
     picture = processor(images=[(image * 255).round().to(torch.uint8)], return_tensors="pt")
     words = processor.tokenizer(text, return_tensors="pt", truncation=True, max_length=77)
     with torch.no_grad():
@@ -74,23 +74,6 @@ def test_a_long_text_keeps_its_end_token(tiny_clip: Path) -> None:
     assert Scorer(str(tiny_clip))([noise(1)], [text]) == pytest.approx(
         [by_hand(tiny_clip, noise(1), text)], abs=1e-3
     )
-
-
-def test_clip_is_frozen(tiny_clip: Path) -> None:
-    clip, _ = load_clip(str(tiny_clip))
-    assert not clip.training
-    assert {p.requires_grad for p in clip.parameters()} == {False}
-
-
-def test_a_folder_that_holds_no_clip_says_what_it_needs(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"could not be loaded: it needs config\.json, model\.safetensors"):
-        load_clip(str(tmp_path))
-
-
-def test_an_unreachable_model_names_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match=r"'nobody/clip'.*Copy the model into a folder and set --clip_score"):
-        load_clip("nobody/clip")
 
 
 # ------------------------------------------------------------------ the arithmetic

@@ -1,0 +1,84 @@
+"""CLIP (Radford et al. 2021): pictures and texts as unit vectors in one space, from a folder or the hub."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import normalize
+
+
+class Clip:
+    """A CLIP that turns pictures and texts into unit vectors whose products are cosines.
+
+    Attributes:
+        scale: what CLIP multiplies cosines by before it takes a softmax over texts (learned with it; 100 in
+            OpenAI's).
+    """
+
+    def __init__(self, model: str, option: str) -> None:
+        """Load it.
+
+        Args:
+            model: a folder with a `CLIPModel` and its `CLIPProcessor`, or a hub id.
+            option: that names the model, for messages.
+
+        Raises:
+            ValueError: it can't be loaded.
+        """
+        self._clip, self._processor = load_clip(model, option)
+        self.scale = float(self._clip.logit_scale.exp())
+
+    @torch.no_grad()
+    def of_pictures(self, images: Sequence[Image.Image]) -> Tensor:
+        """Unit vectors float32 [N, D] of RGB pictures of any size, each cut to its middle square by CLIP."""
+        pixels = self._processor(images=list(images), return_tensors="pt")["pixel_values"]
+        return normalize(as_tensor(self._clip.get_image_features(pixel_values=pixels)).float(), dim=-1)
+
+    @torch.no_grad()
+    def of_texts(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors float32 [N, D]; a text longer than CLIP reads is cut before its end token."""
+        longest = self._processor.tokenizer.model_max_length
+        inputs = self._processor(
+            text=list(texts), return_tensors="pt", padding=True, truncation=True, max_length=longest
+        )
+        features = self._clip.get_text_features(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
+        )
+        return normalize(as_tensor(features).float(), dim=-1)
+
+
+def load_clip(model: str, option: str) -> tuple[Any, Any]:
+    """A frozen CLIPModel and its CLIPProcessor.
+
+    Args:
+        model: a folder or a hub id.
+        option: that names the model, for messages.
+
+    Raises:
+        ValueError: with the folder's missing files, or what to do where the hub can't be reached.
+    """
+    from transformers import CLIPModel, CLIPProcessor  # takes seconds to import
+
+    is_folder = Path(model).is_dir()
+    remedy = (
+        "it needs config.json, model.safetensors, the tokenizer and the processor's config"
+        if is_folder
+        else "no such folder here, and the hub has no such model or can't be reached. "
+        f"Copy the model into a folder and set {option} FOLDER"
+    )
+    try:
+        clip = CLIPModel.from_pretrained(model, local_files_only=is_folder)
+        processor = CLIPProcessor.from_pretrained(model, local_files_only=is_folder)
+    except Exception as error:  # the libraries raise many kinds
+        cause = type(error).__name__
+        raise ValueError(f"CLIP model {model!r} could not be loaded: {remedy} ({cause}).") from error
+    return clip.requires_grad_(False).eval(), processor
+
+
+def as_tensor(features: Any) -> Tensor:
+    """CLIP's features [N, D], which transformers 5 wraps."""
+    pooled: Tensor = getattr(features, "pooler_output", features)
+    return pooled
