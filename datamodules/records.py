@@ -4,6 +4,7 @@ How the files themselves are looked at is in inspection.py. All problems of a fo
 problems.py for the kinds.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
