@@ -11,9 +11,9 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.accelerators import CUDAAccelerator
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader
 
-from datamodules.dataset import DrawBatches, HeldOutPictures, Item, NoPictures, TrainingPictures
+from datamodules.dataset import DrawBatches, HeldOutPictures, Item, NoPictures, TrainingPictures, collate
 from datamodules.latent_cache import Encode, LatentCache
 from datamodules.picture_folder import PictureFolder
 
@@ -38,10 +38,7 @@ class CaptionImages(PictureFolder, L.LightningDataModule):
         batches = DrawBatches(
             lambda: self.position, batch_size=self.batch_size, rank=rank, world_size=world_size
         )
-        pictures = TrainingPictures(
-            self.training, self.stream, flip=self.flip, resolution=self.resolution, latents=self.latents
-        )
-        return self._loader(pictures, batch_sampler=batches)
+        return self._loader(self._training_pictures(), batch_sampler=batches)
 
     def val_dataloader(self) -> DataLoader[Item] | NoPictures:
         """The held-out pictures in a fixed order."""
@@ -49,7 +46,12 @@ class CaptionImages(PictureFolder, L.LightningDataModule):
             return NoPictures()
         rank, world_size = self._rank()
         pictures = HeldOutPictures(
-            self.held_out, rank=rank, world_size=world_size, resolution=self.resolution, latents=self.latents
+            self.held_out,
+            rank=rank,
+            world_size=world_size,
+            resolution=self.resolution,
+            latents=self.latents,
+            buckets=self.buckets,
         )
         return self._loader(pictures, batch_size=self.validation_batch_size)
 
@@ -70,15 +72,24 @@ class CaptionImages(PictureFolder, L.LightningDataModule):
             batch_size=self.batch_size,
             num_workers=self.num_workers,
             progress=self.speaks,
+            buckets=self.buckets,
         )
 
     def examples(self, count: int) -> Item:
         """A batch of the stream's first draws, the same in every process and after a resume."""
-        pictures = TrainingPictures(
-            self.training, self.stream, flip=self.flip, resolution=self.resolution, latents=self.latents
+        pictures = self._training_pictures()
+        return collate([pictures[draw] for draw in range(count)])
+
+    def _training_pictures(self) -> TrainingPictures:
+        return TrainingPictures(
+            self.training,
+            self.stream,
+            flip=self.flip,
+            resolution=self.resolution,
+            latents=self.latents,
+            buckets=self.buckets,
+            loss_weights=self.group_weights,
         )
-        batch: Item = default_collate([pictures[draw] for draw in range(count)])
-        return batch
 
     @property
     def position(self) -> int:
@@ -119,6 +130,7 @@ class CaptionImages(PictureFolder, L.LightningDataModule):
         return DataLoader(
             pictures,
             num_workers=self.num_workers,
+            collate_fn=collate,
             persistent_workers=self.num_workers > 0,
             pin_memory=cuda,
             # without one, each new iterator draws from the global generator

@@ -50,20 +50,26 @@ def decode(source: Path | BinaryIO) -> tuple[Image.Image, list[tuple[Kind, str]]
     return Image.composite(colours, paper, alpha), notes
 
 
-def read_square(path: Path, side: int) -> Tensor:
+def read_part(path: Path, width: int, height: int) -> Tensor:
     """The trained part of a picture (see geometry.py).
 
     Args:
         path: a picture that `decode` can read.
-        side: pixels.
+        width: of the result, pixels.
+        height: of the result, pixels.
 
     Returns:
-        float32 [3, side, side] in [-1, 1].
+        float32 [3, height, width] in [-1, 1].
     """
     image, _ = decode(path)
-    box = crop_box(image.width, image.height, side, side)
-    square = image.resize((side, side), Image.Resampling.LANCZOS, box=box)
-    return torch.from_numpy(np.array(square, np.float32)).permute(2, 0, 1).contiguous() / 127.5 - 1
+    box = crop_box(image.width, image.height, width, height)
+    part = image.resize((width, height), Image.Resampling.LANCZOS, box=box)
+    return torch.from_numpy(np.array(part, np.float32)).permute(2, 0, 1).contiguous() / 127.5 - 1
+
+
+def read_square(path: Path, side: int) -> Tensor:
+    """The trained part of a picture where it is a square: float32 [3, side, side] in [-1, 1]."""
+    return read_part(path, side, side)
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

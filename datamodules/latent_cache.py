@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from datamodules.decoding import read_square
+from datamodules.decoding import read_part
+from datamodules.geometry import Size, training_size
 from datamodules.problems import DatasetError
 from datamodules.records import Record
 
@@ -43,6 +44,7 @@ class LatentCache:
         batch_size: int,
         num_workers: int,
         progress: bool = True,
+        buckets: bool = False,
     ) -> None:
         """Encode what isn't there yet; of byte-identical pictures one is encoded.
 
@@ -50,28 +52,29 @@ class LatentCache:
             encode: float32 images [B, 3, H, W] in [-1, 1] -> mean, std, each [B, C, h, w].
             versions: what has to be there afterwards.
             resolution: side of the square, pixels.
-            batch_size: of the calls of `encode`.
+            batch_size: of the calls of `encode`, at most; all pictures of a call have one size.
             num_workers: processes that read pictures.
             progress: show a bar with the time left.
+            buckets: encode each picture at the size of its aspect-ratio bucket.
 
         Raises:
             DatasetError: an encoding has values that aren't finite.
         """
         named = {(record.key, flipped): (record, flipped) for record, flipped in versions}
         missing = [version for name, version in named.items() if name not in self._latents]
+        sizes = [training_size(record.width, record.height, resolution, buckets) for record, _ in missing]
+        batches = one_size_batches(sizes, batch_size)
         loader: DataLoader[Tensor] = DataLoader(
-            _Squares(missing, resolution),
-            batch_size=batch_size,
+            _Parts(missing, sizes),
+            batch_sampler=batches,
             num_workers=num_workers,
             generator=torch.Generator().manual_seed(
                 0
             ),  # without one the loader draws from the global generator
         )
-        done = 0
         with tqdm(total=len(missing), desc="Encoding pictures", disable=not progress or not missing) as bar:
-            for images in loader:
-                self._keep(missing[done : done + len(images)], *encode(images))
-                done += len(images)
+            for numbers, images in zip(batches, loader, strict=True):
+                self._keep([missing[number] for number in numbers], *encode(images))
                 bar.update(len(images))
 
     def _keep(self, versions: Sequence[Version], means: Tensor, stds: Tensor) -> None:
@@ -89,17 +92,29 @@ def _own(latent: Tensor) -> Tensor:
     return latent.detach().to("cpu", torch.float32, copy=True).contiguous()
 
 
-class _Squares(Dataset[Tensor]):
+def one_size_batches(sizes: Sequence[Size], batch_size: int) -> list[list[int]]:
+    """The numbers of pictures in batches of one size each, in their order."""
+    numbers: dict[Size, list[int]] = {}
+    for number, size in enumerate(sizes):
+        numbers.setdefault(size, []).append(number)
+    return [
+        same[start : start + batch_size]
+        for same in numbers.values()
+        for start in range(0, len(same), batch_size)
+    ]
+
+
+class _Parts(Dataset[Tensor]):
     """The pictures to encode, as tensors."""
 
-    def __init__(self, versions: Sequence[Version], resolution: int) -> None:
+    def __init__(self, versions: Sequence[Version], sizes: Sequence[Size]) -> None:
         self.versions = versions
-        self.resolution = resolution
+        self.sizes = sizes
 
     def __len__(self) -> int:
         return len(self.versions)
 
     def __getitem__(self, index: int) -> Tensor:
         record, flipped = self.versions[index]
-        square = read_square(record.path, self.resolution)
-        return square.flip(-1) if flipped else square
+        part = read_part(record.path, *self.sizes[index])
+        return part.flip(-1) if flipped else part

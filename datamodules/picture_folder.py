@@ -12,6 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from datamodules.balance import Stream
+from datamodules.geometry import BUCKET_STEP, training_size
+from datamodules.loss_weights import full_loss_weights
+from datamodules.planned_visits import PlannedVisits, planned_visits
 from datamodules.problems import STRADDLES, TOO_LONG, DatasetError, Problem, describe
 from datamodules.records import Record, Report, scan
 from datamodules.split import split
@@ -42,6 +45,8 @@ class PictureFolder:
         holdout_folder: str | None = None,
         validation_batch_size: int | None = None,
         seed: int = 0,
+        buckets: bool = False,
+        loss_weights: dict[str, float] | None = None,
     ) -> None:
         """Describe the data; nothing is read before `setup`.
 
@@ -62,6 +67,11 @@ class PictureFolder:
             holdout_folder: Folder with pictures to validate on instead; then `folder` is trained on whole.
             validation_batch_size: Pictures of one validation step; null takes batch_size.
             seed: Decides the order of pictures and the flips. It doesn't touch the hold-out.
+            buckets: Train each picture near its own shape: of sizes in steps of 64 at about the area of
+                resolution x resolution, the one with the nearest aspect ratio. A batch with pictures of
+                several sizes runs in one-size parts. Off: every picture is cropped to the square.
+            loss_weights: How much pictures of a group count in the loss, as positive numbers, such as
+                {prior: 0.5}; a group that isn't named counts 1.
 
         Raises:
             ValueError: an argument is out of its range.
@@ -71,6 +81,13 @@ class PictureFolder:
         _check("batch_size", batch_size, batch_size > 0, "at least 1")
         _check("num_workers", num_workers, num_workers >= 0, "0 or more")
         _check("holdout_fraction", holdout_fraction, 0 <= holdout_fraction < 1, "at least 0 and below 1")
+        if buckets:
+            _check(
+                "resolution",
+                resolution,
+                resolution % BUCKET_STEP == 0,
+                f"a positive multiple of {BUCKET_STEP} with data.buckets",
+            )
         if validation_batch_size is not None:
             _check(
                 "validation_batch_size",
@@ -89,11 +106,14 @@ class PictureFolder:
         self.holdout_folder = None if holdout_folder is None else Path(holdout_folder)
         self.validation_batch_size = batch_size if validation_batch_size is None else validation_batch_size
         self.seed = seed
+        self.buckets = buckets
+        self.loss_weights = loss_weights
         self.count_tokens: Callable[[str], int] | None = None
         self.lost_words: Callable[[str], str] | None = None
         self.training: list[Record] = []
         self.held_out: list[Record] = []
         self.warnings: list[Problem] = []
+        self.group_weights: dict[str, float] = {}
         self._stream: Stream | None = None
 
     def setup(self, stage: str | None = None) -> None:
@@ -101,7 +121,7 @@ class PictureFolder:
 
         Raises:
             DatasetError: with all problems of the folders that stop training.
-            ValueError: `shares` doesn't fit the groups.
+            ValueError: `shares` or `loss_weights` don't fit the groups.
         """
         if self._stream is not None:
             return
@@ -120,7 +140,9 @@ class PictureFolder:
         self.training, self.held_out = split(reports[0].records, fraction)
         if self.holdout_folder is not None:
             self.held_out = split(reports[1].records, 0.0)[0]
-        self._stream = Stream(Counter(record.group for record in self.training), self.shares, self.seed)
+        stream = Stream(Counter(record.group for record in self.training), self.shares, self.seed)
+        self.group_weights = full_loss_weights(stream.sizes, self.loss_weights)
+        self._stream = stream
 
     @property
     def stream(self) -> Stream:
@@ -143,12 +165,18 @@ class PictureFolder:
             "flip": str(self.flip),
             "trigger": self.trigger,
             "seed": str(self.seed),
+            "buckets": str(self.buckets),
+            "loss weights": ", ".join(f"{name}: {weight:g}" for name, weight in self.group_weights.items()),
         }
 
     def exposure(self, draws: int) -> dict[str, tuple[int, float]]:
         """For each group: how many of the first draws it gets, and how often each of its pictures is seen."""
         counts = self.stream.counts(draws)
         return {name: (number, number / self.stream.sizes[name]) for name, number in counts.items()}
+
+    def planned_visits(self, draws: int) -> list[PlannedVisits]:
+        """For each training picture how often the first draws show it, by group and name."""
+        return planned_visits(self.folder, self.training, self.stream, draws)
 
     def describe(self, draws: int) -> str:
         """A table of the groups: pictures, hold-out, share, and what a run of so many draws shows of each."""
@@ -166,10 +194,28 @@ class PictureFolder:
             f"{name:<20} {0:>8} {held_out[name]:>8}"
             for name in sorted(set(held_out) - set(self.stream.sizes))
         )
+        weights = [f"{name} {weight:g}" for name, weight in self.group_weights.items() if weight != 1]
+        if weights:
+            lines.append(f"Weights in the loss: {', '.join(weights)} (others 1)")
+        if self.buckets:
+            lines.append(f"Pictures a size (width x height): {self._bucket_line()}")
         return "\n".join(lines)
 
+    def _bucket_line(self) -> str:
+        sizes = Counter(
+            training_size(record.width, record.height, self.resolution, self.buckets)
+            for record in (*self.training, *self.held_out)
+        )
+        return ", ".join(f"{width}x{height} {number}" for (width, height), number in sorted(sizes.items()))
+
     def _scan(self, folder: Path, option: str) -> Report:
-        report = scan(folder, resolution=self.resolution, option=option, progress=self.speaks)
+        report = scan(
+            folder,
+            resolution=self.resolution,
+            option=option,
+            progress=self.speaks,
+            buckets=self.buckets,
+        )
         captioned = [
             replace(record, caption=with_trigger(record.caption, self.trigger)) for record in report.records
         ]

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from datamodules.captions import Entry, list_captions
 from datamodules.decoding import decode
-from datamodules.geometry import enlargement
+from datamodules.geometry import enlargement, training_size
 from datamodules.problems import (
     ABSENT,
     BROKEN,
@@ -89,7 +89,14 @@ class _Look:
     problems: tuple[tuple[Kind, str], ...] = ()
 
 
-def scan(folder: Path, *, resolution: int, option: str = "data.folder", progress: bool = True) -> Report:
+def scan(
+    folder: Path,
+    *,
+    resolution: int,
+    option: str = "data.folder",
+    progress: bool = True,
+    buckets: bool = False,
+) -> Report:
     """Read and check a folder.
 
     Args:
@@ -97,6 +104,7 @@ def scan(folder: Path, *, resolution: int, option: str = "data.folder", progress
         resolution: side of the trained square in pixels; decides what is too small.
         option: that named the folder, for messages.
         progress: show a bar when there are many pictures.
+        buckets: the nearest bucket's size, not the square, decides what is too small.
 
     Raises:
         DatasetError: the folder isn't there. Every other problem is in the report.
@@ -110,7 +118,7 @@ def scan(folder: Path, *, resolution: int, option: str = "data.folder", progress
     looks = _look_at_all([path for path, _ in placed], progress)
     records = []
     for (path, entry), look in zip(placed, looks, strict=True):
-        found = [*look.problems, *_size_problems(look, resolution)]
+        found = [*look.problems, *_size_problems(look, resolution, buckets)]
         if not entry.caption:
             found.append((NO_CAPTION, ""))
         problems.extend(Problem(kind, entry.name, detail) for kind, detail in found)
@@ -176,11 +184,12 @@ def _look_at(path: Path) -> _Look:
     return _Look(hashlib.sha256(data).hexdigest(), image.width, image.height, tuple(notes))
 
 
-def _size_problems(look: _Look, resolution: int) -> list[tuple[Kind, str]]:
+def _size_problems(look: _Look, resolution: int, buckets: bool) -> list[tuple[Kind, str]]:
     if not look.key:
         return []
-    factor = enlargement(look.width, look.height, resolution, resolution)
-    detail = f"{look.width}x{look.height}, {factor:.2f} times to cover {resolution}x{resolution}"
+    width, height = training_size(look.width, look.height, resolution, buckets)
+    factor = enlargement(look.width, look.height, width, height)
+    detail = f"{look.width}x{look.height}, {factor:.2f} times to cover {width}x{height}"
     if factor > MOST_ENLARGED:
         return [(FAR_TOO_SMALL, detail)]
     return [(SMALL, detail)] if factor > 1 else []

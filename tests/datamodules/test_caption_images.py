@@ -96,7 +96,9 @@ def test_a_batch_is_what_the_contract_says(folder: Path) -> None:
     assert batch["draw"].dtype == torch.int64
     assert batch["draw"].tolist() == [0, 1, 2, 3]
     assert batch["flip"].dtype == torch.bool
-    assert batch.keys() == {"image", "caption", "group", "key", "draw", "flip"}
+    assert batch["loss_weight"].dtype == torch.float32
+    assert batch["loss_weight"].tolist() == [1, 1, 1, 1]
+    assert batch.keys() == {"image", "caption", "group", "key", "draw", "flip", "loss_weight"}
 
 
 def test_workers_change_nothing(folder: Path) -> None:
@@ -377,6 +379,7 @@ def test_the_fingerprint_tells_what_changes_the_draws(folder: Path, tmp_path: Pa
         "flip": {"flip": False},
         "resolution": {"resolution": 24},
         "shares": {"shares": {"portrait": 1, "landscape": 1}},
+        "loss weights": {"loss_weights": {"portrait": 0.5}},
     }
     for name, options in changes.items():
         assert {key for key, value in fingerprint(**options).items() if value != first[key]} == {name}
