@@ -121,7 +121,13 @@ class StyleCLI(LightningCLI):
         """The Trainer with this run's folder and logger, and the callbacks in the order that they need."""
         options = self.config_init[self.subcommand]
         logger = TensorBoardLogger(self.run_folder, name="", version="", default_hp_metric=False)
-        first = [TrainingLog(), RunProgress(), AdapterLearns(), ResumeGuard(self.resumed_from), ExposureLedger()]
+        first = [
+            TrainingLog(),
+            RunProgress(),
+            AdapterLearns(),
+            ResumeGuard(self.resumed_from),
+            ExposureLedger(),
+        ]
         own = [options.samples, options.clip_score, options.checkpoints, options.export]
         settings = {
             **options.trainer,

@@ -183,9 +183,13 @@ class StableDiffusionLora(L.LightningModule):
         style into the noise and explains little of these pictures.
         """
         batch = self.transfer_batch_to_device(batch, self.device, 0)
-        levels = torch.linspace(0.5, 0.6, len(batch["draw"]), device=self.device) * self.schedule.num_timesteps
+        levels = (
+            torch.linspace(0.5, 0.6, len(batch["draw"]), device=self.device) * self.schedule.num_timesteps
+        )
         with scaled(self.unet, 0.0), self._autocast():
-            found = [self._noised_prediction(part, levels[rows].long()) for rows, part in one_shape_parts(batch)]
+            found = [
+                self._noised_prediction(part, levels[rows].long()) for rows, part in one_shape_parts(batch)
+            ]
         # flat: parts differ in shape, and an error is a mean over all values
         together = [torch.cat([part[number].flatten() for part in found]) for number in range(5)]
         prediction, x0, eps, alpha, sigma = together

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from datamodules.decoding import read_square
+from datamodules.decoding import read_part, read_square
+from datamodules.geometry import training_size
 from datamodules.latent_cache import LatentCache
 from datamodules.problems import DatasetError
 from datamodules.records import Record
-from tests.datamodules.folders import encode, make_folder, records_of
+from tests.datamodules.folders import encode, make_folder, paint, records_of, write_metadata
 
 
 @pytest.fixture
@@ -31,6 +32,29 @@ def test_every_version_has_its_own_encoding(records: list[Record], num_workers: 
         assert found is not None
         expected = encode(square.flip(-1) if flipped else square)
         assert all(torch.equal(latent, value) for latent, value in zip(found, expected, strict=True))
+
+
+def test_with_buckets_a_call_of_the_encoder_holds_one_size(tmp_path: Path) -> None:
+    sizes = [(128, 128), (64, 256), (140, 130), (128, 128), (300, 70)]
+    rows: list[dict[str, object]] = []
+    for number, size in enumerate(sizes):
+        rows.append({"file_name": paint(tmp_path / f"{number}.png", number, size).name, "text": "a picture"})
+    write_metadata(tmp_path, rows)
+    seen: list[tuple[int, ...]] = []
+
+    def noting(images: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append(tuple(images.shape))
+        return encode(images)
+
+    cache = LatentCache()
+    versions = [(record, False) for record in records_of(tmp_path, 64)]
+    cache.fill(noting, versions, resolution=128, batch_size=2, num_workers=0, buckets=True)
+    assert seen == [(2, 3, 128, 128), (1, 3, 128, 128), (1, 3, 256, 64), (1, 3, 64, 256)]
+    for record, _ in versions:
+        found = cache.get(record.key, False)
+        expected = encode(read_part(record.path, *training_size(record.width, record.height, 128, True)))
+        assert found is not None
+        assert torch.equal(found[0], expected[0])
 
 
 def test_what_is_there_is_not_encoded_again(records: list[Record]) -> None:
