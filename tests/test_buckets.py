@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
@@ -27,7 +28,7 @@ class Watch(L.Callback):
         Watch.draws, Watch.shapes = [], []
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: dict, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: Any, batch_idx: int
     ) -> None:
         """Take a batch in."""
         Watch.draws.extend(zip(batch["draw"].tolist(), batch["key"], strict=True))

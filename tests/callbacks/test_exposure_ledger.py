@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed
-import torch.multiprocessing
 from lightning.pytorch import Callback
+from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader
 
 from callbacks import exposure_ledger
@@ -36,7 +36,7 @@ class PlannedData(TinyData):
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Batches of 4 draws from the position on."""
-        return DataLoader(_Draws(self.position), batch_size=None)  # type: ignore[arg-type]
+        return DataLoader(_Draws(self.position), batch_size=None)
 
     def planned_visits(self, draws: int) -> Sequence[Planned]:
         """By counting."""
@@ -74,11 +74,13 @@ class SaveAt(Callback):
             trainer.save_checkpoint(Path(trainer.default_root_dir) / "saved.ckpt")
 
 
-def fit(run: Path, steps: int, *callbacks: Callback, data: PlannedData | None = None, **options: Any) -> dict:
+def fit(
+    run: Path, steps: int, *callbacks: Callback, data: PlannedData | None = None, **options: Any
+) -> dict[str, Any]:
     ckpt_path = options.pop("ckpt_path", None)
     trainer = tiny_trainer(run, [TrainingLog(), ExposureLedger(), *callbacks], max_steps=steps, **options)
     trainer.fit(TinyPainter(), data or PlannedData(), ckpt_path=ckpt_path)
-    found: dict = json.loads((run / "exposure.json").read_text())
+    found: dict[str, Any] = json.loads((run / "exposure.json").read_text())
     return found
 
 
@@ -177,6 +179,6 @@ def _count_in_a_process(rank: int, folder: Path) -> None:
 
 
 def test_the_counts_of_two_processes_are_added_and_the_restored_ones_once(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_count_in_a_process, (tmp_path,), nprocs=2)  # type: ignore[no-untyped-call]
+    spawn(_count_in_a_process, (tmp_path,), nprocs=2)  # type: ignore[no-untyped-call]
     expected = {"landscape": {"l0": 1, "l1": 1}, "portrait": {"p0": 12}}
     assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)] == [expected] * 2

@@ -257,11 +257,11 @@ def test_a_group_of_prior_pictures_has_a_share_and_a_weight(folder: Path) -> Non
 
 def test_buckets_are_in_the_fingerprint_and_decide_what_is_too_small(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "tall", {"all": 3}, size=(50, 200))  # the square asks for 128 across
-    with pytest.raises(DatasetError, match="50x200, 2.56 times to cover 128x128"):
+    with pytest.raises(DatasetError, match=r"50x200, 2\.56 times to cover 128x128"):
         data_of(folder, resolution=128).setup()
     data = data_of(folder, resolution=128, buckets=True)
     data.setup()
-    assert [str(problem) for problem in data.warnings][0] == "000.png (50x200, 1.28 times to cover 64x256)"
+    assert str(data.warnings[0]) == "000.png (50x200, 1.28 times to cover 64x256)"
     assert data.fingerprint()["buckets"] == "True"
     assert data.describe(3).splitlines()[-1] == "Pictures a size (width x height): 64x256 3"
 

@@ -53,7 +53,7 @@ def test_values_come_back_in_the_order_of_the_batch() -> None:
 
 
 @pytest.fixture
-def module(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> StableDiffusionLora:
+def module(tiny_base: Path) -> StableDiffusionLora:
     module = StableDiffusionLora(str(tiny_base), lora=LoraOptions(rank=4), resolution=64, caption_dropout=0.5)
     module.configure_model()
     return module
@@ -68,7 +68,7 @@ def step(
     def log(name: str, value: Any, **_: Any) -> None:
         logged[name] = float(value)
 
-    module.log = log  # type: ignore[method-assign]
+    module.log = log  # type: ignore[method-assign, assignment]
     outputs = module.training_step(batch, 0)
     module.validation_step(batch, 0)
     return outputs, logged
