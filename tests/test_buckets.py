@@ -88,8 +88,8 @@ def test_the_log_is_whole_and_says_what_the_batches_were(
     assert "exposure/realised/portrait" in tags
     assert not [str(w.message) for w in recwarn if "batch size" in str(w.message).lower()]
     printed = capsys.readouterr().out
-    # 22 pictures: sizes 0 and 3 are near the square, 1 and 4 tall, 2 wide
-    assert "Pictures a size (width x height): 64x256 8, 128x128 10, 256x64 4" in printed
+    # pictures 0 to 21: sizes 0 and 3 are near the square, 1 and 4 tall, 2 wide
+    assert "Pictures a size (width x height): 64x256 9, 128x128 9, 256x64 4" in printed
     ledger = json.loads((run / "exposure.json").read_text())
     assert (ledger["draws"], ledger["as_planned"]) == (48, True)
     assert ledger["groups"]["portrait"]["seen"] == 32
