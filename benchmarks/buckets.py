@@ -18,11 +18,11 @@ SHAPES = ((16, 16), (8, 32), (32, 8))
 BATCH_SIZE = 8
 
 
-def batch_of(shapes: int) -> dict[str, Any]:
+def batch_of(shapes: int, channels: int) -> dict[str, Any]:
     """A batch of random latents whose shapes take turns."""
     generator = torch.Generator().manual_seed(0)
     latents: Any = [
-        torch.randn(4, *SHAPES[number % shapes], generator=generator) for number in range(BATCH_SIZE)
+        torch.randn(channels, *SHAPES[number % shapes], generator=generator) for number in range(BATCH_SIZE)
     ]
     latents = torch.stack(latents) if shapes == 1 else latents
     return {
@@ -52,7 +52,7 @@ def main(steps: int) -> None:
     print(f"| shapes in a batch of {BATCH_SIZE} | seconds a step | |\n| --- | --- | --- |")
     one = 0.0
     for shapes in (1, 2, 3):
-        took = seconds(module, batch_of(shapes), steps)
+        took = seconds(module, batch_of(shapes, module.unet.config.in_channels), steps)
         one = one or took
         print(f"| {shapes} | {took:.2f} | {took / one:.2f} times |", flush=True)
 
