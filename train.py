@@ -28,6 +28,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from callbacks.adapter_learns import AdapterLearns
 from callbacks.checkpoints import STEP_FILE, Checkpoints, newest, resolve
 from callbacks.clip_score import ClipScore
+from callbacks.exposure_ledger import ExposureLedger
 from callbacks.lora_export import LoraExport
 from callbacks.progress import RunProgress
 from callbacks.resume_guard import ResumeGuard
@@ -130,7 +131,13 @@ class StyleCLI(LightningCLI):
         """The Trainer with this run's folder and logger, and the callbacks in the order that they need."""
         options = self.config_init[self.subcommand]
         logger = TensorBoardLogger(self.run_folder, name="", version="", default_hp_metric=False)
-        first = [TrainingLog(), RunProgress(), AdapterLearns(), ResumeGuard(self.resumed_from)]
+        first = [
+            TrainingLog(),
+            RunProgress(),
+            AdapterLearns(),
+            ResumeGuard(self.resumed_from),
+            ExposureLedger(),
+        ]
         own = [options.samples, options.clip_score, options.checkpoints, options.export]
         settings = {
             **options.trainer,

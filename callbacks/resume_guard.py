@@ -4,6 +4,7 @@ What a resume restores, and who owns it:
 
 - the adapter and its moving average: `lightning_modules/stable_diffusion_lora.py` (`on_load_checkpoint`)
 - the position in the stream of pictures: `datamodules/caption_images.py` (`load_state_dict`)
+- the count of what was really seen: `callbacks/exposure_ledger.py`
 - optimizer, schedule, step number, gradient scaler: Lightning
 - noise, timesteps, flips, caption dropout: nothing to restore, they are functions of (seed, purpose, draw)
 - which file `last` is: `callbacks/checkpoints.py`

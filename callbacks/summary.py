@@ -148,7 +148,12 @@ def _file_lines(run: Path) -> list[str]:
     lines = []
     for path in sorted(run.glob("*.safetensors")):
         lines += [str(path), f"  {file_use(path.name).replace('FILE', str(path))}"]
-    for name, what in (("exports", "adapters of earlier steps"), ("samples", "pictures of every validation")):
-        if (run / name).is_dir():
+    others = {
+        "exports": "adapters of earlier steps",
+        "samples": "pictures of every validation",
+        "exposure.json": "how often each picture was trained on, beside the plan",
+    }
+    for name, what in others.items():
+        if (run / name).exists():
             lines.append(f"{run / name}: {what}")
     return lines

@@ -134,6 +134,16 @@ class Stream:
         """How many of the first draws went to each group."""
         return dict(zip(self._names, self._turns.counts(draws), strict=True))
 
+    def visits(self, draws: int) -> dict[str, list[int]]:
+        """How often each picture of each group, by its index in the group, comes in the first draws."""
+        found = {}
+        for group, number in self.counts(draws).items():
+            rounds, rest = divmod(number, self.sizes[group])
+            found[group] = [rounds] * self.sizes[group]
+            for index in self._order(group, rounds)[:rest]:
+                found[group][index] += 1
+        return found
+
     def _order(self, group: str, rounds: int) -> list[int]:
         known = self._orders.get(group)
         if known is None or known[0] != rounds:

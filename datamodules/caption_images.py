@@ -11,18 +11,18 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.accelerators import CUDAAccelerator
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader
 
-from datamodules.dataset import DrawBatches, HeldOutPictures, Item, NoPictures, TrainingPictures
+from datamodules.dataset import DrawBatches, HeldOutPictures, Item, NoPictures, TrainingPictures, collate
+from datamodules.geometry import training_size
 from datamodules.latent_cache import Encode, LatentCache, Version
 from datamodules.picture_folder import PictureFolder
+from datamodules.records import Record
 
 
 class CaptionImages(PictureFolder, L.LightningDataModule):
     """Captioned pictures of a folder, for the Trainer; the options are those of `PictureFolder`."""
 
-    # Of several processes some may have no held-out picture
-    allow_zero_length_dataloader_with_multiple_devices = True
     # Restored by `load_state_dict`
     _position_restored = 0
     _step_restored = 0
@@ -32,21 +32,22 @@ class CaptionImages(PictureFolder, L.LightningDataModule):
         """Pictures that were encoded; empty before `use_encoder`."""
         return LatentCache()
 
+    @property
+    def allow_zero_length_dataloader_with_multiple_devices(self) -> bool:
+        """True, since of several processes some may have no held-out picture."""
+        return True
+
+    @allow_zero_length_dataloader_with_multiple_devices.setter
+    def allow_zero_length_dataloader_with_multiple_devices(self, value: bool) -> None:
+        """Pass over Lightning's own start value."""
+
     def train_dataloader(self) -> DataLoader[Item]:
         """The stream from the current position on, without end."""
         rank, world_size = self._rank()
         batches = DrawBatches(
             lambda: self.position, batch_size=self.batch_size, rank=rank, world_size=world_size
         )
-        pictures = TrainingPictures(
-            self.training,
-            self.stream,
-            wording=self.wording,
-            flip=self.flip,
-            resolution=self.resolution,
-            latents=self.latents,
-        )
-        return self._loader(pictures, batch_sampler=batches)
+        return self._loader(self._training_pictures(), batch_sampler=batches)
 
     def val_dataloader(self) -> DataLoader[Item] | NoPictures:
         """The held-out pictures in a fixed order."""
@@ -54,7 +55,12 @@ class CaptionImages(PictureFolder, L.LightningDataModule):
             return NoPictures()
         rank, world_size = self._rank()
         pictures = HeldOutPictures(
-            self.held_out, rank=rank, world_size=world_size, resolution=self.resolution, latents=self.latents
+            self.held_out,
+            rank=rank,
+            world_size=world_size,
+            resolution=self.resolution,
+            latents=self.latents,
+            buckets=self.buckets,
         )
         return self._loader(pictures, batch_size=self.validation_batch_size)
 
@@ -90,16 +96,20 @@ class CaptionImages(PictureFolder, L.LightningDataModule):
 
     def examples(self, count: int) -> Item:
         """A batch of the stream's first draws, the same in every process and after a resume."""
-        pictures = TrainingPictures(
+        pictures = self._training_pictures()
+        return collate([pictures[draw] for draw in range(count)])
+
+    def _training_pictures(self) -> TrainingPictures:
+        return TrainingPictures(
             self.training,
             self.stream,
             wording=self.wording,
             flip=self.flip,
             resolution=self.resolution,
             latents=self.latents,
+            buckets=self.buckets,
+            loss_weights=self.group_weights,
         )
-        batch: Item = default_collate([pictures[draw] for draw in range(count)])
-        return batch
 
     @property
     def position(self) -> int:
@@ -137,9 +147,13 @@ class CaptionImages(PictureFolder, L.LightningDataModule):
 
     def _versions(self) -> list[Version]:
         """All that the encoder will be asked for: each picture, and the mirror images of those to train on."""
-        size = (self.resolution, self.resolution)
-        mirrored = [Version(record, True, *size) for record in self.training] if self.flip else []
-        return [*(Version(record, False, *size) for record in (*self.training, *self.held_out)), *mirrored]
+        mirrored = [self._version(record, True) for record in self.training] if self.flip else []
+        return [*(self._version(record, False) for record in (*self.training, *self.held_out)), *mirrored]
+
+    def _version(self, record: Record, flipped: bool) -> Version:
+        return Version(
+            record, flipped, *training_size(record.width, record.height, self.resolution, self.buckets)
+        )
 
     def _wait(self) -> None:
         """Wait for the other processes."""
@@ -151,6 +165,7 @@ class CaptionImages(PictureFolder, L.LightningDataModule):
         return DataLoader(
             pictures,
             num_workers=self.num_workers,
+            collate_fn=collate,
             persistent_workers=self.num_workers > 0,
             pin_memory=cuda,
             # without one, each new iterator draws from the global generator

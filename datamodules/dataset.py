@@ -1,31 +1,45 @@
 """From the number of a draw, or of a held-out picture, to a picture with its caption.
 
 Training pictures have no length: they are indexed by the draw of the stream, which decides picture and flip.
-An item holds the picture's pixels, or its latents once they are in the cache.
+An item holds the picture's pixels, or its latents once they are in the cache. With aspect-ratio buckets the
+pictures of a batch may have several shapes; which picture a draw takes doesn't depend on them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, default_collate
 
 from datamodules.balance import Stream
 from datamodules.caption_variation import Wording
+from datamodules.geometry import training_size
 from datamodules.latent_cache import LatentCache, Version
 from datamodules.records import Record
 from keyed_random import generator
 
 Item = dict[str, Any]
 
+PICTURE = ("image", "latent_mean", "latent_std")
+"""What an item may hold of its picture."""
 
-def make_item(record: Record, *, draw: int, flipped: bool, resolution: int, latents: LatentCache) -> Item:
+
+def make_item(
+    record: Record,
+    *,
+    draw: int,
+    flipped: bool,
+    resolution: int,
+    latents: LatentCache,
+    buckets: bool = False,
+    loss_weight: float = 1.0,
+) -> Item:
     """One element of a batch.
 
     Returns:
         `image` float32 [3, H, W] in [-1, 1], or `latent_mean` and `latent_std` float32 [C, h, w]; `caption`,
-        `group`, `key`, `draw` and `flip`.
+        `group`, `key`, `draw`, `flip` and `loss_weight` (float32, no dimensions).
     """
     words: Item = {
         "caption": record.caption,
@@ -33,12 +47,27 @@ def make_item(record: Record, *, draw: int, flipped: bool, resolution: int, late
         "key": record.key,
         "draw": draw,
         "flip": flipped,
+        "loss_weight": torch.tensor(loss_weight, dtype=torch.float32),
     }
-    version = Version(record, flipped, resolution, resolution)
+    version = Version(record, flipped, *training_size(record.width, record.height, resolution, buckets))
     encoded = latents.get(version)
     if encoded is not None:
         return {"latent_mean": encoded[0], "latent_std": encoded[1], **words}
     return {"image": version.pixels(), **words}
+
+
+def collate(items: Sequence[Item]) -> Item:
+    """A batch, in the order of its items.
+
+    Returns:
+        Everything stacked, as [B, ...] or lists of B texts; pictures of several shapes as a list of B tensors.
+    """
+    pictures = [name for name in PICTURE if name in items[0]]
+    if len({item[pictures[0]].shape for item in items}) == 1:
+        batch: Item = default_collate(list(items))
+        return batch
+    words = [{name: value for name, value in item.items() if name not in pictures} for item in items]
+    return {**{name: [item[name] for item in items] for name in pictures}, **default_collate(words)}
 
 
 def is_flipped(seed: int, draw: int) -> bool:
@@ -58,8 +87,13 @@ class TrainingPictures(Dataset[Item]):
         flip: bool,
         resolution: int,
         latents: LatentCache,
+        buckets: bool = False,
+        loss_weights: Mapping[str, float] | None = None,
     ) -> None:
-        """Take the records, in an order that is the same in every run, and the stream over their groups."""
+        """Take the records, in an order that is the same in every run, and the stream over their groups.
+
+        Groups that `loss_weights` doesn't name weigh 1.
+        """
         self.groups: dict[str, list[Record]] = {name: [] for name in stream.sizes}
         for record in records:
             self.groups[record.group].append(record)
@@ -68,13 +102,23 @@ class TrainingPictures(Dataset[Item]):
         self.flip = flip
         self.resolution = resolution
         self.latents = latents
+        self.buckets = buckets
+        self.loss_weights = loss_weights or {}
 
     def __getitem__(self, draw: int) -> Item:
         """The item of one draw."""
         group, index = self.stream.draw(draw)
         flipped = self.flip and is_flipped(self.stream.seed, draw)
         record = self.groups[group][index]
-        item = make_item(record, draw=draw, flipped=flipped, resolution=self.resolution, latents=self.latents)
+        item = make_item(
+            record,
+            draw=draw,
+            flipped=flipped,
+            resolution=self.resolution,
+            latents=self.latents,
+            buckets=self.buckets,
+            loss_weight=self.loss_weights.get(group, 1.0),
+        )
         return item | {"caption": self.wording.at_draw(record.captions, draw)}
 
 
@@ -82,13 +126,21 @@ class HeldOutPictures(Dataset[Item]):
     """Held-out pictures in a fixed order, never flipped; of several processes each has its own part."""
 
     def __init__(
-        self, records: Sequence[Record], *, rank: int, world_size: int, resolution: int, latents: LatentCache
+        self,
+        records: Sequence[Record],
+        *,
+        rank: int,
+        world_size: int,
+        resolution: int,
+        latents: LatentCache,
+        buckets: bool = False,
     ) -> None:
         """Take all held-out records; this process shows every `world_size`-th, and none is shown twice."""
         self.records = records
         self.numbers = range(rank, len(records), world_size)
         self.resolution = resolution
         self.latents = latents
+        self.buckets = buckets
 
     def __len__(self) -> int:
         """Pictures of this process."""
@@ -98,7 +150,14 @@ class HeldOutPictures(Dataset[Item]):
         """The item; its `draw` is the picture's number among all held-out ones."""
         draw = self.numbers[index]
         record = self.records[draw]
-        return make_item(record, draw=draw, flipped=False, resolution=self.resolution, latents=self.latents)
+        return make_item(
+            record,
+            draw=draw,
+            flipped=False,
+            resolution=self.resolution,
+            latents=self.latents,
+            buckets=self.buckets,
+        )
 
 
 class NoPictures:

@@ -14,7 +14,10 @@ from typing import Literal
 
 from datamodules.balance import Stream
 from datamodules.caption_variation import CaptionOptions, Wording
+from datamodules.geometry import BUCKET_STEP, training_size
+from datamodules.loss_weights import full_loss_weights
 from datamodules.orientation import orientation
+from datamodules.planned_visits import PlannedVisits, planned_visits
 from datamodules.problems import (
     SOME_WITHOUT_GROUP,
     STRADDLES,
@@ -55,6 +58,8 @@ class PictureFolder:
         validation_batch_size: int | None = None,
         cache_folder: str | None = "cache",
         seed: int = 0,
+        buckets: bool = False,
+        loss_weights: dict[str, float] | None = None,
     ) -> None:
         """Describe the data; nothing is read before `setup`.
 
@@ -82,6 +87,11 @@ class PictureFolder:
             cache_folder: Folder in which all runs keep what they worked out from pictures and captions, by
                 content: encodings, checks. It can be deleted at any time between runs. Null writes nothing.
             seed: Decides the order of pictures and the flips. It doesn't touch the hold-out.
+            buckets: Train each picture near its own shape: of sizes in steps of 64 at about the area of
+                resolution x resolution, the one with the nearest aspect ratio. A batch with pictures of
+                several sizes runs in one-size parts. Off: every picture is cropped to the square.
+            loss_weights: How much pictures of a group count in the loss, as positive numbers, such as
+                {prior: 0.5}; a group that isn't named counts 1.
 
         Raises:
             ValueError: an argument is out of its range.
@@ -100,6 +110,13 @@ class PictureFolder:
         )
         if group_by not in ("label", "orientation"):
             raise ValueError(f"data.group_by is {group_by!r}; it must be label or orientation.")
+        if buckets:
+            _check(
+                "resolution",
+                resolution,
+                resolution % BUCKET_STEP == 0,
+                f"a positive multiple of {BUCKET_STEP} with data.buckets",
+            )
         if validation_batch_size is not None:
             _check(
                 "validation_batch_size",
@@ -121,6 +138,8 @@ class PictureFolder:
         self.validation_batch_size = batch_size if validation_batch_size is None else validation_batch_size
         self.cache_folder = None if cache_folder is None else Path(cache_folder)
         self.seed = seed
+        self.buckets = buckets
+        self.loss_weights = loss_weights
         self.count_tokens: Callable[[str], int] | None = None
         self.lost_words: Callable[[str], str] | None = None
         self.reports: list[Report] = []
@@ -128,6 +147,7 @@ class PictureFolder:
         self.training: list[Record] = []
         self.held_out: list[Record] = []
         self.warnings: list[Problem] = []
+        self.group_weights: dict[str, float] = {}
         self._stream: Stream | None = None
 
     def setup(self, stage: str | None = None) -> None:
@@ -135,7 +155,7 @@ class PictureFolder:
 
         Raises:
             DatasetError: with all problems of the folders that stop training.
-            ValueError: `shares` doesn't fit the groups.
+            ValueError: `shares` or `loss_weights` don't fit the groups.
         """
         if self._stream is not None:
             return
@@ -174,7 +194,9 @@ class PictureFolder:
         self.training, self.held_out = split(self.reports[0].records, fraction)
         if self.holdout_folder is not None:
             self.held_out = split(self.reports[1].records, 0.0)[0]
-        self._stream = self._balanced()
+        stream = self._balanced()
+        self.group_weights = full_loss_weights(stream.sizes, self.loss_weights)
+        self._stream = stream
 
     def _balanced(self) -> Stream:
         """The stream at the declared shares, or at kohya's repeats where none are declared."""
@@ -207,12 +229,18 @@ class PictureFolder:
             "trigger": self.trigger,
             "captions": ", ".join(f"{name}: {value}" for name, value in asdict(self.wording.options).items()),
             "seed": str(self.seed),
+            "buckets": str(self.buckets),
+            "loss weights": ", ".join(f"{name}: {weight:g}" for name, weight in self.group_weights.items()),
         }
 
     def exposure(self, draws: int) -> dict[str, tuple[int, float]]:
         """For each group: how many of the first draws it gets, and how often each of its pictures is seen."""
         counts = self.stream.counts(draws)
         return {name: (number, number / self.stream.sizes[name]) for name, number in counts.items()}
+
+    def planned_visits(self, draws: int) -> list[PlannedVisits]:
+        """For each training picture how often the first draws show it, by group and name."""
+        return planned_visits(self.folder, self.training, self.stream, draws)
 
     def describe(self, draws: int) -> str:
         """A table of the groups: pictures, hold-out, share, and what a run of so many draws shows of each."""
@@ -230,7 +258,19 @@ class PictureFolder:
             f"{name:<20} {0:>8} {held_out[name]:>8}"
             for name in sorted(set(held_out) - set(self.stream.sizes))
         )
+        weights = [f"{name} {weight:g}" for name, weight in self.group_weights.items() if weight != 1]
+        if weights:
+            lines.append(f"Weights in the loss: {', '.join(weights)} (others 1)")
+        if self.buckets:
+            lines.append(f"Pictures a size (width x height): {self._bucket_line()}")
         return "\n".join(lines)
+
+    def _bucket_line(self) -> str:
+        sizes = Counter(
+            training_size(record.width, record.height, self.resolution, self.buckets)
+            for record in (*self.training, *self.held_out)
+        )
+        return ", ".join(f"{width}x{height} {number}" for (width, height), number in sorted(sizes.items()))
 
     def _scan(self, folder: Path, option: str) -> Report:
         report = scan(
@@ -239,6 +279,7 @@ class PictureFolder:
             option=option,
             progress=self.speaks,
             cache_folder=self.cache_folder,
+            buckets=self.buckets,
         )
         self.written.update({record.path: record.caption for record in report.records})
         records = [self._worded(record) for record in report.records]

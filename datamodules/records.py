@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datamodules.captions import Entry, list_captions
-from datamodules.geometry import enlargement
+from datamodules.geometry import enlargement, training_size
 from datamodules.inspection import Look, look_at_all
 from datamodules.problems import (
     ABSENT,
@@ -83,6 +83,7 @@ def scan(
     option: str = "data.folder",
     progress: bool = True,
     cache_folder: Path | None = None,
+    buckets: bool = False,
 ) -> Report:
     """Read and check a folder.
 
@@ -92,6 +93,7 @@ def scan(
         option: that named the folder, for messages.
         progress: show a bar when there are many pictures.
         cache_folder: remembers between starts what was found out about each picture; None remembers nothing.
+        buckets: the nearest bucket's size, not the square, decides what is too small.
 
     Raises:
         DatasetError: the folder isn't there. Every other problem is in the report.
@@ -105,7 +107,7 @@ def scan(
     looks = look_at_all([path for path, _ in placed], cache_folder=cache_folder, progress=progress)
     records = []
     for (path, entry), look in zip(placed, looks, strict=True):
-        found = [*look.problems, *_size_problems(look, resolution)]
+        found = [*look.problems, *_size_problems(look, resolution, buckets)]
         if not entry.caption and not entry.caption_is_said:
             found.append((NO_CAPTION, ""))
         problems.extend(Problem(kind, entry.name, detail) for kind, detail in found)
@@ -153,11 +155,12 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _size_problems(look: Look, resolution: int) -> list[tuple[Kind, str]]:
+def _size_problems(look: Look, resolution: int, buckets: bool) -> list[tuple[Kind, str]]:
     if not look.key:
         return []
-    factor = enlargement(look.width, look.height, resolution, resolution)
-    detail = f"{look.width}x{look.height}, {factor:.2f} times to cover {resolution}x{resolution}"
+    width, height = training_size(look.width, look.height, resolution, buckets)
+    factor = enlargement(look.width, look.height, width, height)
+    detail = f"{look.width}x{look.height}, {factor:.2f} times to cover {width}x{height}"
     if factor > MOST_ENLARGED:
         return [(FAR_TOO_SMALL, detail)]
     return [(SMALL, detail)] if factor > 1 else []

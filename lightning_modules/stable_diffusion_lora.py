@@ -43,6 +43,7 @@ from lightning_modules.export_check import ExportCheck, check_export
 from lightning_modules.fingerprints import model_fingerprint, tokenizer_fingerprint
 from lightning_modules.lora import LoraOptions, add_lora, load_lora_state, lora_parameters, lora_state, scaled
 from lightning_modules.lora_formats import to_diffusers, to_kohya, write_safetensors
+from lightning_modules.one_shape_parts import in_batch_order, one_shape_parts
 from lightning_modules.residence import bring, send_away, visiting
 from lightning_modules.sampling import SamplerName, sample_images
 from lightning_modules.text_cache import TextCache
@@ -216,61 +217,88 @@ class StableDiffusionLora(L.LightningModule):
         style into the noise and explains little of these pictures.
         """
         batch = self.transfer_batch_to_device(batch, self.device, 0)
-        x0 = self.latents(batch)
-        timesteps = torch.linspace(0.5, 0.6, len(x0), device=x0.device) * self.schedule.num_timesteps
+        levels = (
+            torch.linspace(0.5, 0.6, len(batch["draw"]), device=self.device) * self.schedule.num_timesteps
+        )
         with scaled(self.unet, 0.0), self._autocast():
-            eps = draw_noise(
-                x0.shape[1:], seed=self.seed, draws=batch["draw"], device=x0.device, purpose="base_check"
-            )
-            alpha, sigma = self.schedule.alpha_sigma(timesteps.long())
-            prediction = self.predict(add_noise(x0, eps, alpha, sigma), timesteps.long(), batch["caption"])
+            found = [
+                self._noised_prediction(part, levels[rows].long()) for rows, part in one_shape_parts(batch)
+            ]
+        # flat: parts differ in shape, and an error is a mean over all values
+        together = [torch.cat([part[number].flatten() for part in found]) for number in range(5)]
+        prediction, x0, eps, alpha, sigma = together
         verdict = judge(fit_of_types(prediction, x0, eps, alpha, sigma), self.prediction_type)
         if verdict.outcome == "refuse":
             raise ValueError(verdict.message)
         if verdict.outcome == "warn":
             rank_zero_warn(verdict.message)
 
+    def _noised_prediction(self, batch: Batch, t: Tensor) -> tuple[Tensor, ...]:
+        """The UNet's output for a one-shape batch, x0, eps, alpha, sigma; all [B, C, h, w]."""
+        x0 = self.latents(batch)
+        eps = draw_noise(
+            x0.shape[1:], seed=self.seed, draws=batch["draw"], device=x0.device, purpose="base_check"
+        )
+        alpha, sigma = self.schedule.alpha_sigma(t)
+        prediction = self.predict(add_noise(x0, eps, alpha, sigma), t, batch["caption"])
+        return prediction, x0, eps, alpha.expand_as(x0), sigma.expand_as(x0)
+
     # ------------------------------------------------------------------ one step
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """The weighted loss of one batch.
+        """The weighted loss of one batch: a mean over its pictures, whatever their shapes.
 
         Returns:
             `loss`, a scalar; for the log also `error`, the unweighted error of each picture [B], and `bin`, the
             timestep bin of each [B].
         """
-        x0 = self.latents(batch)
-        draws = batch["draw"]
         t = draw_timesteps(
-            self.timestep_sampling, self.schedule.num_timesteps, seed=self.seed, draws=draws
+            self.timestep_sampling, self.schedule.num_timesteps, seed=self.seed, draws=batch["draw"]
         ).to(self.device)
-        eps = draw_noise(
-            x0.shape[1:], seed=self.seed, draws=draws, device=self.device, offset=self.noise_offset
-        )
-        captions = drop_captions(batch["caption"], self.caption_dropout, seed=self.seed, draws=draws)
-        error = self.prediction_error(x0, eps, t, captions)
+        parts = one_shape_parts(batch)
+        errors = [self._training_error(part, t[rows]) for rows, part in parts]
+        error = in_batch_order([rows for rows, _ in parts], errors)
         weight = min_snr_weight(self.prediction_type, self.schedule.snr(t), self.min_snr_gamma)
-        loss = (weight * error).mean()
-        size = len(x0)
+        loss = (weight * batch["loss_weight"].to(self.device) * error).mean()
+        size = len(error)
         self.log("train/loss", loss, on_step=True, prog_bar=True, batch_size=size)
         self.log("train/loss_unweighted", error.mean(), on_step=True, batch_size=size)
         return {"loss": loss, "error": error.detach(), "bin": self._bins(t)}
 
+    def _training_error(self, batch: Batch, t: Tensor) -> Tensor:
+        """The unweighted error of each picture of a one-shape batch, float32 [B]."""
+        x0 = self.latents(batch)
+        draws = batch["draw"]
+        eps = draw_noise(
+            x0.shape[1:], seed=self.seed, draws=draws, device=self.device, offset=self.noise_offset
+        )
+        captions = drop_captions(batch["caption"], self.caption_dropout, seed=self.seed, draws=draws)
+        return self.prediction_error(x0, eps, t, captions)
+
     @torch.no_grad()
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Unweighted loss of held-out pictures at fixed timesteps with fixed noise, so that curves compare."""
-        x0 = self.latents(batch, sample=False)
+        parts = one_shape_parts(batch)
+        latents = [self.latents(part, sample=False) for _, part in parts]
         levels = validation_timesteps(self.schedule.num_timesteps, self.validation_noise_levels)
         with self.shown_adapter():
             for level, timestep in enumerate(levels.tolist()):
                 draws = batch["draw"] * len(levels) + level
-                eps = draw_noise(
-                    x0.shape[1:], seed=self.seed, draws=draws, device=self.device, purpose="validation_noise"
-                )
-                t = torch.full((len(x0),), timestep, device=self.device)
-                error = self.prediction_error(x0, eps, t, batch["caption"])
-                self.log("val/loss", error.mean(), on_epoch=True, batch_size=len(x0), sync_dist=True)
+                t = torch.full((len(draws),), timestep, device=self.device)
+                errors = [
+                    self._validation_error(x0, draws[rows], t[rows], part["caption"])
+                    for x0, (rows, part) in zip(latents, parts, strict=True)
+                ]
+                error = in_batch_order([rows for rows, _ in parts], errors)
+                self.log("val/loss", error.mean(), on_epoch=True, batch_size=len(error), sync_dist=True)
                 self._log_parts(error, self._bins(t), batch["group"])
+
+    def _validation_error(self, x0: Tensor, draws: Tensor, t: Tensor, captions: Sequence[str]) -> Tensor:
+        """The error of each picture with its fixed noise, float32 [B]."""
+        eps = draw_noise(
+            x0.shape[1:], seed=self.seed, draws=draws, device=self.device, purpose="validation_noise"
+        )
+        return self.prediction_error(x0, eps, t, captions)
 
     def prediction_error(self, x0: Tensor, eps: Tensor, t: Tensor, captions: Sequence[str]) -> Tensor:
         """Mean squared error of the UNet's prediction, a value a picture.

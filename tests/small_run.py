@@ -2,6 +2,7 @@
 
 import json
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
@@ -22,13 +23,21 @@ class InterruptAtBatch(L.Callback):
             signal.raise_signal(signal.SIGINT)
 
 
-def picture_folder(folder: Path, *, portraits: int = 8, landscapes: int = 4, size: int = 64) -> Path:
-    """Pictures with known answers: picture i has colour (20 i, 255 - 20 i, 128)."""
+def picture_folder(
+    folder: Path,
+    *,
+    portraits: int = 8,
+    landscapes: int = 4,
+    size: int = 64,
+    sizes: Sequence[tuple[int, int]] | None = None,
+) -> Path:
+    """Pictures with known answers: picture i has colour (20 i, 255 - 20 i, 128), and the sizes go round."""
+    sizes = sizes or [(size, size)]
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for i in range(portraits + landscapes):
         name, group = f"{i:02}.png", "portrait" if i < portraits else "landscape"
-        Image.new("RGB", (size, size), (20 * i % 256, 255 - 20 * i % 256, 128)).save(folder / name)
+        Image.new("RGB", sizes[i % len(sizes)], (20 * i % 256, 255 - 20 * i % 256, 128)).save(folder / name)
         rows.append({"file_name": name, "text": f"{group} of colour {i}", "group": group})
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder

@@ -49,6 +49,38 @@ def test_every_picture_is_seen_once_before_any_is_seen_twice(
             assert sorted(visits[name][start : start + size]) == list(range(size))
 
 
+@given(counts_of_groups, st.none() | shares_of_groups, st.integers(0, 120), st.integers(1, 80))
+def test_every_window_is_within_two_of_its_share_and_of_two_groups_within_one(
+    sizes: list[int], shares: list[float] | None, start: int, length: int
+) -> None:
+    """A window is the difference of two beginnings, each within 1 - 1/(2k - 2): 1/2 for two groups."""
+    stream = stream_of(sizes, shares)
+    window = [stream.draw(draw)[0] for draw in range(start, start + length)]
+    bound = 1 if len(sizes) <= 2 else 2
+    for name, share in stream.shares.items():
+        assert abs(window.count(name) - share * length) <= bound
+
+
+@given(counts_of_groups, st.none() | shares_of_groups, st.integers(0, 300))
+def test_visits_are_what_the_draws_add_up_to(
+    sizes: list[int], shares: list[float] | None, draws: int
+) -> None:
+    stream = stream_of(sizes, shares)
+    seen = [stream.draw(draw) for draw in range(draws)]
+    expected = {
+        name: [seen.count((name, index)) for index in range(size)] for name, size in stream.sizes.items()
+    }
+    assert stream_of(sizes, shares).visits(draws) == expected
+
+
+@given(counts_of_groups, st.none() | shares_of_groups, st.integers(0, 5), st.integers(0, 200))
+def test_inside_a_group_visits_never_differ_by_more_than_one(
+    sizes: list[int], shares: list[float] | None, seed: int, draws: int
+) -> None:
+    for visits in stream_of(sizes, shares, seed).visits(draws).values():
+        assert max(visits) - min(visits) <= 1
+
+
 @given(counts_of_groups, st.none() | shares_of_groups, st.lists(st.integers(0, 400), max_size=20))
 def test_any_draw_can_be_asked_for_in_any_order(
     sizes: list[int], shares: list[float] | None, draws: list[int]

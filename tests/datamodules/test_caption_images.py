@@ -99,7 +99,9 @@ def test_a_batch_is_what_the_contract_says(folder: Path) -> None:
     assert batch["draw"].dtype == torch.int64
     assert batch["draw"].tolist() == [0, 1, 2, 3]
     assert batch["flip"].dtype == torch.bool
-    assert batch.keys() == {"image", "caption", "group", "key", "draw", "flip"}
+    assert batch["loss_weight"].dtype == torch.float32
+    assert batch["loss_weight"].tolist() == [1, 1, 1, 1]
+    assert batch.keys() == {"image", "caption", "group", "key", "draw", "flip", "loss_weight"}
 
 
 def test_workers_change_nothing(folder: Path) -> None:
@@ -222,6 +224,10 @@ def test_captions_that_are_too_long_are_said_with_the_words_that_are_lost(folder
         ({"resolution": 500}, "data.resolution is 500; it must be a positive multiple of 8."),
         ({"resolution": 0}, "data.resolution is 0; it must be a positive multiple of 8."),
         ({"batch_size": 0}, "data.batch_size is 0; it must be at least 1."),
+        (
+            {"resolution": 96, "buckets": True},
+            "data.resolution is 96; it must be a positive multiple of 64 with data.buckets.",
+        ),
         ({"num_workers": -1}, "data.num_workers is -1; it must be 0 or more."),
         ({"holdout_fraction": 1.0}, "data.holdout_fraction is 1.0; it must be at least 0 and below 1."),
         ({"validation_batch_size": 0}, "data.validation_batch_size is 0; it must be at least 1, or null."),
@@ -235,6 +241,32 @@ def test_options_out_of_range(folder: Path, options: dict[str, Any], message: st
 def test_wrong_shares_stop_at_setup(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"data\.shares names the groups \['cat'\]"):
         data_of(folder, shares={"cat": 1}).setup()
+
+
+def test_wrong_loss_weights_stop_at_setup(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"data\.loss_weights names the groups \['cat'\]"):
+        data_of(folder, loss_weights={"cat": 1}).setup()
+
+
+def test_a_group_of_prior_pictures_has_a_share_and_a_weight(folder: Path) -> None:
+    shares, weights = {"portrait": 3, "landscape": 1}, {"landscape": 0.25}
+    data = data_of(folder, batch_size=8, shares=shares, loss_weights=weights)
+    (batch,) = first_batches(data, 1)
+    assert batch["group"].count("landscape") == 2
+    expected = [0.25 if group == "landscape" else 1.0 for group in batch["group"]]
+    assert batch["loss_weight"].tolist() == expected
+    assert data.describe(8).splitlines()[-1] == "Weights in the loss: landscape 0.25 (others 1)"
+
+
+def test_buckets_are_in_the_fingerprint_and_decide_what_is_too_small(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "tall", {"all": 3}, size=(50, 200))  # the square asks for 128 across
+    with pytest.raises(DatasetError, match=r"50x200, 2\.56 times to cover 128x128"):
+        data_of(folder, resolution=128).setup()
+    data = data_of(folder, resolution=128, buckets=True)
+    data.setup()
+    assert str(data.warnings[0]) == "000.png (50x200, 1.28 times to cover 64x256)"
+    assert data.fingerprint()["buckets"] == "True"
+    assert data.describe(3).splitlines()[-1] == "Pictures a size (width x height): 64x256 3"
 
 
 def test_every_option_is_explained() -> None:
@@ -404,6 +436,7 @@ def test_the_fingerprint_tells_what_changes_the_draws(folder: Path, tmp_path: Pa
         "resolution": {"resolution": 24},
         "shares": {"shares": {"portrait": 1, "landscape": 1}},
         "captions": {"captions": CaptionOptions(shuffle_tags=True)},
+        "loss weights": {"loss_weights": {"portrait": 0.5}},
     }
     for name, options in changes.items():
         assert {key for key, value in fingerprint(**options).items() if value != first[key]} == {name}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamodules.geometry import crop_box, enlargement
+from datamodules.geometry import bucket_sizes, crop_box, enlargement, training_size
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,47 @@ def test_the_box_is_the_largest_of_its_shape(
 def test_enlargement_is_that_of_the_shorter_side() -> None:
     assert enlargement(256, 1024, 512, 512) == 2
     assert enlargement(1024, 2048, 512, 512) == 0.5
+
+
+def test_the_buckets_of_512_by_hand() -> None:
+    """512 x 512 = 262144: by 256 it is 1024, by 320 819.2, by 384 682.7, by 448 585.1."""
+    tall = [(256, 1024), (320, 832), (384, 704), (448, 576)]
+    assert bucket_sizes(512) == [*tall, (512, 512), (576, 448), (704, 384), (832, 320), (1024, 256)]
+
+
+def test_half_a_step_goes_to_the_smaller_area() -> None:
+    assert bucket_sizes(192) == [(128, 256), (192, 192), (256, 128)]  # 192 x 192 / 128 = 288 = 4.5 steps
+    assert bucket_sizes(64) == [(64, 64)]
+
+
+@given(st.integers(1, 32))
+def test_buckets_keep_the_area_and_the_step(steps: int) -> None:
+    resolution = 64 * steps
+    sizes = bucket_sizes(resolution)
+    assert len(set(sizes)) == len(sizes)
+    assert {(height, width) for width, height in sizes} == set(sizes)
+    for width, height in sizes:
+        assert width % 64 == height % 64 == 0
+        # the long side is rounded by at most half a step
+        assert abs(width * height - resolution**2) <= 32 * min(width, height)
+        assert max(width, height) <= 2 * resolution
+
+
+@pytest.mark.parametrize(
+    ("size", "bucket"),
+    [
+        ((800, 600), (576, 448)),  # 1.333: 1.286 is a factor of 1.04 away, 1 of 1.33
+        ((600, 900), (448, 576)),  # 0.667: 0.778 is a factor of 1.17 away, 0.545 of 1.22
+        ((500, 500), (512, 512)),
+        ((100, 5000), (256, 1024)),  # taller than any
+    ],
+)
+def test_the_nearest_bucket(size: tuple[int, int], bucket: tuple[int, int]) -> None:
+    assert training_size(*size, 512, buckets=True) == bucket
+    assert training_size(*size, 512, buckets=False) == (512, 512)
+
+
+@given(sides, sides)
+def test_a_picture_on_its_side_goes_to_the_bucket_on_its_side(width: int, height: int) -> None:
+    here, there = training_size(width, height, 512, True), training_size(height, width, 512, True)
+    assert there == (here[1], here[0])

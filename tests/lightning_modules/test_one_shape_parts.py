@@ -1,0 +1,101 @@
+"""Batches of several shapes taken apart and put together."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_modules.lora import LoraOptions
+from lightning_modules.one_shape_parts import in_batch_order, one_shape_parts
+from lightning_modules.stable_diffusion_lora import StableDiffusionLora
+
+SQUARE, WIDE = (4, 8, 8), (4, 4, 16)
+
+
+def batch_of(*shapes: tuple[int, ...], first_draw: int = 0) -> dict[str, Any]:
+    """Latents whose values are their draw's number; stacked if they have one shape."""
+    draws = range(first_draw, first_draw + len(shapes))
+    latents: Any = [torch.full(shape, float(draw)) for draw, shape in zip(draws, shapes, strict=True)]
+    if len(set(shapes)) == 1:
+        latents = torch.stack(latents)
+    return {
+        "latent_mean": latents,
+        "latent_std": latents,
+        "caption": [f"picture {draw}" for draw in draws],
+        "group": ["ab"[draw % 2] for draw in draws],
+        "draw": torch.tensor(list(draws)),
+        "loss_weight": torch.tensor([1.0 + draw for draw in draws]),
+    }
+
+
+def test_a_batch_of_one_shape_is_its_only_part() -> None:
+    batch = batch_of(SQUARE, SQUARE)
+    ((places, part),) = one_shape_parts(batch)
+    assert places == [0, 1]
+    assert part is batch
+
+
+def test_parts_by_hand() -> None:
+    (first, wide), (second, square) = one_shape_parts(batch_of(WIDE, SQUARE, WIDE))
+    assert (first, second) == ([0, 2], [1])
+    assert wide["latent_mean"].shape == wide["latent_std"].shape == (2, *WIDE)
+    assert wide["latent_mean"][:, 0, 0, 0].tolist() == wide["draw"].tolist() == [0, 2]
+    assert wide["caption"] == ["picture 0", "picture 2"]
+    assert square["latent_mean"].shape == (1, *SQUARE)
+    assert (square["group"], square["loss_weight"].tolist()) == (["b"], [2.0])
+
+
+def test_values_come_back_in_the_order_of_the_batch() -> None:
+    values = [torch.tensor([10.0, 12.0]), torch.tensor([11.0, 13.0])]
+    assert in_batch_order([[0, 2], [1, 3]], values).tolist() == [10, 11, 12, 13]
+    assert in_batch_order([[2, 0], [3, 1]], values).tolist() == [12, 13, 10, 11]
+
+
+@pytest.fixture
+def module(tiny_base: Path) -> StableDiffusionLora:
+    module = StableDiffusionLora(str(tiny_base), lora=LoraOptions(rank=4), resolution=64, caption_dropout=0.5)
+    module.configure_model()
+    return module
+
+
+def step(
+    module: StableDiffusionLora, batch: dict[str, Any]
+) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+    """A training step's outputs, and what it and a validation step log."""
+    logged: dict[str, float] = {}
+
+    def log(name: str, value: Any, **_: Any) -> None:
+        logged[name] = float(value)
+
+    module.log = log  # type: ignore[method-assign, assignment]
+    outputs = module.training_step(batch, 0)
+    module.validation_step(batch, 0)
+    return outputs, logged
+
+
+def test_a_batch_of_several_shapes_is_its_pictures_one_by_one(module: StableDiffusionLora) -> None:
+    shapes = (WIDE, SQUARE, SQUARE, WIDE, WIDE)
+    whole, logged = step(module, batch_of(*shapes))
+    alone = [step(module, batch_of(shape, first_draw=draw)) for draw, shape in enumerate(shapes)]
+    errors = torch.cat([outputs["error"] for outputs, _ in alone])
+    assert torch.allclose(whole["error"], errors, atol=1e-5)
+    assert whole["bin"].tolist() == [int(outputs["bin"]) for outputs, _ in alone]
+    # the loss is a mean over pictures, with their weights in it
+    assert float(whole["loss"]) == pytest.approx(sum(float(o["loss"]) for o, _ in alone) / 5, rel=1e-4)
+    assert logged["train/loss_unweighted"] == pytest.approx(float(errors.mean()), rel=1e-4)
+    # `log` keeps the last noise level's value
+    assert logged["val/loss"] == pytest.approx(sum(found["val/loss"] for _, found in alone) / 5, rel=1e-4)
+    group_b = [alone[1][1]["val/loss"], alone[3][1]["val/loss"]]
+    assert logged["val/loss_group/b"] == pytest.approx(sum(group_b) / 2, rel=1e-4)
+
+
+def test_a_loss_weight_multiplies_a_pictures_part_of_the_loss(module: StableDiffusionLora) -> None:
+    batch = batch_of(SQUARE, SQUARE)
+    both = [
+        float(step(module, batch | {"loss_weight": torch.tensor(weights)})[0]["loss"])
+        for weights in ([1.0, 1.0], [1.0, 0.0], [0.0, 1.0], [1.0, 3.0])
+    ]
+    assert both[0] == pytest.approx(both[1] + both[2], rel=1e-5)
+    assert both[3] == pytest.approx(both[1] + 3 * both[2], rel=1e-5)
+    assert min(both[1:3]) > 0
