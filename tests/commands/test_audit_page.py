@@ -73,7 +73,7 @@ def test_every_finding_is_there_with_its_pictures(tmp_path: Path) -> None:
     assert page.count("<img ") == 2 + 3  # the cluster, the contact sheet
     assert page.count('class="absent"') == 1
     assert page.count('class="pictures together"') == 1
-    assert page.count(">held out</span>") == 2
+    assert page.count('class="badge">held out</span>') == 2  # in the cluster and on the sheet
 
 
 def test_suggestions_that_differ_are_shown_the_surest_first(tmp_path: Path) -> None:
