@@ -14,7 +14,9 @@ from tests.datamodules.folders import make_folder, records_of
 EVIL = "<script>alert(1)</script>"
 
 
-def audit_of(folder: Path, problems: tuple[Problem, ...] = (), **more: tuple[SuggestedGroup, ...]) -> Audit:
+def audit_of(
+    folder: Path, problems: tuple[Problem, ...] = (), suggested: tuple[SuggestedGroup, ...] | None = None
+) -> Audit:
     records = tuple(records_of(folder))
     names = tuple(name_in(folder, record.path) for record in records)
     verdict = Verdict("warning", "80% landscapes", ("Add portraits.",), 0.8)
@@ -31,7 +33,7 @@ def audit_of(folder: Path, problems: tuple[Problem, ...] = (), **more: tuple[Sug
         verdict,
         captions,
         problems,
-        **more,
+        suggested=suggested,
     )
 
 
