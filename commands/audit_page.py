@@ -258,7 +258,7 @@ def _contact_sheets(audit: Audit, thumbnails: Thumbnails) -> list[Html]:
                 list(_contacts(audit, records[:CONTACTS_SHOWN], thumbnails)),
                 more=max(0, len(records) - CONTACTS_SHOWN),
             ),
-            note=f"{len(records):,} pictures",
+            note=f"{len(records):,} picture{'s'[: len(records) > 1]}",
             opened=True,
         )
         for group, records in sorted(groups.items())

@@ -101,10 +101,11 @@ figure { margin: 0; min-width: 0; }
   position: relative; aspect-ratio: 1; border-radius: 9px; overflow: hidden;
   background: color-mix(in srgb, var(--line) 55%, transparent); display: grid; place-items: center;
 }
-.frame img { width: 100%; height: 100%; object-fit: contain; display: block; }
+.frame img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; }
 .absent { font-size: 34px; color: var(--quiet); }
 .badge {
-  position: absolute; left: 6px; top: 6px; max-width: calc(100% - 12px); background: rgba(20, 21, 25, 0.8); color: #fff;
+  position: absolute; left: 6px; top: 6px; max-width: calc(100% - 12px); z-index: 1;
+  background: rgba(20, 21, 25, 0.8); color: #fff;
   border-radius: 6px; padding: 1px 8px; font-size: 12px; overflow-wrap: anywhere;
 }
 /* a name in another direction doesn't turn the words around it */

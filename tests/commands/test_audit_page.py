@@ -14,7 +14,9 @@ from tests.datamodules.folders import make_folder, records_of
 EVIL = "<script>alert(1)</script>"
 
 
-def audit_of(folder: Path, problems: tuple[Problem, ...] = (), **more: tuple[SuggestedGroup, ...]) -> Audit:
+def audit_of(
+    folder: Path, problems: tuple[Problem, ...] = (), suggested: tuple[SuggestedGroup, ...] | None = None
+) -> Audit:
     records = tuple(records_of(folder))
     names = tuple(name_in(folder, record.path) for record in records)
     verdict = Verdict("warning", "80% landscapes", ("Add portraits.",), 0.8)
@@ -31,7 +33,7 @@ def audit_of(folder: Path, problems: tuple[Problem, ...] = (), **more: tuple[Sug
         verdict,
         captions,
         problems,
-        **more,
+        suggested=suggested,
     )
 
 
@@ -73,7 +75,7 @@ def test_every_finding_is_there_with_its_pictures(tmp_path: Path) -> None:
     assert page.count("<img ") == 2 + 3  # the cluster, the contact sheet
     assert page.count('class="absent"') == 1
     assert page.count('class="pictures together"') == 1
-    assert page.count(">held out</span>") == 2
+    assert page.count('class="badge">held out</span>') == 2  # in the cluster and on the sheet
 
 
 def test_suggestions_that_differ_are_shown_the_surest_first(tmp_path: Path) -> None:
