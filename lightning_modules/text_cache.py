@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from tensor_store import Entry, TensorStore
 
-EncodeText = Callable[[Sequence[str]], list[Tensor]]
+EncodeText = Callable[[Sequence[str]], Sequence[Tensor] | Tensor]
 
 EMPTY = ""
 
@@ -28,7 +28,7 @@ class TextCache:
         """Start empty: every caption is encoded when it is asked for.
 
         Args:
-            encode: B captions -> B of [77 k, D], each of its own length.
+            encode: B captions -> [77 k, D] for each, or all as [B, 77, D].
         """
         self._encode = encode
         self._store = TensorStore(None)
@@ -75,7 +75,7 @@ class TextCache:
         """The embeddings of a batch.
 
         Returns:
-            For each caption [77 k, D] on the device, k its own number of windows.
+            B times [77 k, D] on the device; k is each caption's own.
 
         Raises:
             OSError: a cached embedding was in the folder when the run began, and is no more.
@@ -84,8 +84,8 @@ class TextCache:
         known = {caption: entry["text"].to(device) for caption, entry in found.items() if entry is not None}
         new = [caption for caption in found if caption not in known]
         if new:
-            known.update(zip(new, (text.to(device) for text in self._encode(new)), strict=True))
-        return [known[caption] for caption in captions]
+            known.update(zip(new, self._encode(new), strict=True))
+        return [known[caption].to(device) for caption in captions]
 
     def _name(self, caption: str) -> str:
         return hashlib.sha256(json.dumps({"encoder": self._encoder, "caption": caption}).encode()).hexdigest()
