@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from jsonargparse import Namespace
 
@@ -21,6 +21,7 @@ from commands.fit_config import with_configs
 from commands.tokens import TokenCounter, token_counter
 from datamodules import caption_checks, composition
 from datamodules.audit_result import Agreement, Audit, CaptionStatistics, SuggestedGroup, Verdict, name_in
+from datamodules.geometry import training_size
 from datamodules.measuring import Measures, measure_all
 from datamodules.near_duplicates import clusters
 from datamodules.picture_folder import PictureFolder
@@ -31,6 +32,7 @@ from demo.style_set import ensure_style_set
 
 CLIP_GROUPS = {"portrait": "close-up portrait", "landscape": "landscape or wide shot"}
 POOR = 4.0  # standard deviations below the median agreement
+FURTHER = ": caption "  # between a picture's name and the number of a further caption
 LEAST = 8.0  # that a caption's similarity must lie below it in any case
 
 
@@ -44,6 +46,7 @@ class AuditOptions:
         accumulate: batches of a step.
         base_model: whose tokenizer counts; null counts words.
         base_config: of a single-file base model.
+        long_captions: what happens to captions that are too long; in windows they are read to their end.
         clip: folder or hub id of a CLIP that compares pictures and captions; null leaves that out.
         clip_groups: groups that CLIP may suggest, each with a prompt that describes it.
     """
@@ -53,6 +56,7 @@ class AuditOptions:
     accumulate: int = 1
     base_model: str | None = None
     base_config: str | None = None
+    long_captions: Literal["truncate", "windows"] = "truncate"
     clip: str | None = None
     clip_groups: dict[str, str] = field(default_factory=lambda: dict(CLIP_GROUPS))
 
@@ -71,12 +75,15 @@ def run_audit(options: AuditOptions) -> Audit:
     counter = token_counter(options.base_model, options.base_config)
     draws = options.max_steps * options.accumulate * data.batch_size
     exposure = data.exposure(draws) if data.training and not undrawable else {}
-    captions, caption_problems = _caption_findings(data, records, counter)
+    captions, caption_problems = _caption_findings(
+        data, records, counter, cut=options.long_captions == "truncate"
+    )
     agreement, suggested = _ask_clip(options, records)
     found = [*data.warnings, *_picture_findings(data, records), *caption_problems, *_poor(agreement)]
     return Audit(
         folder=data.folder,
         resolution=data.resolution,
+        buckets=data.buckets,
         records=tuple(records),
         training=tuple(name_in(data.folder, record.path) for record in data.training),
         held_out=tuple(name_in(data.folder, record.path) for record in data.held_out),
@@ -122,6 +129,12 @@ def _parser() -> HelpfulParser:
         "--model.base_config", type=str | None, default=None, help="of a single-file base model"
     )
     parser.add_argument(
+        "--model.long_captions",
+        type=Literal["truncate", "windows"],
+        default="truncate",
+        help="windows reads long captions to their end",
+    )
+    parser.add_argument(
         "--clip", type=str | None, default=None, help="CLIP (folder or hub id) to compare captions"
     )
     parser.add_argument(
@@ -144,6 +157,7 @@ def _options(given: Namespace) -> AuditOptions:
         given.trainer.accumulate_grad_batches,
         given.model.base_model,
         given.model.base_config,
+        given.model.long_captions,
         given.clip,
         given.clip_groups,
     )
@@ -184,17 +198,19 @@ def _verdict(
 
 def _picture_findings(data: PictureFolder, records: Sequence[Record]) -> list[Problem]:
     """Quality of each picture, and pictures that look alike."""
-    side = data.resolution
-    measures = measure_all(records, [(side, side)] * len(records), data.cache_folder)
+    sizes = [training_size(record.width, record.height, data.resolution, data.buckets) for record in records]
+    measures = measure_all(records, sizes, data.cache_folder)
     problems = [
         Problem(kind, name, detail, (name,))
-        for record, measured, name in zip(records, measures, _names(data, records), strict=True)
+        for record, (width, height), measured, name in zip(
+            records, sizes, measures, _names(data, records), strict=True
+        )
         for kind, detail in findings(
             measured.quality,
             width=record.width,
             height=record.height,
-            trained_width=side,
-            trained_height=side,
+            trained_width=width,
+            trained_height=height,
         )
     ]
     return [*problems, *_near_duplicates(data, records, measures)]
@@ -227,16 +243,21 @@ def _near_duplicates(
 
 
 def _caption_findings(
-    data: PictureFolder, records: Sequence[Record], counter: TokenCounter
+    data: PictureFolder, records: Sequence[Record], counter: TokenCounter, *, cut: bool
 ) -> tuple[CaptionStatistics, list[Problem]]:
+    """Every caption of every picture; `cut` is whether long ones lose their end."""
     names = _names(data, records)
-    trained = {name: record.caption for name, record in zip(names, records, strict=True)}
-    written = {name: data.written[record.path] for name, record in zip(names, records, strict=True)}
+    trained, written = {}, {}
+    for name, record in zip(names, records, strict=True):
+        pairs = zip(record.captions, data.written[record.path], strict=True)
+        for number, (in_full, plain) in enumerate(pairs, start=1):
+            label = name if number == 1 else f"{name}{FURTHER}{number}"
+            trained[label], written[label] = in_full, plain
     problems = [
         *caption_checks.shared_captions(written),
         *caption_checks.missing_trigger(written, data.trigger),
         *caption_checks.style_words(written, data.trigger),
-        *caption_checks.too_long(trained, counter.count, counter.lost),
+        *(caption_checks.too_long(trained, counter.count, counter.lost) if cut else ()),
     ]
     statistics = caption_checks.statistics_of(
         written,
@@ -245,7 +266,13 @@ def _caption_findings(
         token_note=counter.note,
         trigger=data.trigger,
     )
-    return statistics, problems
+    return statistics, [_of_pictures(problem) for problem in problems]
+
+
+def _of_pictures(problem: Problem) -> Problem:
+    """The finding on captions with the names of their pictures, each once."""
+    files = tuple(dict.fromkeys(name.partition(FURTHER)[0] for name in problem.files))
+    return replace(problem, files=files)
 
 
 def _ask_clip(

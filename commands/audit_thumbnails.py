@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from datamodules.audit_result import Audit
 from datamodules.decoding import decode
-from datamodules.geometry import crop_box
+from datamodules.geometry import Size, crop_box, training_size
 from evaluation.page import thumbnail
 
 LEAST_CUT = 0.02  # part of a side; less can't be seen on a thumbnail
@@ -23,7 +23,7 @@ class Thumbnails:
     def __init__(self, audit: Audit) -> None:
         """Take the folder and the trained size from an audit; nothing is read yet."""
         self._folder = audit.folder
-        self._side = audit.resolution
+        self._resolution, self._buckets = audit.resolution, audit.buckets
         self._held_out = frozenset(audit.held_out)
         self._known: dict[str, Image.Image | None] = {}
 
@@ -46,12 +46,12 @@ class Thumbnails:
             image, _ = decode(Path(self._folder) / name)
         except Exception:  # Pillow's decoders raise many types; the finding says what is wrong with the file
             return None
-        return veiled(thumbnail(image), self._side)
+        return veiled(thumbnail(image), training_size(*image.size, self._resolution, self._buckets))
 
 
-def veiled(image: Image.Image, side: int) -> Image.Image:
-    """The picture with the part that a crop to a square of `side` cuts off whitened."""
-    left, top, right, bottom = crop_box(*image.size, side, side)
+def veiled(image: Image.Image, size: Size) -> Image.Image:
+    """The picture with the part that a crop to the shape of `size` (width, height) cuts off whitened."""
+    left, top, right, bottom = crop_box(*image.size, *size)
     kept = (right - left) * (bottom - top) / (image.width * image.height)
     if kept > 1 - LEAST_CUT:
         return image

@@ -12,7 +12,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from datamodules.captions import METADATA_NAMES, list_captions
+from datamodules.captions import list_captions
+from datamodules.metadata import METADATA_NAMES
 
 
 def write_groups(folder: Path, groups: Mapping[str, str]) -> Path:

@@ -119,6 +119,7 @@ class Audit:
         problems: every finding, those that stop training first; `problem.kind.stops` tells them apart.
         agreement: of each picture with its caption, the worst first; null without `--clip`.
         suggested: in the order of the records; null without `--clip`.
+        buckets: whether pictures are trained near their own shape, not cropped to the square.
     """
 
     folder: Path
@@ -134,6 +135,7 @@ class Audit:
     problems: tuple[Problem, ...]
     agreement: tuple[Agreement, ...] | None = None
     suggested: tuple[SuggestedGroup, ...] | None = None
+    buckets: bool = False
 
     @property
     def errors(self) -> tuple[Problem, ...]:

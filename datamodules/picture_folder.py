@@ -143,7 +143,7 @@ class PictureFolder:
         self.count_tokens: Callable[[str], int] | None = None
         self.lost_words: Callable[[str], str] | None = None
         self.reports: list[Report] = []
-        self.written: dict[Path, str] = {}  # captions before the trigger word is put in front
+        self.written: dict[Path, tuple[str, ...]] = {}  # captions before anything is put around them
         self.training: list[Record] = []
         self.held_out: list[Record] = []
         self.warnings: list[Problem] = []
@@ -281,7 +281,7 @@ class PictureFolder:
             cache_folder=self.cache_folder,
             buckets=self.buckets,
         )
-        self.written.update({record.path: record.caption for record in report.records})
+        self.written.update({record.path: record.captions for record in report.records})
         records = [self._worded(record) for record in report.records]
         if self.group_by == "label":
             return replace(report, records=records)

@@ -129,7 +129,9 @@ NEAR_STRADDLES = Kind(
     stops=False,
 )
 MUCH_CUT = Kind(
-    "more than a third is cut off by the crop", "Crop them yourself, so that what matters stays.", stops=False
+    "more than a third is cut off by the crop",
+    "Crop them yourself, so that what matters stays, or set data.buckets true.",
+    stops=False,
 )
 BLURRED = Kind("blurred at the trained size", "Use sharper ones, or take them out.", stops=False)
 FLAT = Kind("hardly any contrast", "Raise their contrast, or take them out.", stops=False)

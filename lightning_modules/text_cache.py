@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from tensor_store import Entry, TensorStore
 
-EncodeText = Callable[[Sequence[str]], Sequence[Tensor] | Tensor]
+EncodeText = Callable[[Sequence[str]], Sequence[Tensor]]
 
 EMPTY = ""
 
@@ -28,7 +28,7 @@ class TextCache:
         """Start empty: every caption is encoded when it is asked for.
 
         Args:
-            encode: B captions -> [77 k, D] for each, or all as [B, 77, D].
+            encode: B captions -> B of [77 k, D], each of its own length k.
         """
         self._encode = encode
         self._store = TensorStore(None)

@@ -91,11 +91,11 @@ def test_suggestions_that_differ_are_shown_the_surest_first(tmp_path: Path) -> N
 
 
 def test_what_the_crop_cuts_is_whitened() -> None:
-    wide = veiled(Image.new("RGB", (40, 20)), 512)
+    wide = veiled(Image.new("RGB", (40, 20)), (512, 512))
     assert [wide.getpixel((x, 10)) for x in (0, 9, 10, 29, 30)] == [
         *((150, 150, 150), (150, 150, 150)),
         *((0, 0, 0), (0, 0, 0)),
         (150, 150, 150),
     ]
     square = Image.new("RGB", (20, 20))
-    assert veiled(square, 512) is square
+    assert veiled(square, (512, 512)) is square

@@ -12,6 +12,7 @@ from PIL import Image
 from datamodules.balance import Stream
 from datamodules.caption_variation import CaptionOptions, Wording
 from datamodules.dataset import DrawBatches, HeldOutPictures, TrainingPictures, collate, is_flipped
+from datamodules.geometry import training_size
 from datamodules.latent_cache import LatentCache, Version
 from datamodules.records import Record
 from tests.datamodules.folders import encode, make_folder, number_of, paint, records_of, write_metadata
@@ -189,11 +190,11 @@ def mixed(tmp_path: Path) -> list[Record]:
 def test_buckets_change_the_shape_and_not_the_picture(mixed: list[Record], cached: bool) -> None:
     stream = Stream({"a": 4, "b": 3}, None, seed=0)
     latents = LatentCache()
-    options = {"flip": False, "resolution": 128, "latents": latents}
+    options = {"flip": False, "resolution": 128, "latents": latents, "wording": Wording(CaptionOptions())}
     square = [TrainingPictures(mixed, stream, **options)[draw] for draw in range(14)]  # type: ignore[arg-type]
     if cached:
-        versions = [(record, False) for record in mixed]
-        latents.fill(encode, versions, resolution=128, batch_size=4, num_workers=0, buckets=True)
+        versions = [Version(r, False, *training_size(r.width, r.height, 128, True)) for r in mixed]
+        latents.fill(encode, versions, num_workers=0)
     pictures = TrainingPictures(mixed, stream, buckets=True, **options)  # type: ignore[arg-type]
     expected = [(128, 128), (256, 64), (64, 256), (128, 128)]  # height, width
     for draw, other in enumerate(square):
@@ -213,6 +214,7 @@ def test_a_batch_of_several_shapes_is_in_the_order_of_its_draws(mixed: list[Reco
     pictures = TrainingPictures(
         mixed,
         stream,
+        wording=Wording(CaptionOptions()),
         flip=False,
         resolution=128,
         latents=LatentCache(),

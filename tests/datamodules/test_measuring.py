@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules import measuring
+from datamodules import decoding, measuring
 from tests.datamodules.folders import make_folder, paint, records_of
 
 
@@ -14,8 +14,8 @@ def test_the_second_time_nothing_is_decoded(tmp_path: Path, monkeypatch: pytest.
     sizes = [(16, 16)] * 3
     first = measuring.measure_all(records, sizes, tmp_path / "cache")
     decoded: list[Path] = []
-    real = measuring.decode
-    monkeypatch.setattr(measuring, "decode", lambda path: decoded.append(path) or real(path))  # type: ignore[func-returns-value]
+    real = decoding.decode
+    monkeypatch.setattr("datamodules.measuring.decode", lambda path: decoded.append(path) or real(path))  # type: ignore[func-returns-value]
     assert measuring.measure_all(records, sizes, tmp_path / "cache") == first
     assert decoded == []
     paint(records[1].path, 9)
