@@ -284,7 +284,7 @@ class StableDiffusionLora(L.LightningModule):
 
     def predict(self, x_t: Tensor, t: Tensor, captions: Sequence[str]) -> Tensor:
         """The UNet's raw output for noisy latents, in float32, shape of `x_t`."""
-        text = self.text(captions, self.device)
+        text = torch.stack(self.text(captions, self.device))
         prediction = self.unet(
             x_t.to(self.unet.dtype), t, encoder_hidden_states=text.to(self.unet.dtype)
         ).sample

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from tensor_store import Entry, TensorStore
 
-EncodeText = Callable[[Sequence[str]], Tensor]
+EncodeText = Callable[[Sequence[str]], Sequence[Tensor] | Tensor]
 
 EMPTY = ""
 
@@ -28,7 +28,7 @@ class TextCache:
         """Start empty: every caption is encoded when it is asked for.
 
         Args:
-            encode: B captions -> [B, 77 k, D].
+            encode: B captions -> [77 k, D] for each, or all as [B, 77, D].
         """
         self._encode = encode
         self._store = TensorStore(None)
@@ -71,34 +71,21 @@ class TextCache:
 
         self._store.fill(named, encoded, rank=rank, world_size=world_size, barrier=barrier)
 
-    def __call__(self, captions: Sequence[str], device: torch.device) -> Tensor:
+    def __call__(self, captions: Sequence[str], device: torch.device) -> list[Tensor]:
         """The embeddings of a batch.
 
         Returns:
-            [B, 77 k, D] on the device, k that of the longest caption; shorter ones are filled up with the
-            empty caption's embedding, as prompts are when a picture is painted.
+            B times [77 k, D] on the device; k is each caption's own.
 
         Raises:
             OSError: a cached embedding was in the folder when the run began, and is no more.
         """
         found = {caption: self._store.get(self._name(caption)) for caption in dict.fromkeys(captions)}
-        new = [caption for caption, entry in found.items() if entry is None]
-        if len(new) == len(found):
-            return self._encode(captions).to(device)
         known = {caption: entry["text"].to(device) for caption, entry in found.items() if entry is not None}
+        new = [caption for caption in found if caption not in known]
         if new:
-            known.update(zip(new, self._encode(new).to(device), strict=True))
-        longest = max(len(text) for text in known.values())
-        return torch.stack([self._filled_up(known[caption], longest) for caption in captions])
-
-    def _filled_up(self, text: Tensor, length: int) -> Tensor:
-        """Embedding [77 k, D] -> [length, D]."""
-        if len(text) == length:
-            return text
-        entry = self._store.get(self._name(EMPTY))
-        assert entry is not None  # something was found, so `fill` has run
-        empty = entry["text"].to(text)
-        return torch.cat([text, *[empty] * ((length - len(text)) // len(empty))])
+            known.update(zip(new, self._encode(new), strict=True))
+        return [known[caption].to(device) for caption in captions]
 
     def _name(self, caption: str) -> str:
         return hashlib.sha256(json.dumps({"encoder": self._encoder, "caption": caption}).encode()).hexdigest()

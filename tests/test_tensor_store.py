@@ -88,7 +88,7 @@ def test_after_a_minute_a_shard_is_written_however_small(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([0.0, 1.0, 59.0, 61.0])
-    monkeypatch.setattr(tensor_store.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
     store = TensorStore(tmp_path)
     store.put("k0", entry(0))
     store.put("k1", entry(1))

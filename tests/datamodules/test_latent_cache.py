@@ -13,6 +13,7 @@ from datamodules import latent_cache
 from datamodules.latent_cache import Encode, LatentCache, Version
 from datamodules.problems import DatasetError
 from datamodules.records import Record
+from tensor_store import TensorStore
 from tests.datamodules.folders import encode, make_folder, paint, records_of
 
 
@@ -84,7 +85,7 @@ def test_a_second_run_encodes_nothing_and_has_the_same_latents(
     versions = squares(records, (False, True))
     first, encoded = run(tmp_path / "cache", versions)
     assert encoded == 10
-    monkeypatch.setattr(latent_cache.TensorStore.__init__, "__kwdefaults__", {"memory": memory})
+    monkeypatch.setattr(TensorStore.__init__, "__kwdefaults__", {"memory": memory})
     second, encoded = run(tmp_path / "cache", versions)
     assert encoded == 0
     for version in versions:
