@@ -267,3 +267,22 @@ def test_a_killed_writer_loses_at_most_one_shard(tmp_path: Path) -> None:
     there = store.load(f"k{n}" for n in range(len(store)))
     assert len(there) == len(store)
     assert all(store.get(key)["a"].eq(float(key[1:])).all() for key in there)  # type: ignore[index]
+
+
+def test_entries_in_memory_lie_in_one_piece(tmp_path: Path) -> None:
+    """Each with memory of its own, they would leave holes between the pictures that come and go."""
+    store = TensorStore(tmp_path)
+    originals = {f"{number}": torch.full((3, 5), float(number)) for number in range(4)}
+    for key, tensor in originals.items():
+        store.put(key, {"mean": tensor, "scalar": tensor[0, 0], "flag": tensor > 1, "none": tensor[:0]})
+    originals["2"].zero_()
+    found = {key: store.get(key) for key in originals}
+    assert [float(entry["mean"].sum()) for entry in found.values() if entry] == [0.0, 15.0, 30.0, 45.0]
+    assert [float(entry["scalar"]) for entry in found.values() if entry] == [0.0, 1.0, 2.0, 3.0]
+    assert [bool(entry["flag"].all()) for entry in found.values() if entry] == [False, False, True, True]
+    assert [entry["none"].shape for entry in found.values() if entry] == [(0, 5)] * 4
+    assert len({entry["mean"].untyped_storage().data_ptr() for entry in found.values() if entry}) == 1
+    store.flush()
+    again = TensorStore(tmp_path).get("3")
+    assert again is not None
+    assert torch.equal(again["mean"], torch.full((3, 5), 3.0))
