@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-import torch.distributed
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
 from callbacks.training_log import writers
+from processes import of_all_processes
 
 FILE = "exposure.json"
 
@@ -88,17 +88,26 @@ class ExposureLedger(Callback):
     def __init__(self) -> None:
         self._restored = Counts()
         self._own = Counts()  # of this process, since it started
+        self._waiting = Counts()  # of the optimizer step that is being gathered
+        self._step = 0
         self._logged_step = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log nothing again that the resumed run has logged."""
+        """Begin between two optimizer steps, and log nothing again that the resumed run has logged."""
+        self._step, self._waiting = trainer.global_step, Counts()
         self._logged_step = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count what `training_step` was given; before any checkpoint of this step is written."""
-        self._own.update(zip(batch["group"], batch["key"], strict=True))
+        """Count what an optimizer step was taken on; before any checkpoint of this step is written."""
+        self._waiting.update(zip(batch["group"], batch["key"], strict=True))
+        if (
+            trainer.global_step != self._step
+        ):  # else inside an accumulation window, whose gradients may be lost
+            self._step = trainer.global_step
+            self._own.update(self._waiting)
+            self._waiting.clear()
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -142,15 +151,6 @@ class ExposureLedger(Callback):
                     writer.add_scalar(tag, group["times_each"], trainer.global_step)
                 writer.add_text("exposure", table(groups), trainer.global_step)
                 writer.flush()
-
-
-def of_all_processes(own: Counts) -> list[Counts]:
-    """The counts of each process; where there is one, its own."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return [own]
-    found: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(found, own)
-    return found
 
 
 def compare(data: PlannedData, counts: Counts) -> list[Exposure]:

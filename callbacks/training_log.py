@@ -264,12 +264,12 @@ def mark_start(writer: SummaryWriter, step: int) -> None:
 
 
 def exposure(trainer: Trainer) -> dict[str, float]:
-    """How often a picture of each group has been trained on so far, on average: `exposure/<group>`."""
+    """How often a picture of each group should have been trained on by now, on average: `exposure/planned/<group>`."""
     data = getattr(trainer, "datamodule", None)
     if data is None or not hasattr(data, "exposure"):
         return {}
     groups = data.exposure(data.position)
-    return {f"exposure/{group}": float(per_image) for group, (_, per_image) in groups.items()}
+    return {f"exposure/planned/{group}": float(per_image) for group, (_, per_image) in groups.items()}
 
 
 def memory() -> dict[str, float]:

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.accelerators import CUDAAccelerator
 from torch.utils.data import DataLoader
 
-from datamodules.dataset import DrawBatches, HeldOutPictures, Item, NoPictures, TrainingPictures, collate
+from datamodules.dataset import DrawBatches, HeldOutPictures, Item, TrainingPictures, WithoutLength, collate
 from datamodules.geometry import training_size
 from datamodules.latent_cache import Encode, LatentCache, Version
 from datamodules.picture_folder import PictureFolder
@@ -32,15 +32,6 @@ class CaptionImages(PictureFolder, L.LightningDataModule):
         """Pictures that were encoded; empty before `use_encoder`."""
         return LatentCache()
 
-    @property
-    def allow_zero_length_dataloader_with_multiple_devices(self) -> bool:
-        """True, since of several processes some may have no held-out picture."""
-        return True
-
-    @allow_zero_length_dataloader_with_multiple_devices.setter
-    def allow_zero_length_dataloader_with_multiple_devices(self, value: bool) -> None:
-        """Pass over Lightning's own start value."""
-
     def train_dataloader(self) -> DataLoader[Item]:
         """The stream from the current position on, without end."""
         rank, world_size = self._rank()
@@ -49,11 +40,11 @@ class CaptionImages(PictureFolder, L.LightningDataModule):
         )
         return self._loader(self._training_pictures(), batch_sampler=batches)
 
-    def val_dataloader(self) -> DataLoader[Item] | NoPictures:
+    def val_dataloader(self) -> DataLoader[Item] | WithoutLength:
         """The held-out pictures in a fixed order."""
-        if not self.held_out:
-            return NoPictures()
         rank, world_size = self._rank()
+        if rank >= len(self.held_out):
+            return WithoutLength(())
         pictures = HeldOutPictures(
             self.held_out,
             rank=rank,
@@ -62,21 +53,20 @@ class CaptionImages(PictureFolder, L.LightningDataModule):
             latents=self.latents,
             buckets=self.buckets,
         )
-        return self._loader(pictures, batch_size=self.validation_batch_size)
+        loader = self._loader(pictures, batch_size=self.validation_batch_size)
+        return loader if world_size <= len(self.held_out) else WithoutLength(loader)
 
-    def use_encoder(self, encode: Encode, fingerprint: str | None = None) -> None:
-        """Encode every picture once; from then on items carry latents. A second call encodes nothing.
+    def use_encoder(self, encode: Encode, fingerprint: str) -> None:
+        """Encode every picture once; from then on items carry latents. The same encoder again encodes nothing.
 
         Call it before workers start (`on_fit_start` is before): workers that run already go on giving pixels.
 
         Args:
             encode: float32 images [1, 3, H, W] in [-1, 1] on the CPU -> mean and std [1, C, h, w].
-            fingerprint: of the encoder, a hash of all that its output depends on; null, as `cache_folder`
-                null, keeps the latents in memory only.
+            fingerprint: of the encoder, a hash of all that its output depends on.
         """
         self.setup()
-        if fingerprint is not None and self.cache_folder is not None and len(self.latents) == 0:
-            self.latents.open(self.cache_folder / "latents", fingerprint)
+        self.latents.open(None if self.cache_folder is None else self.cache_folder / "latents", fingerprint)
         rank, world_size = self._rank()
         self.latents.fill(
             encode,
@@ -127,9 +117,9 @@ class CaptionImages(PictureFolder, L.LightningDataModule):
         return self.batch_size * self._rank()[1] * accumulated
 
     def state_dict(self) -> dict[str, Any]:
-        """Position and fingerprint, for a checkpoint."""
+        """The position, for a checkpoint."""
         step = self._step_restored if self.trainer is None else self.trainer.global_step
-        return {"position": self.position, "step": step, "fingerprint": self.fingerprint()}
+        return {"position": self.position, "step": step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint's position; whether the data are the same, the resume guard judges."""

@@ -5,7 +5,7 @@ An item holds the picture's pixels, or its latents once they are in the cache. W
 pictures of a batch may have several shapes; which picture a draw takes doesn't depend on them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -160,16 +160,20 @@ class HeldOutPictures(Dataset[Item]):
         )
 
 
-class NoPictures:
-    """A validation loader where nothing is held out.
+class WithoutLength:
+    """A validation loader that doesn't tell how long it is, for where some process, or all, have no picture.
 
-    It has no length: Lightning skips a loader of length 0 together with the validation hooks, in which
-    callbacks paint samples.
+    Lightning skips a loader of length 0 together with the validation hooks, in which callbacks paint samples and
+    processes add up what they measured. Whether a loader has a length must be the same in all processes.
     """
 
+    def __init__(self, batches: Iterable[Item]) -> None:
+        """Take the batches, none or some."""
+        self.batches = batches
+
     def __iter__(self) -> Iterator[Item]:
-        """End at once."""
-        return iter(())
+        """Give the batches."""
+        return iter(self.batches)
 
 
 class DrawBatches(Sampler[list[int]]):

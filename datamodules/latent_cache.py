@@ -73,15 +73,18 @@ class LatentCache:
         self._encoder = ""
         self._filled = False
 
-    def open(self, folder: Path, encoder: str) -> None:
+    def open(self, folder: Path | None, encoder: str) -> None:
         """Keep the latents of one encoder in a folder from now on; those that are there are found again.
 
         Args:
-            folder: of all encoders' latents.
+            folder: of all encoders' latents; null keeps them in memory.
             encoder: fingerprint of the encoder: another one's latents are other entries.
         """
-        self._store = TensorStore(folder / encoder[:16])
+        if encoder == self._encoder:
+            return
+        self._store = TensorStore(None if folder is None else folder / encoder[:16])
         self._encoder = encoder
+        self._filled = False
 
     def __len__(self) -> int:
         """Number of versions that are there, those of other runs in the folder included."""

@@ -3,9 +3,7 @@
 Stable Diffusion's VAE (float32) takes 0.33 GB and a text encoder up to 1.3 GB: memory that batches can use once
 pictures and captions are encoded.
 
-Only parameters move. Distributed training broadcasts the *buffers* of the whole module before each step and
-would find those of a model that left on the CPU, where NCCL can't reach them; the text encoder has one, a few
-hundred bytes. Frozen parameters it never looks at again after its start.
+Only parameters move: what is large. A text encoder's one buffer, a few hundred bytes, stays.
 """
 
 from collections.abc import Iterator

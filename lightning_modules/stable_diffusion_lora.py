@@ -41,6 +41,7 @@ from lightning_modules.diffusion.weighting import min_snr_weight
 from lightning_modules.ema import AdapterEma
 from lightning_modules.export_check import ExportCheck, check_export
 from lightning_modules.fingerprints import model_fingerprint, tokenizer_fingerprint
+from lightning_modules.held_out_loss import HeldOutLoss
 from lightning_modules.lora import LoraOptions, add_lora, load_lora_state, lora_parameters, lora_state, scaled
 from lightning_modules.lora_formats import to_diffusers, to_kohya, write_safetensors
 from lightning_modules.one_shape_parts import in_batch_order, one_shape_parts
@@ -129,6 +130,7 @@ class StableDiffusionLora(L.LightningModule):
         self.parts: Components | None = None
         self.ema: AdapterEma | None = None
         self.text = TextCache(self.encode_text)
+        self.held_out_loss = HeldOutLoss()
         self.trainable: list[nn.Parameter] = []
         self._said_to_be_cut: set[str] = set()
 
@@ -155,6 +157,10 @@ class StableDiffusionLora(L.LightningModule):
         if self.ema_decay is not None:
             self.ema = AdapterEma(lora_parameters(self.unet), self.ema_decay)
         self.parts = parts
+        # Distributed training leaves alone what is frozen: every process has loaded the same. Else it would broadcast
+        # buffers before each forward, and processes with unequally many held-out pictures would wait for each other.
+        frozen = [name for name, parameter in self.named_parameters() if not parameter.requires_grad]
+        self._ddp_params_and_buffers_to_ignore = [*frozen, *(name for name, _ in self.named_buffers())]
 
     def _weight_dtype(self) -> torch.dtype:
         precision = str(self.trainer.precision) if self._trainer is not None else "32-true"
@@ -191,10 +197,9 @@ class StableDiffusionLora(L.LightningModule):
     def _encode_captions(self, data: Any) -> None:
         """Encode the captions that are known beforehand, each process its part."""
         assert self.parts is not None
-        if data.cache_folder is not None:
-            models = f"{model_fingerprint(self.text_encoder)} {tokenizer_fingerprint(self.parts.tokenizer)}"
-            encoder = hashlib.sha256(f"{models} {self.long_captions}".encode()).hexdigest()
-            self.text.open(data.cache_folder / "text", encoder)
+        models = f"{model_fingerprint(self.text_encoder)} {tokenizer_fingerprint(self.parts.tokenizer)}"
+        encoder = hashlib.sha256(f"{models} {self.long_captions}".encode()).hexdigest()
+        self.text.open(None if data.cache_folder is None else data.cache_folder / "text", encoder)
         self.text.fill(
             data.known_captions(),
             progress=self.trainer.is_global_zero,
@@ -290,8 +295,12 @@ class StableDiffusionLora(L.LightningModule):
                     for x0, (rows, part) in zip(latents, parts, strict=True)
                 ]
                 error = in_batch_order([rows for rows, _ in parts], errors)
-                self.log("val/loss", error.mean(), on_epoch=True, batch_size=len(error), sync_dist=True)
-                self._log_parts(error, self._bins(t), batch["group"])
+                self.held_out_loss.add(error, self._bins(t), batch["group"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means, under the same names in every process."""
+        for name, mean in self.held_out_loss.means().items():
+            self.log(name, mean, rank_zero_only=False, batch_size=1)
 
     def _validation_error(self, x0: Tensor, draws: Tensor, t: Tensor, captions: Sequence[str]) -> Tensor:
         """The error of each picture with its fixed noise, float32 [B]."""
@@ -375,14 +384,6 @@ class StableDiffusionLora(L.LightningModule):
     def _bins(self, t: Tensor) -> Tensor:
         """The timestep bin of each picture, int64 [B], 0 nearly clean."""
         return timestep_bin(t, self.schedule.num_timesteps, LOSS_BINS)
-
-    def _log_parts(self, error: Tensor, bins: Tensor, groups: Sequence[str]) -> None:
-        """Log the validation error of each timestep bin and each group that the batch holds."""
-        parts = {f"val/loss_bin/{k}": bins == k for k in sorted(set(bins.tolist()))}
-        for group in sorted(set(groups)):
-            parts[f"val/loss_group/{group}"] = torch.tensor([g == group for g in groups], device=error.device)
-        for name, mask in parts.items():
-            self.log(name, error[mask].mean(), on_epoch=True, batch_size=int(mask.sum()))
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """One optimizer step, then one step of the moving average."""

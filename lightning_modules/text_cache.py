@@ -34,16 +34,17 @@ class TextCache:
         self._store = TensorStore(None)
         self._encoder = ""
 
-    def open(self, folder: Path, encoder: str) -> None:
+    def open(self, folder: Path | None, encoder: str) -> None:
         """Keep the embeddings of one encoder in a folder from now on; those that are there are found again.
 
         Args:
-            folder: of all encoders' embeddings.
+            folder: of all encoders' embeddings; null keeps them in memory.
             encoder: fingerprint of text encoder, tokenizer and way of encoding: another one's embeddings are
                 other entries.
         """
-        self._store = TensorStore(folder / encoder[:16])
-        self._encoder = encoder
+        if encoder != self._encoder:
+            self._store = TensorStore(None if folder is None else folder / encoder[:16])
+            self._encoder = encoder
 
     def fill(
         self,
@@ -80,12 +81,11 @@ class TextCache:
         Raises:
             OSError: a cached embedding was in the folder when the run began, and is no more.
         """
-        found = {caption: self._store.get(self._name(caption)) for caption in dict.fromkeys(captions)}
-        known = {caption: entry["text"].to(device) for caption, entry in found.items() if entry is not None}
-        new = [caption for caption in found if caption not in known]
-        if new:
-            known.update(zip(new, self._encode(new), strict=True))
-        return [known[caption].to(device) for caption in captions]
+        known: dict[str, Tensor] = {}
+        for caption in dict.fromkeys(captions):
+            entry = self._store.get(self._name(caption))
+            known[caption] = (self._encode([caption])[0] if entry is None else entry["text"]).to(device)
+        return [known[caption] for caption in captions]
 
     def _name(self, caption: str) -> str:
         return hashlib.sha256(json.dumps({"encoder": self._encoder, "caption": caption}).encode()).hexdigest()

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -166,6 +167,13 @@ def test_a_table_without_draws_has_no_shares() -> None:
     assert "| a | 1 | 0 | 0 | 0.0% | 0 to 0, 0.00 on average |" in table(groups)
 
 
+def test_draws_of_a_step_that_was_not_taken_do_not_count() -> None:
+    ledger, batch = ExposureLedger(), {"group": ["portrait"], "key": ["p0"]}
+    for step, counted in ((0, 0), (1, 2), (1, 2)):  # accumulation 2, stopped in the second window
+        ledger.on_train_batch_end(SimpleNamespace(global_step=step), None, None, batch, 0)  # type: ignore[arg-type]
+        assert ledger.counts().total() == counted
+
+
 def _count_in_a_process(rank: int, folder: Path) -> None:
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2
@@ -173,7 +181,7 @@ def _count_in_a_process(rank: int, folder: Path) -> None:
     ledger = ExposureLedger()
     ledger._restored = Counts({("portrait", "p0"): 10})
     batch = {"group": ["portrait", "landscape"], "key": ["p0", f"l{rank}"]}
-    ledger.on_train_batch_end(None, None, None, batch, 0)  # type: ignore[arg-type]
+    ledger.on_train_batch_end(SimpleNamespace(global_step=1), None, None, batch, 0)  # type: ignore[arg-type]
     (folder / f"{rank}.json").write_text(json.dumps(nested(ledger.counts())))
     torch.distributed.destroy_process_group()
 

@@ -156,8 +156,8 @@ def test_exposure_is_that_of_the_data_trained_on(tmp_path: Path) -> None:
     fit(tmp_path)
     events = events_of(tmp_path)
     # step 3: 12 draws, 6 a group; 2 portraits and 1 landscape
-    assert curve(events, "exposure/portrait")[3] == 3.0
-    assert curve(events, "exposure/landscape")[3] == 6.0
+    assert curve(events, "exposure/planned/portrait")[3] == 3.0
+    assert curve(events, "exposure/planned/landscape")[3] == 6.0
 
 
 def test_tags_are_the_story_and_nothing_else(tmp_path: Path) -> None:
@@ -175,8 +175,8 @@ def test_tags_are_the_story_and_nothing_else(tmp_path: Path) -> None:
         "speed/steps_per_second",
         "speed/samples_per_second",
         "memory/gb",
-        "exposure/portrait",
-        "exposure/landscape",
+        "exposure/planned/portrait",
+        "exposure/planned/landscape",
     }
 
 

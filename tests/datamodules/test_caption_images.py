@@ -33,7 +33,7 @@ class Watcher(L.LightningModule):
 
     def on_fit_start(self) -> None:
         if self.encoder is not None:
-            self.trainer.datamodule.use_encoder(self.encoder)  # type: ignore[attr-defined]
+            self.trainer.datamodule.use_encoder(self.encoder, "stand-in")  # type: ignore[attr-defined]
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         self.trained.append(batch)
@@ -398,11 +398,19 @@ def test_the_encoder_sees_every_version_once(folder: Path, flip: bool, versions:
         return encode(images)
 
     data = data_of(folder, batch_size=4, flip=flip)
-    data.use_encoder(counting)
+    data.use_encoder(counting, "stand-in")
     assert len(data.held_out) == 2
     assert len(seen) == versions
-    data.use_encoder(counting)
+    data.use_encoder(counting, "stand-in")
     assert len(seen) == versions
+
+
+def test_another_encoder_has_latents_of_its_own(folder: Path) -> None:
+    data = data_of(folder, batch_size=4)
+    data.use_encoder(encode, "stand-in")
+    first = data.examples(4)["latent_mean"]
+    data.use_encoder(lambda images: tuple(2 * part for part in encode(images)), "another")  # type: ignore[arg-type,return-value]
+    assert torch.equal(data.examples(4)["latent_mean"], 2 * first)
 
 
 def test_examples_are_the_first_draws(folder: Path) -> None:

@@ -63,19 +63,19 @@ def test_another_encoder_has_entries_of_its_own(tmp_path: Path) -> None:
     assert len(encoder.batches) == 6
 
 
-def test_unknown_captions_are_encoded_together_beside_the_known(tmp_path: Path) -> None:
+def test_unknown_captions_are_encoded_each_by_itself_and_once_a_batch(tmp_path: Path) -> None:
     encoder = Encoder()
     text = TextCache(encoder)
     text.fill(["a"], progress=False)
     encoder.batches.clear()
     assert first_numbers(text(["a b", "a", "", "b c", "a b"], CPU)) == [2, 1, 0, 2, 2]
-    assert encoder.batches == [["a b", "b c"]]
+    assert encoder.batches == [["a b"], ["b c"]]
 
 
 def test_without_filling_a_batch_is_encoded_when_it_comes() -> None:
     encoder = Encoder()
     assert first_numbers(TextCache(encoder)(["a", "b c", "a"], CPU)) == [1, 2, 1]
-    assert encoder.batches == [["a", "b c"]]
+    assert encoder.batches == [["a"], ["b c"]]
 
 
 def test_each_caption_keeps_its_own_length() -> None:

@@ -1,0 +1,41 @@
+"""The mean validation error of all held-out pictures, and of each timestep bin and group.
+
+Sums are added over processes at the end of a validation, once. So every process logs the same names, though one
+may have seen no landscape, or no picture at all, and the means are over pictures, however these were dealt.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from processes import of_all_processes
+
+
+class HeldOutLoss:
+    """Sums of errors by name, since the last call of `means`."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[float, int]] = {}
+
+    def add(self, error: Tensor, bins: Tensor, groups: Sequence[str]) -> None:
+        """Take in a batch.
+
+        Args:
+            error: of each picture, float32 [B].
+            bins: timestep bin of each, int64 [B].
+            groups: of each, B names.
+        """
+        for value, number, group in zip(error.tolist(), bins.tolist(), groups, strict=True):
+            for name in ("val/loss", f"val/loss_bin/{number}", f"val/loss_group/{group}"):
+                total, count = self._sums.get(name, (0.0, 0))
+                self._sums[name] = total + value, count + 1
+
+    def means(self) -> dict[str, float]:
+        """Means by name over all processes, sorted; empty where nothing is held out. Starts anew."""
+        own, self._sums = self._sums, {}
+        everywhere = of_all_processes(own)
+        means = {}
+        for name in sorted({name for sums in everywhere for name in sums}):
+            totals = [sums[name] for sums in everywhere if name in sums]
+            means[name] = sum(total for total, _ in totals) / sum(count for _, count in totals)
+        return means
