@@ -4,9 +4,11 @@ A caption in full is
 
     trigger, prefix caption suffix
 
-Of several captions of a picture each draw takes one. The caption itself may be seen as tags parted by commas:
-tags are left out by chance and put into another order, after kohya's scripts (`caption_tag_dropout_rate`,
-`shuffle_caption`, `keep_tokens`). Trigger, prefix, suffix and the first `keep_tags` tags stay as they are.
+unless the trigger stands in prefix, caption or suffix already. Of several captions of a picture each draw takes
+one. The caption itself may be seen as tags parted by commas: tags are left out by chance and put into another
+order, after kohya's scripts (`caption_tag_dropout_rate`, `shuffle_caption`, `keep_tokens`). Trigger, prefix,
+suffix and the first `keep_tags` tags stay as they are; tags that hold a trigger of the caption's own are never
+left out, and a new order begins with them, behind those that are kept.
 
 Whole captions are dropped elsewhere, by the model's `caption_dropout`: what the empty caption is, is the
 model's affair.
@@ -20,6 +22,8 @@ import torch
 from datamodules.trigger import has_trigger, with_trigger
 from keyed_random import generator
 
+CLOSING = (",", ".", ";", ":", "!", "?")  # no blank before these
+
 
 @dataclass(frozen=True)
 class CaptionOptions:
@@ -27,7 +31,7 @@ class CaptionOptions:
 
     Args:
         prefix: Words before every caption, held-out ones too, parted from it by a blank; write a comma yourself.
-        suffix: Words after every caption, likewise.
+        suffix: Words after every caption, likewise; one that begins with a comma or stop has no blank.
         shuffle_tags: Put the tags of a caption (its parts between commas) into another order at each draw.
         keep_tags: So many tags at the front keep their place and are never left out.
         tag_dropout: Probability that a draw leaves out a tag. The trigger stays, and one tag at least.
@@ -61,8 +65,11 @@ class Wording:
         """
         if not caption:
             return caption
-        parts = (self.options.prefix.strip(), caption, self.options.suffix.strip())
-        return with_trigger(" ".join(part for part in parts if part), self.trigger)
+        prefix, suffix = self._prefix(), self._suffix()
+        whole = prefix + (caption.lstrip(" ,") if prefix else caption)
+        if suffix.startswith(CLOSING):
+            whole = whole.rstrip(" ,")
+        return with_trigger(whole + suffix, self.trigger)
 
     def at_draw(self, captions: Sequence[str], draw: int) -> str:
         """The words of one draw.
@@ -80,8 +87,7 @@ class Wording:
         kept, loose = tags[: options.keep_tags], tags[options.keep_tags :]
         loose = self._thinned(loose, draw, may_be_none=bool(kept))
         if options.shuffle_tags:
-            dice = generator(self.seed, "tag_order", draw)
-            loose = [loose[index] for index in torch.randperm(len(loose), generator=dice).tolist()]
+            loose = self._shuffled(loose, draw)
         return head + ", ".join([*kept, *loose]) + tail
 
     def _choice(self, number: int, draw: int) -> int:
@@ -102,13 +108,29 @@ class Wording:
             stays[luck.index(max(luck))] = True
         return [tag for tag, stay in zip(tags, stays, strict=True) if stay]
 
+    def _shuffled(self, tags: Sequence[str], draw: int) -> list[str]:
+        """The tags in another order; those that hold the trigger come first, in their own."""
+        fixed = [tag for tag in tags if has_trigger(tag, self.trigger)]
+        others = [tag for tag in tags if not has_trigger(tag, self.trigger)]
+        dice = generator(self.seed, "tag_order", draw)
+        return [*fixed, *(others[index] for index in torch.randperm(len(others), generator=dice).tolist())]
+
     def _parts(self, caption: str) -> tuple[str, str, str]:
         """A caption in full, taken apart: what stands before the caption as written, it, what follows."""
-        head = f"{self.trigger}, " if self.trigger and caption.startswith(f"{self.trigger}, ") else ""
-        body = caption.removeprefix(head)
-        prefix, suffix = self.options.prefix.strip(), self.options.suffix.strip()
-        if prefix:
-            body = body.removeprefix(f"{prefix} ")
-            head += f"{prefix} "
-        tail = f" {suffix}" if suffix else ""
-        return head, body.removesuffix(tail), tail
+        prefix, tail = self._prefix(), self._suffix()
+        heads = [f"{self.trigger}, {prefix}", prefix] if self.trigger else [prefix]
+        head = next((text for text in heads if caption.startswith(text)), "")
+        body = caption.removeprefix(head).removesuffix(tail)
+        if tail and body.rstrip().endswith(","):  # the caption's own comma parts it from the suffix
+            tail = f",{tail}"
+        return head, body, tail
+
+    def _prefix(self) -> str:
+        """The prefix with the blank behind it, or ""."""
+        prefix = self.options.prefix.strip()
+        return f"{prefix} " if prefix else ""
+
+    def _suffix(self) -> str:
+        """The suffix with the blank before it, if it takes one, or ""."""
+        suffix = self.options.suffix.strip()
+        return f" {suffix}" if suffix and not suffix.startswith(CLOSING) else suffix

@@ -5,6 +5,9 @@ sampler, the noise of every step; so a picture depends on its own prompt and see
 painted beside it, and the global generators are never touched. The starting noise is that of ComfyUI and of
 diffusers with a CPU generator.
 
+Prompts are encoded and joined as training's captions are (`text_conditioning`): in a batch of unequal lengths
+each attends to its own windows only. Where all fit one window there is no mask, as in the stock pipeline.
+
 The sampler is built anew from the base's scheduler config at each call. A base with zero-terminal SNR
 (`rescale_betas_zero_snr`) is sampled with trailing timesteps, since any other spacing skips the pure noise it
 begins with (Lin et al. 2024). Latents and the sampler's arithmetic are float32; only what enters the UNet has
@@ -12,7 +15,7 @@ the UNet's dtype. The VAE decodes in float32 (in float16 it overflows), one pict
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -31,7 +34,7 @@ from diffusers import (
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from lightning_modules.text_conditioning import LongCaptions, chunk_count, encode_prompts
+from lightning_modules.text_conditioning import LongCaptions, encode_prompts, join_contexts
 
 SamplerName = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "unipc"]
 
@@ -85,9 +88,8 @@ def sample_images(
     sampler: SamplerName,
     clip_skip: int,
     device: torch.device | str,
-    long_captions: LongCaptions = "windows",
+    long_captions: LongCaptions,
     batch_size: int = 8,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Paint one picture a prompt.
 
@@ -109,7 +111,6 @@ def sample_images(
         device: where the models are.
         long_captions: what becomes of prompts of more than 75 tokens, see `text_conditioning`.
         batch_size: pictures painted together.
-        progress: called with (UNet steps done, UNet steps in all) after each.
 
     Returns:
         float32 [N, 3, height, width] in [0, 1], on the CPU.
@@ -136,14 +137,11 @@ def sample_images(
         device=torch.device(device),
     )
     _check_size(painter)
-    batches = _batches(painter, prompts, negative_prompts, batch_size)
     images = torch.empty(len(prompts), 3, height, width)
-    tick = _counter(progress, steps * len(batches))
     with torch.no_grad(), _evaluating(unet, vae, text_encoder):
-        for batch in batches:
-            texts = [prompts[i] for i in batch]
-            negatives = [negative_prompts[i] for i in batch]
-            latents = _denoise(painter, texts, negatives, [seeds[i] for i in batch], tick)
+        for start in range(0, len(prompts), batch_size):
+            batch = slice(start, start + batch_size)
+            latents = _denoise(painter, prompts[batch], negative_prompts[batch], seeds[batch])
             images[batch] = _decode(painter, latents)
     return images
 
@@ -203,43 +201,26 @@ def _check_size(painter: _Painter) -> None:
         )
 
 
-def _batches(
-    painter: _Painter, prompts: Sequence[str], negatives: Sequence[str], batch_size: int
-) -> list[list[int]]:
-    """Which pictures are painted together: only those whose texts have equally many chunks.
-
-    Otherwise a long prompt beside a short one would lengthen what the short one's picture attends to, and
-    change it.
-    """
-    by_length: dict[int, list[int]] = {}
-    for index, (prompt, negative) in enumerate(zip(prompts, negatives, strict=True)):
-        texts = [prompt, negative] if painter.guided else [prompt]
-        longest = max(chunk_count(painter.tokenizer, text, painter.long_captions) for text in texts)
-        by_length.setdefault(longest, []).append(index)
-    return [
-        same[start : start + batch_size]
-        for same in by_length.values()
-        for start in range(0, len(same), batch_size)
-    ]
-
-
-def _denoise(
-    painter: _Painter,
-    prompts: Sequence[str],
-    negatives: Sequence[str],
-    seeds: Sequence[int],
-    tick: Callable[[], None],
-) -> Tensor:
-    """Run the sampler on one batch: float32 latents [B, C, h, w] on the device."""
-    texts = [*negatives, *prompts] if painter.guided else prompts
-    context = encode_prompts(
-        texts,
+def _context(
+    painter: _Painter, prompts: Sequence[str], negatives: Sequence[str]
+) -> tuple[Tensor, Tensor | None]:
+    """What the UNet attends to and its mask, see `join_contexts`; with guidance the negatives come first."""
+    contexts = encode_prompts(
+        [*negatives, *prompts] if painter.guided else prompts,
         painter.tokenizer,
         painter.text_encoder,
         long_captions=painter.long_captions,
         clip_skip=painter.clip_skip,
         device=painter.device,
     )
+    return join_contexts(contexts)
+
+
+def _denoise(
+    painter: _Painter, prompts: Sequence[str], negatives: Sequence[str], seeds: Sequence[int]
+) -> Tensor:
+    """Run the sampler on one batch: float32 latents [B, C, h, w] on the device."""
+    context, mask = _context(painter, prompts, negatives)
     scheduler = make_scheduler(painter.sampler, painter.scheduler_config)
     scheduler.set_timesteps(painter.steps, device=painter.device)
     factor = _vae_factor(painter.vae)
@@ -248,9 +229,8 @@ def _denoise(
     latents: Tensor = noise.to(painter.device) * scheduler.init_noise_sigma
     draws = {"generator": generators} if painter.sampler == "euler_a" else {}  # the others draw nothing
     for t in scheduler.timesteps:
-        prediction = _predict(painter, scheduler.scale_model_input(latents, t), t, context)
+        prediction = _predict(painter, scheduler.scale_model_input(latents, t), t, context, mask)
         latents = scheduler.step(prediction, t, latents, **draws, return_dict=False)[0]
-        tick()
     if not torch.isfinite(latents).all():
         raise FloatingPointError(
             f"sampling with {painter.sampler} gave NaN or infinity: the UNet may overflow in "
@@ -259,14 +239,20 @@ def _denoise(
     return latents
 
 
-def _predict(painter: _Painter, latents: Tensor, t: Tensor, context: Tensor) -> Tensor:
+def _predict(painter: _Painter, latents: Tensor, t: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
     """The UNet's guided output in float32: uncond + guidance_scale (cond - uncond), Ho & Salimans 2021."""
     dtype = painter.unet.dtype
     inputs = torch.cat([latents, latents]) if painter.guided else latents
     # autocast also brings the float32 LoRA weights of a 16-bit UNet to its dtype; off, it shuts out the
     # caller's
     with torch.autocast(painter.device.type, dtype=_autocast_dtype(dtype), enabled=dtype != torch.float32):
-        output = painter.unet(inputs.to(dtype), t, encoder_hidden_states=context.to(dtype), return_dict=False)
+        output = painter.unet(
+            inputs.to(dtype),
+            t,
+            encoder_hidden_states=context.to(dtype),
+            encoder_attention_mask=mask,
+            return_dict=False,
+        )
     prediction: Tensor = output[0].float()
     if not painter.guided:
         return prediction
@@ -291,19 +277,6 @@ def _decode(painter: _Painter, latents: Tensor) -> Tensor:
 def _vae_factor(vae: AutoencoderKL) -> int:
     """Pixels a latent, along one side: the VAE halves between its levels."""
     return int(2 ** (len(vae.config.block_out_channels) - 1))
-
-
-def _counter(progress: Callable[[int, int], None] | None, total: int) -> Callable[[], None]:
-    """A function to call after each step that reports (done, total)."""
-    done = 0
-
-    def tick() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, total)
-
-    return tick
 
 
 @contextmanager

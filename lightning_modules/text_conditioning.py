@@ -3,7 +3,8 @@
 Text encoders read 77 tokens, begin and end included. What goes beyond, `long_captions` decides, in training and
 in sampling alike: "truncate" cuts it off, exactly as the stock pipeline does; "windows" encodes 75 tokens at a
 time, each window between its own begin and end token, and the UNet attends to all of them. A prompt without
-weights and a caption of the same words therefore have the same embeddings.
+weights and a caption of the same words therefore have the same embeddings. Texts of unequal length in a batch
+keep their own number of windows: a mask hides what fills up the shorter ones, in training and in sampling.
 
 Training captions are plain text: brackets are characters. Prompts honour A1111 weights (parsed by
 `evaluation.prompts`) with ComfyUI's arithmetic: with z the embedding of the prompt and z0 that of the empty
@@ -45,11 +46,11 @@ def encode_prompts(
     tokenizer: CLIPTokenizer,
     text_encoder: CLIPTextModel,
     *,
-    long_captions: LongCaptions = "windows",
+    long_captions: LongCaptions,
     clip_skip: int = 0,
     device: torch.device | str,
-) -> Tensor:
-    """Embeddings of weighted prompts.
+) -> list[Tensor]:
+    """Embeddings of weighted prompts, each of its own length.
 
     Args:
         prompts: in A1111 syntax, B of them.
@@ -60,21 +61,18 @@ def encode_prompts(
         device: where the text encoder sits.
 
     Returns:
-        [B, 77 k, D] in the text encoder's dtype; k is the chunk count of the longest prompt. Shorter ones are
-        filled up with empty chunks.
+        For each prompt [77 k, D] in the text encoder's dtype; k is 1 unless it takes several windows.
 
     Raises:
         ValueError: if `clip_skip` is negative or leaves no layer.
     """
     chunked = [_chunks(tokenizer, parse(prompt), long_captions) for prompt in prompts]
-    longest = max(len(chunks) for chunks in chunked)
-    flat = [chunk for chunks in chunked for chunk in [*chunks, *[_Chunk()] * (longest - len(chunks))]]
-    ids, weights = _with_special_tokens(tokenizer, flat)
+    ids, weights = _with_special_tokens(tokenizer, [chunk for chunks in chunked for chunk in chunks])
     z = _encode(ids, text_encoder, clip_skip, device)
     if not torch.all(weights == 1):
         empty_ids, _ = _with_special_tokens(tokenizer, [_Chunk()])
         z = _weighted(z, _encode(empty_ids, text_encoder, clip_skip, device), weights.to(device))
-    return z.reshape(len(prompts), -1, z.shape[-1])
+    return _by_text(z, chunked)
 
 
 def encode_contexts(
@@ -82,7 +80,7 @@ def encode_contexts(
     tokenizer: CLIPTokenizer,
     text_encoder: CLIPTextModel,
     *,
-    long_captions: LongCaptions = "truncate",
+    long_captions: LongCaptions,
     clip_skip: int = 0,
     device: torch.device | str,
 ) -> list[Tensor]:
@@ -97,20 +95,19 @@ def encode_contexts(
     chunked = [_chunks(tokenizer, [(caption, 1.0)], long_captions) for caption in captions]
     ids, _ = _with_special_tokens(tokenizer, [chunk for chunks in chunked for chunk in chunks])
     z = _encode(ids, text_encoder, clip_skip, device)
-    parts = torch.split(z, [len(chunks) for chunks in chunked])
-    return [part.flatten(0, 1) for part in parts]
+    return _by_text(z, chunked)
 
 
 def join_contexts(contexts: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
     """Embeddings of unequal lengths as one batch.
 
-    A caption must not depend on its neighbours in the batch: what fills up the shorter ones is hidden by the mask.
+    A text must not depend on its neighbours in the batch: what fills up the shorter ones is hidden by the mask.
 
     Args:
         contexts: B of [77 k, D].
 
     Returns:
-        [B, 77 k, D] with the longest caption's k, filled up with zeros; and what the UNet takes as
+        [B, 77 k, D] with the longest text's k, filled up with zeros; and what the UNet takes as
         `encoder_attention_mask`, bool [B, 77 k], or nothing if all are equally long.
     """
     lengths = torch.tensor([len(context) for context in contexts])
@@ -119,11 +116,6 @@ def join_contexts(contexts: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
         return joined, None
     mask = torch.arange(joined.shape[1]) < lengths.unsqueeze(1)
     return joined, mask.to(joined.device)
-
-
-def chunk_count(tokenizer: CLIPTokenizer, prompt: str, long_captions: LongCaptions = "windows") -> int:
-    """How many windows of 77 tokens a prompt takes, at least 1."""
-    return len(_chunks(tokenizer, parse(prompt), long_captions))
 
 
 def token_count(tokenizer: CLIPTokenizer, caption: str) -> int:
@@ -169,6 +161,12 @@ def _with_special_tokens(tokenizer: CLIPTokenizer, chunks: Sequence[_Chunk]) -> 
         ids[row, : len(whole)] = torch.tensor(whole)
         weights[row, 1 : len(whole) - 1] = torch.tensor(chunk.weights)
     return ids, weights
+
+
+def _by_text(z: Tensor, chunked: Sequence[Sequence[_Chunk]]) -> list[Tensor]:
+    """Embeddings of all texts' chunks, [N, 77, D] -> for each text [77 k, D]."""
+    parts = torch.split(z, [len(chunks) for chunks in chunked])
+    return [part.flatten(0, 1) for part in parts]
 
 
 def _weighted(z: Tensor, z0: Tensor, weights: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The contract of resume: a run that stopped anywhere and went on equals the run that never stopped, bit for bit."""
 
+import json
 import os
 import random
 import signal
@@ -55,6 +56,27 @@ def test_stopping_and_going_on_equals_never_stopping(config: Path, options: tupl
     stopped = fit(config, "stopped", "--ckpt_path", "last", *options)
     assert same(straight, adapter(stopped, 12))
     assert not same(straight, adapter(stopped, 3))
+
+
+def test_a_run_of_varying_and_long_captions_and_weighted_losses_goes_on_exactly(config: Path) -> None:
+    pictures = config.parent / "pictures" / "metadata.jsonl"
+    rows = [json.loads(line) for line in pictures.read_text().splitlines()]
+    for row in rows:  # the second caption takes two windows, as "hills" is one token
+        row["text"] = [
+            f"{row['text']}, sky, sea, girl",
+            ", ".join([row["text"], "sea", "hills " * 80, "sky"]),
+        ]
+    pictures.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    varied = (
+        *("--data.captions.shuffle_tags", "true", "--data.captions.tag_dropout", "0.3"),
+        *("--data.loss_weights", "{landscape: 0.5}", "--model.long_captions", "windows"),
+        *("--trainer.limit_val_batches", "0"),
+    )
+    straight = adapter(fit(config, "straight", *varied, "--trainer.max_steps", "8"), 8)
+    fit(config, "stopped", *varied, "--trainer.max_steps", "4")
+    stopped = fit(config, "stopped", *varied, "--trainer.max_steps", "8", "--ckpt_path", "last")
+    assert same(straight, adapter(stopped, 8))
+    assert not same(straight, adapter(stopped, 4))
 
 
 def test_validation_does_not_disturb_training(config: Path) -> None:

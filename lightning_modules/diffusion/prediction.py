@@ -3,8 +3,7 @@
     x_t = alpha x_0 + sigma eps,   alpha^2 + sigma^2 = 1,   v = alpha eps - sigma x_0
 
 after Salimans & Ho 2022, "Progressive Distillation for Fast Sampling of Diffusion Models". x_0 are *scaled
-latents*, not pixels. Tensors are [B, C, h, w], alpha and sigma [B, 1, 1, 1], float32; a 16-bit prediction is
-promoted to float32.
+latents*, not pixels. Tensors are [B, C, h, w], alpha and sigma [B, 1, 1, 1], float32.
 """
 
 from typing import Literal, get_args
@@ -27,25 +26,6 @@ def target(kind: PredictionType, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: 
             return alpha * eps - sigma * x0
         case "sample":
             return x0
-        case _:
-            raise unknown_kind(kind)
-
-
-def to_x0(kind: PredictionType, prediction: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """The clean latents x_0 that a prediction amounts to.
-
-    At zero signal (alpha = 0) an epsilon prediction says nothing about x_0 and the result isn't finite.
-
-    Raises:
-        ValueError: if `kind` isn't a `PredictionType`.
-    """
-    match kind:
-        case "epsilon":
-            return (x_t - sigma * prediction) / alpha
-        case "v_prediction":
-            return alpha * x_t - sigma * prediction
-        case "sample":
-            return prediction.to(x_t.dtype)
         case _:
             raise unknown_kind(kind)
 

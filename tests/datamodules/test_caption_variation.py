@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import pytest
 import torch
 
 from datamodules.caption_variation import CaptionOptions, Wording
@@ -13,6 +14,71 @@ def test_in_full() -> None:
     assert Wording(options, "sty").in_full("a girl") == "sty, best, a watercolor of a girl at noon"
     assert Wording(CaptionOptions(prefix="sty:"), "sty").in_full("a girl") == "sty: a girl"
     assert Wording(options, "sty").in_full("") == ""
+
+
+@pytest.mark.parametrize(
+    ("prefix", "caption", "suffix", "expected"),
+    [
+        ("", "c", ", oil", "c, oil"),
+        ("", "c,", ", oil", "c, oil"),
+        ("", "c ,", ". Oil.", "c. Oil."),
+        ("", "c,", "oil", "c, oil"),
+        ("best,", ", c", "", "best, c"),
+        ("", "c,", "", "c,"),
+    ],
+)
+def test_parts_are_joined_with_one_comma(prefix: str, caption: str, suffix: str, expected: str) -> None:
+    wording = Wording(CaptionOptions(prefix, suffix, shuffle_tags=True))
+    full = wording.in_full(caption)
+    assert full == expected
+    assert wording.at_draw([full], 1) == expected.removesuffix(
+        ","
+    )  # tags lose a last comma with nothing behind
+
+
+@pytest.mark.parametrize(
+    ("suffix", "caption", "ends"),
+    [
+        (", oil", "a, b, c", ", oil"),
+        (", oil", "a, b, c,", ", oil"),
+        ("in oil", "a, b, c,", ", in oil"),
+        ("in oil", "a, b, c", " in oil"),
+    ],
+)
+def test_the_suffix_follows_shuffled_tags_as_it_follows_the_caption(
+    suffix: str, caption: str, ends: str
+) -> None:
+    wording = Wording(CaptionOptions(suffix=suffix, shuffle_tags=True))
+    full = wording.in_full(caption)
+    assert full == f"a, b, c{ends}"
+    seen = {wording.at_draw([full], draw) for draw in range(100)}
+    orders = ("a, b, c", "a, c, b", "b, a, c", "b, c, a", "c, a, b", "c, b, a")
+    assert seen == {order + ends for order in orders}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "caption", "begins"),
+    [
+        ("a painting of", "ghibli, girl, sea", "a painting of ghibli, "),
+        ("a painting of", "girl, Ghibli look, sea", "a painting of Ghibli look, "),
+        ("a painting of", "girl, sea", "ghibli, a painting of "),
+        ("", "ghibli, girl, sea", "ghibli, "),
+        ("", "Ghibli, girl, sea", "Ghibli, "),
+        ("ghibli,", "girl, sea", "ghibli, "),
+        ("ghibli, a painting of", "girl, sea", "ghibli, a painting of "),
+    ],
+)
+def test_the_trigger_stays_in_front_of_shuffled_tags(prefix: str, caption: str, begins: str) -> None:
+    wording = Wording(CaptionOptions(prefix, shuffle_tags=True), "ghibli")
+    full = wording.in_full(caption)
+    seen = {wording.at_draw([full], draw) for draw in range(50)}
+    assert seen == {f"{begins}girl, sea", f"{begins}sea, girl"}
+
+
+def test_the_trigger_comes_behind_the_tags_that_are_kept() -> None:
+    wording = Wording(CaptionOptions(shuffle_tags=True, keep_tags=1), "sty")
+    seen = {wording.at_draw(["a, b, sty, c"], draw) for draw in range(50)}
+    assert seen == {"a, sty, b, c", "a, sty, c, b"}
 
 
 def test_without_options_the_caption_stays_as_it_is() -> None:

@@ -30,6 +30,7 @@ STOCK = {
 }
 SAMPLERS = get_args(SamplerName)
 PROMPTS = ["a portrait of the girl", "landscape, sea in watercolor style"]
+LONG = " ".join(["hills"] * 90)  # "hills" is one token of the tiny tokenizer: two windows
 ONE_STEP = 1 / 255
 
 
@@ -61,6 +62,7 @@ def paint(pipeline: Any, prompts: list[str], **changes: Any) -> Tensor:
         "guidance_scale": 5.0,
         "sampler": "ddim",
         "clip_skip": 0,
+        "long_captions": "windows",
         "scheduler_config": pipeline.scheduler.config,
     }
     return sample_images(
@@ -124,12 +126,14 @@ def test_without_guidance_the_negative_prompt_is_never_encoded(sd2: Any) -> None
 
 def test_weighted_prompts_reach_the_unet(sd2: Any) -> None:
     weighted = ["a (watercolor:1.4) portrait", "(sea:0.5)"]
-    encoders = (sd2.tokenizer, sd2.text_encoder)
+
+    def encoded(texts: list[str]) -> Tensor:
+        return torch.stack(
+            encode_prompts(texts, sd2.tokenizer, sd2.text_encoder, long_captions="windows", device="cpu")
+        )
+
     expected = stock(
-        sd2,
-        weighted,
-        prompt_embeds=encode_prompts(weighted, *encoders, device="cpu"),
-        negative_prompt_embeds=encode_prompts(["blue sky"] * 2, *encoders, device="cpu"),
+        sd2, weighted, prompt_embeds=encoded(weighted), negative_prompt_embeds=encoded(["blue sky"] * 2)
     )
 
     close(paint(sd2, weighted), expected)
@@ -152,17 +156,52 @@ def test_starting_noise_belongs_to_the_seed() -> None:
 @pytest.mark.parametrize("sampler", ["ddim", "euler_a"])
 def test_a_picture_doesnt_depend_on_the_prompts_beside_it(sd2: Any, sampler: SamplerName) -> None:
     alone = paint(sd2, PROMPTS[:1], sampler=sampler)
-    long = " ".join(["hills"] * 90)
 
-    among = paint(sd2, [PROMPTS[0], long, *PROMPTS], sampler=sampler, batch_size=2)
+    among = paint(sd2, [PROMPTS[0], LONG, *PROMPTS], sampler=sampler, batch_size=2)
 
     close(among[:1], alone, ONE_STEP)
     assert (among[2] - alone[0]).abs().max() > ONE_STEP  # the same prompt with another seed
 
 
+@pytest.mark.parametrize(("short", "long"), [(PROMPTS[0], LONG), (LONG, PROMPTS[0])])
+def test_a_prompt_reads_its_own_windows_only_beside_a_negative_of_another_length(
+    sd2: Any, short: str, long: str
+) -> None:
+    def outputs(prompt: str, negative: str) -> tuple[Tensor, ...]:
+        seen: list[Tensor] = []
+        hook = sd2.unet.register_forward_hook(lambda module, args, output: seen.append(output[0]))
+        paint(sd2, [prompt], negative_prompts=[negative], steps=1)
+        hook.remove()
+        return seen[0].chunk(2)
+
+    negative, prompt = outputs(short, long)
+    alone = outputs(short, short)[1], outputs(long, long)[1]  # equally long: nothing is filled up
+
+    close(prompt, alone[0])
+    close(negative, alone[1])
+    assert (alone[0] - alone[1]).abs().max() > 1e-3
+
+
+def test_equally_long_prompts_have_no_mask(sd2: Any) -> None:
+    masks: list[Tensor | None] = []
+    hook = sd2.unet.register_forward_pre_hook(
+        lambda module, args, kwargs: masks.append(kwargs.get("encoder_attention_mask")), with_kwargs=True
+    )
+
+    paint(sd2, PROMPTS, steps=1)
+    paint(sd2, [LONG], negative_prompts=[LONG], steps=1)
+    paint(sd2, PROMPTS, negative_prompts=["", LONG], steps=1)
+
+    one, two, unequal = masks
+    assert one is None
+    assert two is None
+    assert unequal is not None
+    assert unequal.sum(1).tolist() == [77, 154, 77, 77]  # negatives, prompts
+    hook.remove()
+
+
 def test_pictures_come_in_the_order_of_their_prompts(sd2: Any) -> None:
-    long = " ".join(["hills"] * 90)
-    prompts = [long, PROMPTS[0], long, PROMPTS[1], PROMPTS[0]]
+    prompts = [LONG, PROMPTS[0], LONG, PROMPTS[1], PROMPTS[0]]
 
     together = paint(sd2, prompts, batch_size=2)
 
@@ -296,14 +335,6 @@ def test_the_vae_decodes_with_its_own_scale_and_shift(sd2: Any, monkeypatch: pyt
 
     shifted, plain = decoded
     close(shifted, plain / 0.5 + 0.3)
-
-
-def test_progress_counts_the_unet_steps_of_all_batches(sd2: Any) -> None:
-    seen: list[tuple[int, int]] = []
-
-    paint(sd2, [*PROMPTS, "sky"], batch_size=2, progress=lambda done, total: seen.append((done, total)))
-
-    assert seen == [(done, 8) for done in range(1, 9)]
 
 
 def test_no_prompts_no_pictures(sd2: Any) -> None:

@@ -1,6 +1,7 @@
 """The training module against diffusers and hand arithmetic; whole runs are in tests/test_fit.py."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -152,6 +153,43 @@ def test_in_windows_a_pictures_error_does_not_depend_on_its_neighbours_caption(t
     assert not torch.allclose(beside_long[1], beside_short[1], atol=1e-6)
     other_end = LONG.removesuffix("hills") + "girl"
     assert not torch.equal(errors(["a girl", other_end])[1], beside_long[1])
+
+
+@pytest.mark.parametrize("long_captions", ["truncate", "windows"])
+@pytest.mark.parametrize(
+    ("negative", "prompt"), [("sea", "a girl"), ("sea", LONG), (LONG, "sea"), (LONG, LONG)]
+)
+@pytest.mark.filterwarnings("ignore:The prompt")
+def test_the_unet_reads_the_same_in_training_and_in_sampling(
+    tiny_base: Path, long_captions: LongCaptions, negative: str, prompt: str
+) -> None:
+    module = StableDiffusionLora(str(tiny_base), resolution=64, long_captions=long_captions)
+    module.configure_model()
+    read: list[dict[str, Any]] = []
+    module.unet.register_forward_pre_hook(lambda unet, args, kwargs: read.append(kwargs), with_kwargs=True)
+
+    with torch.no_grad():
+        module.predict(torch.zeros(2, 4, 8, 8), torch.tensor([100, 100]), [negative, prompt])
+    module.generate(
+        [prompt],
+        negative_prompts=[negative],
+        seeds=[1],
+        height=None,
+        width=None,
+        steps=1,
+        guidance_scale=5.0,
+        sampler="ddim",
+        clip_skip=0,
+    )
+
+    trained, sampled = read
+    assert torch.equal(trained["encoder_hidden_states"], sampled["encoder_hidden_states"])
+    mask = trained.get("encoder_attention_mask")
+    if long_captions == "windows" and (negative == LONG) != (prompt == LONG):
+        assert mask is not None
+        assert torch.equal(mask, sampled["encoder_attention_mask"])
+    else:
+        assert mask is sampled.get("encoder_attention_mask") is None
 
 
 @pytest.mark.parametrize("long_captions", ["truncate", "windows"])

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from lightning_modules.text_conditioning import (
     LongCaptions,
-    chunk_count,
     encode_contexts,
     encode_prompts,
     join_contexts,
@@ -30,7 +29,20 @@ def pipeline(request: pytest.FixtureRequest) -> Any:
 
 
 def prompts(pipeline: Any, texts: list[str], clip_skip: int = 0) -> Tensor:
-    return encode_prompts(texts, pipeline.tokenizer, pipeline.text_encoder, clip_skip=clip_skip, device="cpu")
+    return torch.stack(prompt_contexts(pipeline, texts, clip_skip=clip_skip))
+
+
+def prompt_contexts(
+    pipeline: Any, texts: list[str], long_captions: LongCaptions = "windows", clip_skip: int = 0
+) -> list[Tensor]:
+    return encode_prompts(
+        texts,
+        pipeline.tokenizer,
+        pipeline.text_encoder,
+        long_captions=long_captions,
+        clip_skip=clip_skip,
+        device="cpu",
+    )
 
 
 def captions(pipeline: Any, texts: list[str]) -> Tensor:
@@ -105,18 +117,16 @@ def test_a_weight_moves_its_own_prompt_only(pipeline: Any) -> None:
     assert torch.equal(beside, other)
 
 
-def test_a_long_prompt_is_encoded_in_chunks_and_the_short_one_padded_with_the_empty_prompt(
-    pipeline: Any,
-) -> None:
+def test_a_long_prompt_is_encoded_in_chunks_and_the_short_one_beside_it_keeps_its_one(pipeline: Any) -> None:
     hills, sky = token(pipeline, "hills"), token(pipeline, "sky")
 
-    long, short = prompts(pipeline, [LONG, "sky"])
+    long, short = prompt_contexts(pipeline, [LONG, "sky"])
 
-    assert long.shape == short.shape == (154, 32)
+    assert long.shape == (154, 32)
+    assert short.shape == (77, 32)
     torch.testing.assert_close(long[:77], embedded(pipeline, [hills] * 75)[0])
     torch.testing.assert_close(long[77:], embedded(pipeline, [hills] * 5)[0])
-    torch.testing.assert_close(short[:77], embedded(pipeline, [sky])[0])
-    torch.testing.assert_close(short[77:], embedded(pipeline, [])[0])
+    torch.testing.assert_close(short, embedded(pipeline, [sky])[0])
 
 
 def test_break_begins_a_chunk(pipeline: Any) -> None:
@@ -130,8 +140,8 @@ def test_break_begins_a_chunk(pipeline: Any) -> None:
     ("prompt", "expected"),
     [("", 1), (" ".join(["sky"] * 75), 1), (" ".join(["sky"] * 76), 2), ("a BREAK b", 2)],
 )
-def test_chunks_are_counted(pipeline: Any, prompt: str, expected: int) -> None:
-    assert chunk_count(pipeline.tokenizer, prompt) == expected
+def test_a_prompt_takes_a_chunk_for_75_tokens(pipeline: Any, prompt: str, expected: int) -> None:
+    assert prompts(pipeline, [prompt]).shape == (1, 77 * expected, 32)
 
 
 def test_clip_skip_is_a_text_encoder_without_its_last_layer(pipeline: Any, tiny_base: Path) -> None:
@@ -207,28 +217,21 @@ def test_long_captions_are_the_same_in_training_and_in_sampling(
 ) -> None:
     hills = token(pipeline, "hills")
     expected = torch.cat([embedded(pipeline, [hills] * number)[0] for number in words])
+    texts = ["sky", LONG]
 
-    trained = contexts(pipeline, [LONG], long_captions)[0]
-    sampled = encode_prompts(
-        [LONG], pipeline.tokenizer, pipeline.text_encoder, long_captions=long_captions, device="cpu"
-    )[0]
+    trained = contexts(pipeline, texts, long_captions)
+    sampled = prompt_contexts(pipeline, texts, long_captions)
 
-    assert torch.equal(trained, sampled)
-    torch.testing.assert_close(trained, expected)
-    assert chunk_count(pipeline.tokenizer, LONG, long_captions) == len(words)
+    assert [len(each) for each in trained] == [77, 77 * len(words)]
+    assert all(torch.equal(a, b) for a, b in zip(trained, sampled, strict=True))
+    torch.testing.assert_close(trained[1], expected)
 
 
 def test_truncating_keeps_the_windows_that_break_asks_for(pipeline: Any) -> None:
-    sampled = encode_prompts(
-        [f"({LONG}:1.2) BREAK sea"],
-        pipeline.tokenizer,
-        pipeline.text_encoder,
-        long_captions="truncate",
-        device="cpu",
-    )
+    (sampled,) = prompt_contexts(pipeline, [f"({LONG}:1.2) BREAK sea"], "truncate")
 
-    assert sampled.shape == (1, 154, 32)
-    torch.testing.assert_close(sampled[:, 77:], embedded(pipeline, [token(pipeline, "sea")]))
+    assert sampled.shape == (154, 32)
+    torch.testing.assert_close(sampled[77:], embedded(pipeline, [token(pipeline, "sea")])[0])
 
 
 def test_a_caption_keeps_its_own_number_of_windows_beside_a_longer_one(pipeline: Any) -> None:

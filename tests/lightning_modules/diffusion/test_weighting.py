@@ -5,9 +5,10 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from lightning_modules.diffusion.prediction import PredictionType, target, to_x0
+from lightning_modules.diffusion.prediction import PredictionType, target
 from lightning_modules.diffusion.schedule import Schedule
 from lightning_modules.diffusion.weighting import min_snr_weight
+from tests.lightning_modules.diffusion.clean_latents import to_x0
 
 SNR = torch.tensor([0.0, 1.0, 5.0, 20.0])
 
