@@ -84,7 +84,10 @@ class CaptionStatistics:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well a picture and its own caption agree (cosine similarity x 100 of their CLIP embeddings)."""
+    """How well a picture and its own caption, as written, agree: cosine similarity x 100 of their CLIP embeddings.
+
+    Of several captions it is the one that agrees least.
+    """
 
     name: str
     caption: str
@@ -117,7 +120,7 @@ class Audit:
         verdict: on the mix.
         captions: statistics.
         problems: every finding, those that stop training first; `problem.kind.stops` tells them apart.
-        agreement: of each picture with its caption, the worst first; null without `--clip`.
+        agreement: of each picture with its caption (the worst of several), the worst first; null without `--clip`.
         suggested: in the order of the records; null without `--clip`.
         buckets: whether pictures are trained near their own shape, not cropped to the square.
     """
