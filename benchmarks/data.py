@@ -2,7 +2,8 @@
 
 `python -m benchmarks.data` paints folders of small pictures and measures, each in a process of its own:
 
-- the first audit and the second, which finds everything remembered;
+- the first audit and the second, which finds everything remembered, both without the page, for whose thumbnails
+  pictures are decoded each time;
 - the first start of a run (scan, hold-out, stream) without an audit before, and the second;
 - pictures a second of the training loader at 512x512, decoded from their files and as cached latents.
 

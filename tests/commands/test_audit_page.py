@@ -3,11 +3,14 @@
 import re
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
+from commands import audit_thumbnails
 from commands.audit_page import write_audit_page
-from commands.audit_thumbnails import veiled
+from commands.audit_thumbnails import Thumbnails, veiled
 from datamodules.audit_result import Audit, CaptionStatistics, SuggestedGroup, Verdict, name_in
+from datamodules.decoding import decode
 from datamodules.problems import BROKEN, IDENTICAL, LEAVES, Problem
 from tests.datamodules.folders import make_folder, records_of
 
@@ -99,3 +102,21 @@ def test_what_the_crop_cuts_is_whitened() -> None:
     ]
     square = Image.new("RGB", (20, 20))
     assert veiled(square, (512, 512)) is square
+
+
+def test_large_jpegs_are_made_small_as_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_folder(tmp_path / "set", {"all": 1})
+    audit = audit_of(folder)
+    Image.new("RGB", (4096, 2048), "red").save(folder / "large.jpg")
+    sizes = []
+
+    def read(path: Path, covering: int) -> tuple[Image.Image, object]:
+        found = decode(path, covering)
+        sizes.append(found[0].size)
+        return found
+
+    monkeypatch.setattr(audit_thumbnails, "decode", read)
+    (image,) = Thumbnails(audit).of(["large.jpg"])
+    assert image is not None
+    assert sizes == [(1024, 512)]  # twice the 256 of a thumbnail on the short side
+    assert image.size == (256, 128)
