@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -187,8 +188,9 @@ def measure_folder(scratch: Path, records: int) -> dict[str, Cost]:
     paint_folder(folder / "pictures", records)
     costs = {}
     for name, (measure, cache) in MEASURES.items():
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            costs[name] = pool.apply(measure, (folder / "pictures", folder / cache))
+        # a multiprocessing.Pool would kill its process, and the semaphores of its progress bar would be left over
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            costs[name] = pool.submit(measure, folder / "pictures", folder / cache).result()
         print(f"{records} pictures, {name}: {costs[name]}", flush=True)
     return costs
 
