@@ -68,9 +68,10 @@ class CaptionStatistics:
     """The captions as a whole.
 
     Attributes:
-        tokens: smallest, median and largest token count with begin and end; null without a tokenizer.
-        token_note: by whose tokenizer they were counted, or why they were not.
+        tokens: smallest, median and largest token count with begin and end; null without captions.
+        token_note: by whose tokenizer they were counted, or why only words and signs were.
         trigger: the trigger word, or "".
+        captions: number of them; a picture may have several.
         with_trigger: captions in which it stands as written.
         tags: the most frequent comma-separated tags with their number of captions.
     """
@@ -78,6 +79,7 @@ class CaptionStatistics:
     tokens: tuple[int, int, int] | None
     token_note: str
     trigger: str
+    captions: int
     with_trigger: int
     tags: tuple[tuple[str, int], ...]
 
