@@ -115,7 +115,7 @@ class TensorStore:
         """An entry, or nothing if it isn't there.
 
         Raises:
-            OSError: it was there, but its shard has been deleted or damaged since.
+            OSError: it was there, but its shard has been deleted or damaged since, or can't be read.
         """
         entry = self._memory.get(key, self._pending.get(key))
         if entry is not None or key not in self._shards:
@@ -124,8 +124,8 @@ class TensorStore:
         for _, found in self._read(shard, [key]):
             return found
         raise OSError(
-            f"{shard} in the cache folder {self.folder} was deleted or damaged while this run used it. Go on with"
-            " --ckpt_path last: what is missing is encoded anew."
+            f"{shard} in the cache folder {self.folder} was deleted or damaged while this run used it, or can't be read."
+            " Go on with --ckpt_path last: what is missing is encoded anew."
         )
 
     def put(self, key: str, entry: Mapping[str, Tensor]) -> None:
@@ -240,7 +240,9 @@ class TensorStore:
                         self._drop(path, "its bytes are not what was written")
                         return
                     yield key, entry
-        except FileNotFoundError:
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):  # another run deleted it: nothing to tell
+                log.warning(f"{path} can't be read ({error}): what it held is encoded anew.")
             self._forget(shard)
         except SafetensorError as error:
             self._drop(path, str(error))

@@ -2,7 +2,8 @@
 
 `python -m benchmarks.data` paints folders of small pictures and measures, each in a process of its own:
 
-- the first audit and the second, which finds everything remembered;
+- the first audit and the second, which finds everything remembered, both without the page, for whose thumbnails
+  pictures are decoded each time;
 - the first start of a run (scan, hold-out, stream) without an audit before, and the second;
 - pictures a second of the training loader at 512x512, decoded from their files and as cached latents.
 
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -186,8 +188,9 @@ def measure_folder(scratch: Path, records: int) -> dict[str, Cost]:
     paint_folder(folder / "pictures", records)
     costs = {}
     for name, (measure, cache) in MEASURES.items():
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            costs[name] = pool.apply(measure, (folder / "pictures", folder / cache))
+        # a multiprocessing.Pool would kill its process, and the semaphores of its progress bar would be left over
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            costs[name] = pool.submit(measure, folder / "pictures", folder / cache).result()
         print(f"{records} pictures, {name}: {costs[name]}", flush=True)
     return costs
 

@@ -32,8 +32,8 @@ from demo.style_set import ensure_style_set
 
 CLIP_GROUPS = {"portrait": "close-up portrait", "landscape": "landscape or wide shot"}
 POOR = 4.0  # standard deviations below the median agreement
+LEAST = 8.0  # similarity x 100 below the median that a poor caption lies in any case
 FURTHER = ": caption "  # between a picture's name and the number of a further caption
-LEAST = 8.0  # that a caption's similarity must lie below it in any case
 
 
 @dataclass(frozen=True)
@@ -281,18 +281,18 @@ def _ask_clip(
     """Agreement of pictures and captions, the worst first, and suggested groups; nothing without `--clip`."""
     if options.clip is None or not records:
         return None, None
-    from commands.clip_checks import caption_agreement, suggest_groups  # loads transformers
+    from commands.clip_checks import judge  # loads torch
 
     names = _names(options.data, records)
-    scores = caption_agreement(options.clip, records)
+    # as written: a made-up trigger word and whatever else is put around them would move every score
+    captions = [options.data.written[record.path] for record in records]
+    judged = judge(options.clip, [record.path for record in records], captions, options.clip_groups)
     agreement = [
-        Agreement(name, record.caption, score)
-        for name, record, score in zip(names, records, scores, strict=True)
+        Agreement(name, one.caption, one.similarity) for name, one in zip(names, judged, strict=True)
     ]
-    groups = suggest_groups(options.clip, records, options.clip_groups)
     suggested = [
-        SuggestedGroup(name, record.group, group, confidence)
-        for name, record, (group, confidence) in zip(names, records, groups, strict=True)
+        SuggestedGroup(name, record.group, one.group, one.confidence)
+        for name, record, one in zip(names, records, judged, strict=True)
     ]
     return tuple(sorted(agreement, key=lambda one: one.similarity)), tuple(suggested)
 

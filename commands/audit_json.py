@@ -44,6 +44,7 @@ def audit_values(audit: Audit) -> dict[str, Any]:
         "status": audit.status,
         "folder": str(audit.folder),
         "resolution": audit.resolution,
+        "buckets": audit.buckets,
         "run": audit.run,
         "draws": audit.draws,
         "verdict": asdict(audit.verdict),

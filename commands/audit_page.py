@@ -74,8 +74,13 @@ def audit_page(audit: Audit) -> str:
             jumps({title: identity for identity, title, _ in filled}),
             *(section(identity, heading(title), *parts) for identity, title, parts in filled),
         ],
-        subtitle=f"{audit.folder} · trained at {audit.resolution}x{audit.resolution} · {audit.run}",
+        subtitle=f"{audit.folder} · {_trained_at(audit)} · {audit.run}",
     )
+
+
+def _trained_at(audit: Audit) -> str:
+    square = f"{audit.resolution}x{audit.resolution}"
+    return f"trained at sizes of about the area of {square}" if audit.buckets else f"trained at {square}"
 
 
 def _summary(audit: Audit) -> Iterator[Html]:
@@ -191,7 +196,7 @@ def _captions(audit: Audit) -> list[Html]:
         values.update(zip(names, captions.tokens, strict=True))
     if captions.trigger:
         values[f"have “{captions.trigger}” written in them"] = (
-            f"{captions.with_trigger} of {len(audit.records)}"
+            f"{captions.with_trigger} of {captions.captions} captions"
         )
     if values:
         parts.append(figures(values))

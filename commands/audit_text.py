@@ -67,7 +67,7 @@ def _captions(audit: Audit) -> Iterator[str]:
         )
     if captions.trigger:
         yield (
-            f"Trigger word {captions.trigger!r}: written in {captions.with_trigger} of {len(audit.records)} captions,"
+            f"Trigger word {captions.trigger!r}: written in {captions.with_trigger} of {captions.captions} captions,"
             " put before the others"
         )
     if captions.tags:

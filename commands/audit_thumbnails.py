@@ -1,6 +1,9 @@
-"""Thumbnails of an audited folder's pictures, each decoded once, with what the crop cuts off dimmed."""
+"""Thumbnails of an audited folder's pictures, each decoded once, with what the crop cuts off dimmed.
 
-import os
+JPEG's decoder makes large pictures small as it reads them; others are decoded whole, as many at once as there is
+room for.
+"""
+
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +13,10 @@ from PIL import Image, ImageDraw
 
 from datamodules.audit_result import Audit
 from datamodules.decoding import decode
+from datamodules.decoding_room import DECODING, pixels_of
 from datamodules.geometry import Size, crop_box, training_size
-from evaluation.page import thumbnail
+from datamodules.inspection import THREADS
+from evaluation.page import THUMBNAIL_SIDE, thumbnail
 
 LEAST_CUT = 0.02  # part of a side; less can't be seen on a thumbnail
 VEIL = 150  # of 255: how strongly the cut part is whitened
@@ -30,7 +35,7 @@ class Thumbnails:
     def of(self, names: Sequence[str]) -> list[Image.Image | None]:
         """A thumbnail for each name, None for a picture that can't be shown."""
         new = [name for name in dict.fromkeys(names) if name not in self._known]
-        with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        with warnings.catch_warnings(), ThreadPoolExecutor(THREADS) as pool:
             warnings.simplefilter("ignore")
             # a decompression bomb is not opened for its thumbnail
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -43,10 +48,15 @@ class Thumbnails:
 
     def _small(self, name: str) -> Image.Image | None:
         try:
-            image, _ = decode(Path(self._folder) / name)
+            path = Path(self._folder) / name
+            with DECODING.taken(pixels_of(path)):
+                image, _ = decode(path, covering=THUMBNAIL_SIDE)
+                small = thumbnail(image)
+                size = training_size(*image.size, self._resolution, self._buckets)
+                del image  # before another picture takes its room
         except Exception:  # Pillow's decoders raise many types; the finding says what is wrong with the file
             return None
-        return veiled(thumbnail(image), training_size(*image.size, self._resolution, self._buckets))
+        return veiled(small, size)
 
 
 def veiled(image: Image.Image, size: Size) -> Image.Image:

@@ -1,50 +1,57 @@
-"""The audit's questions to CLIP (`--clip`): pictures are read as training reads them, then judged."""
+"""The audit's questions to CLIP (`--clip`): pictures are read as training reads them, once, then judged."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image
 from tqdm import tqdm
 
 from datamodules.decoding import decode
-from datamodules.records import Record
-from evaluation.caption_agreement import agreements, zero_shot
+from evaluation.caption_agreement import agreements, check_prompts, picture_vectors, zero_shot
 from evaluation.clip import Clip
 
 OPTION = "--clip"
-# What the zero-shot groups are called, and the words that describe them; the audit's options may say otherwise.
-GROUP_PROMPTS = {"portrait": "close-up portrait", "landscape": "landscape or wide shot"}
 
 
-def caption_agreement(clip: str, records: Sequence[Record]) -> list[float]:
-    """How well each picture agrees with its own caption: 100 x cosine by CLIP, in the records' order.
+@dataclass(frozen=True)
+class Judgement:
+    """What CLIP says of one picture.
 
-    Args:
-        clip: a folder with a CLIP, or a hub id.
-        records: pictures that can be read.
-
-    Raises:
-        ValueError: CLIP can't be loaded.
+    Attributes:
+        caption: that fits it worst of its own.
+        similarity: of that caption, 100 x cosine.
+        group: that CLIP would put it into.
+        confidence: in that group, in (0, 1].
     """
-    captions = [record.caption for record in records]
-    return agreements(Clip(clip, OPTION), _read(records, "Comparing captions"), captions)
+
+    caption: str
+    similarity: float
+    group: str
+    confidence: float
 
 
-def suggest_groups(
-    clip: str, records: Sequence[Record], prompts: Mapping[str, str] = GROUP_PROMPTS
-) -> list[tuple[str, float]]:
-    """The group that CLIP would put each picture into, with its confidence in (0, 1], in the records' order.
+def judge(
+    clip: str, paths: Sequence[Path], captions: Sequence[Sequence[str]], prompts: Mapping[str, str]
+) -> list[Judgement]:
+    """Ask CLIP about each picture, in order.
 
     Args:
         clip: a folder with a CLIP, or a hub id.
-        records: pictures that can be read.
+        paths: pictures that can be read, at least one.
+        captions: of each picture, at least one, as they were written.
         prompts: name of each group -> what its pictures show, in words.
 
     Raises:
         ValueError: CLIP can't be loaded, or there are fewer than two groups.
     """
-    return zero_shot(Clip(clip, OPTION), _read(records, "Suggesting groups"), prompts)
+    check_prompts(prompts)  # before minutes go into the pictures
+    loaded = Clip(clip, OPTION)
+    pictures = picture_vectors(loaded, _read(paths))
+    worst, groups = agreements(loaded, pictures, captions), zero_shot(loaded, pictures, prompts)
+    return [Judgement(*agreement, *group) for agreement, group in zip(worst, groups, strict=True)]
 
 
-def _read(records: Sequence[Record], what: str) -> Iterator[Image.Image]:
-    for record in tqdm(records, what, leave=False):
-        yield decode(record.path)[0]
+def _read(paths: Sequence[Path]) -> Iterator[Image.Image]:
+    for path in tqdm(paths, "Showing pictures to CLIP", leave=False):
+        yield decode(path)[0]

@@ -68,9 +68,10 @@ class CaptionStatistics:
     """The captions as a whole.
 
     Attributes:
-        tokens: smallest, median and largest token count with begin and end; null without a tokenizer.
-        token_note: by whose tokenizer they were counted, or why they were not.
+        tokens: smallest, median and largest token count with begin and end; null without captions.
+        token_note: by whose tokenizer they were counted, or why only words and signs were.
         trigger: the trigger word, or "".
+        captions: number of them; a picture may have several.
         with_trigger: captions in which it stands as written.
         tags: the most frequent comma-separated tags with their number of captions.
     """
@@ -78,13 +79,17 @@ class CaptionStatistics:
     tokens: tuple[int, int, int] | None
     token_note: str
     trigger: str
+    captions: int
     with_trigger: int
     tags: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well a picture and its own caption agree (cosine similarity x 100 of their CLIP embeddings)."""
+    """How well a picture and its own caption, as written, agree: cosine similarity x 100 of their CLIP embeddings.
+
+    Of several captions it is the one that agrees least.
+    """
 
     name: str
     caption: str
@@ -117,7 +122,7 @@ class Audit:
         verdict: on the mix.
         captions: statistics.
         problems: every finding, those that stop training first; `problem.kind.stops` tells them apart.
-        agreement: of each picture with its caption, the worst first; null without `--clip`.
+        agreement: of each picture with its caption (the worst of several), the worst first; null without `--clip`.
         suggested: in the order of the records; null without `--clip`.
         buckets: whether pictures are trained near their own shape, not cropped to the square.
     """

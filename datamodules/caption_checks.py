@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from datamodules.audit_result import CaptionStatistics
 from datamodules.problems import NO_TRIGGER, SAME_CAPTION, STYLE_WORDS, TOO_LONG, Problem
-from datamodules.trigger import with_trigger
+from datamodules.trigger import has_trigger
 
 TOKEN_LIMIT = 77  # what CLIP text encoders read, begin and end included
 MOST_TAGS = 20  # listed
@@ -46,15 +46,10 @@ def shared_captions(captions: Captions) -> list[Problem]:
 def missing_trigger(captions: Captions, trigger: str) -> list[Problem]:
     """Captions without the trigger word, if others have it; in none of them it is `data.trigger`'s alone."""
     word = trigger or _likely_trigger(captions)
-    absent = [name for name, caption in captions.items() if not has_word(caption, word)]
-    if not word or len(absent) == len(captions):
+    absent = [name for name, caption in captions.items() if not has_trigger(caption, word)]
+    if len(absent) == len(captions):
         return []
     return [Problem(NO_TRIGGER, name, f"{word!r} is missing", (name,)) for name in absent]
-
-
-def has_word(caption: str, word: str) -> bool:
-    """Whether a trigger word stands in a caption, as `with_trigger` sees it."""
-    return with_trigger(caption, word) == caption
 
 
 def style_words(captions: Captions, trigger: str) -> list[Problem]:
@@ -72,17 +67,14 @@ def too_long(
     captions: Captions, count_tokens: Callable[[str], int], lost_words: Callable[[str], str]
 ) -> list[Problem]:
     """Captions that the text encoder doesn't read to their end, with the words that are lost."""
-    counted = {name: count_tokens(caption) for name, caption in captions.items()}
-    return [
-        Problem(
-            TOO_LONG,
-            name,
-            f"{number} tokens, {TOKEN_LIMIT} are read; lost: {lost_words(captions[name])!r}",
-            (name,),
-        )
-        for name, number in counted.items()
-        if number > TOKEN_LIMIT
-    ]
+    problems = []
+    for name, caption in captions.items():
+        number = count_tokens(caption)
+        if number > TOKEN_LIMIT:
+            lost = lost_words(caption)
+            detail = f"{number} tokens, {TOKEN_LIMIT} are read" + (f"; lost: {lost!r}" if lost else "")
+            problems.append(Problem(TOO_LONG, name, detail, (name,)))
+    return problems
 
 
 def fewest_tokens(caption: str) -> int:
@@ -102,7 +94,7 @@ def statistics_of(
     written: Captions,
     trained: Captions,
     *,
-    count_tokens: Callable[[str], int] | None,
+    count_tokens: Callable[[str], int],
     token_note: str,
     trigger: str,
 ) -> CaptionStatistics:
@@ -111,19 +103,20 @@ def statistics_of(
     Args:
         written: captions as they are in the folder.
         trained: with the trigger word put in front.
-        count_tokens: of a caption, begin and end included; null if no tokenizer is at hand.
-        token_note: whose tokens these are, or why there are none.
+        count_tokens: of a caption, begin and end included.
+        token_note: whose tokens these are, or why only words are counted.
         trigger: of data.trigger.
     """
     tokens = None
-    if count_tokens and trained:
+    if trained:
         counts = [count_tokens(caption) for caption in trained.values()]
         tokens = (min(counts), round(statistics.median(counts)), max(counts))
     return CaptionStatistics(
         tokens=tokens,
         token_note=token_note,
         trigger=trigger,
-        with_trigger=sum(has_word(caption, trigger) for caption in written.values()) if trigger else 0,
+        captions=len(written),
+        with_trigger=sum(has_trigger(caption, trigger) for caption in written.values()),
         tags=tuple(tag_frequency(list(written.values()))),
     )
 

@@ -3,14 +3,15 @@
 Two ways to caption, both in wide use:
 
 - a `metadata.jsonl` or `metadata.csv` (see metadata.py), at the top of the folder or in sub-folders: it speaks
-  for the pictures of its folder and below;
+  for the pictures of its folder and below, and a `.txt` file there that says the same is passed over;
 - else a `.txt` file beside each picture with the same stem (kohya and A1111; kohya's `.caption` too). Where a
   kohya folder (`10_portrait`) holds no such file at all, its name without the number is the caption, as in
   kohya's scripts.
 
 The group is the metadata's, or else the name of the first-level sub-folder (kohya's `10_portrait` is
-`portrait`), or else `all`. Where all sub-folders are splits (`train`, `validation`, `test`), those are no groups
-and the level below decides. Hidden files and folders (leading dot) are not read.
+`portrait`), or else `all`. A kohya folder's repeats hold whatever the group is called. Where all sub-folders are
+splits (`train`, `validation`, `test`), those are no groups and the level below decides. Hidden files and folders
+(leading dot) are not read.
 """
 
 import os
@@ -155,10 +156,25 @@ def _from_metadata(
     pictures = [path for path in files if is_picture_name(path)]
     unlisted = [path for path in pictures if os.path.realpath(path) not in named]
     problems.extend(Problem(UNLISTED, _name(folder, path)) for path in unlisted)
-    stems = {_stem(path) for path in pictures}
-    ignored = [path for path in files if _is_sidecar(path) and _stem(path) in stems]
-    problems.extend(Problem(IGNORED_SIDECAR, _name(folder, path)) for path in ignored)
+    problems.extend(_ignored(folder, files, found))
     return found, problems
+
+
+def _ignored(folder: Path, files: Sequence[Path], found: Sequence[_Found]) -> list[Problem]:
+    """Files beside pictures that say something else than the metadata."""
+    stems = {_stem(path) for path in files if is_picture_name(path)}
+    captions: dict[Path, list[tuple[str, ...]]] = {}
+    for each in found:
+        captions.setdefault(_absolute_stem(folder / each.row.name), []).append(each.row.captions or ("",))
+    beside = [path for path in files if _is_sidecar(path) and _stem(path) in stems]
+    ignored = [path for path in beside if not _agrees(folder, path, captions.get(_absolute_stem(path), []))]
+    return [Problem(IGNORED_SIDECAR, _name(folder, path)) for path in ignored]
+
+
+def _agrees(folder: Path, sidecar: Path, captions: Sequence[tuple[str, ...]]) -> bool:
+    """Whether a file repeats what the metadata says of each picture beside it, as after `audit --write`."""
+    text, said = _sidecar_caption(folder, sidecar)
+    return bool(captions) and not said and all(text in those for those in captions)
 
 
 def _from_top(folder: Path, home: Path, name: str) -> str:
@@ -266,7 +282,7 @@ def _entry(found: _Found, in_splits: bool) -> tuple[Entry, str]:
     row = found.row
     name = os.path.normpath(row.name)
     top = _top(name.partition("/")[2] if in_splits else name)
-    repeats = None if row.group else repeats_of(top)
+    repeats = repeats_of(top)
     group = row.group or (top.partition("_")[2] if repeats is not None else top) or DEFAULT_GROUP
     caption, *others = row.captions or ("",)
     entry = Entry(
@@ -323,6 +339,11 @@ def _is_sidecar(path: Path) -> bool:
 def _stem(path: Path) -> Path:
     """The path without its suffix, accents composed in one way."""
     return Path(_form(str(path.with_suffix(""))))
+
+
+def _absolute_stem(path: Path) -> Path:
+    """The stem by which a metadata line and a file are compared, however the line writes its path."""
+    return _stem(Path(os.path.normpath(path.absolute())))
 
 
 def _form(name: str) -> str:

@@ -83,11 +83,6 @@ def read_part(path: Path, width: int, height: int) -> Tensor:
     return torch.from_numpy(np.array(part, np.float32)).permute(2, 0, 1).contiguous() / 127.5 - 1
 
 
-def read_square(path: Path, side: int) -> Tensor:
-    """The trained part of a picture where it is a square: float32 [3, side, side] in [-1, 1]."""
-    return read_part(path, side, side)
-
-
 def _scale_while_decoding(file: Image.Image, covering: int) -> None:
     """Ask the decoder (only JPEG's can) for a smaller picture, at least twice as large as needed."""
     surplus = int(1 / (2 * enlargement(*file.size, covering, covering)))

@@ -1,8 +1,9 @@
 """A look at every picture file: each is read, hashed and decoded to its last pixel, many at a time.
 
-So a file that is cut short is found before training and not after an hour. Decoding is what takes long, and what
-it finds follows from the file's bytes alone: it is remembered by their hash (content_memory.py), and a folder that
-hasn't changed is read and hashed at the next start, but not decoded.
+So a file that is cut short is found before training and not after an hour. Pictures are decoded at full size, but
+only as many at once as there is room for (decoding_room.py). Decoding is what takes long, and what it finds follows
+from the file's bytes alone: it is remembered by their hash (content_memory.py), and a folder that hasn't changed is
+read and hashed at the next start, but not decoded.
 """
 
 import hashlib
@@ -25,6 +26,7 @@ from tqdm import tqdm
 from datamodules import problems
 from datamodules.content_memory import ContentMemory
 from datamodules.decoding import decode
+from datamodules.decoding_room import DECODING, pixels_of
 from datamodules.problems import BROKEN, EMPTY_FILE, NOT_A_PICTURE, TOO_MANY_PIXELS, Kind
 
 LOOKS = f"looks-pillow-{PIL.__version__}"  # another Pillow may read what this one can't
@@ -111,7 +113,10 @@ def _look_at(path: Path, memory: ContentMemory) -> tuple[Look, str]:
 
 def _new_look(content: str, data: bytes) -> tuple[Look, str]:
     try:
-        image, notes = decode(io.BytesIO(data))
+        with DECODING.taken(pixels_of(io.BytesIO(data))):
+            image, notes = decode(io.BytesIO(data))
+            width, height = image.size
+            del image  # before another picture takes its room
     except UnidentifiedImageError:
         return Look(problems=((NOT_A_PICTURE, ""),)), content
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -124,7 +129,7 @@ def _new_look(content: str, data: bytes) -> tuple[Look, str]:
         Exception
     ) as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, zlib.error and more
         return Look(problems=((BROKEN, str(error) or type(error).__name__),)), content
-    return Look(content, image.width, image.height, tuple(notes)), content
+    return Look(content, width, height, tuple(notes)), content
 
 
 def _as_plain(look: Look) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Every picture decoded once more and measured, in parallel, and remembered by content.
 
-The second audit of an unchanged folder decodes nothing.
+A second audit of an unchanged folder measures nothing anew. Pictures are decoded at full size, as some measures
+need it, but only as many at once as there is room for (decoding_room.py).
 """
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from datamodules.content_memory import ContentMemory
 from datamodules.decoding import decode
-from datamodules.inspection import MANY
+from datamodules.decoding_room import DECODING
+from datamodules.inspection import MANY, THREADS
 from datamodules.near_duplicates import Appearance, appearance
 from datamodules.quality import Quality, measure
 from datamodules.records import Record
@@ -47,7 +48,7 @@ def measure_all(
     missing = [name for name in named if memory.get(name) is None]
     hidden = not progress or len(missing) < MANY
     with (
-        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
+        ThreadPoolExecutor(THREADS) as pool,
         tqdm(total=len(missing), desc="Measuring pictures", disable=hidden, leave=False) as bar,
     ):
         for start in range(0, len(missing), BLOCK):
@@ -65,8 +66,11 @@ def _key(record: Record, size: tuple[int, int]) -> str:
 
 def _measure(picture: tuple[Record, tuple[int, int]]) -> Measures:
     record, (width, height) = picture
-    image, _ = decode(record.path)
-    return Measures(measure(image, width, height), appearance(image))
+    with DECODING.taken(record.width * record.height):
+        image, _ = decode(record.path)
+        measures = Measures(measure(image, width, height), appearance(image))
+        del image  # before another picture takes its room
+    return measures
 
 
 def _known(memory: ContentMemory, name: str) -> Measures:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from datamodules.balance import Stream
+from datamodules.caption_checks import too_long
 from datamodules.caption_variation import CaptionOptions, Wording
 from datamodules.geometry import BUCKET_STEP, training_size
 from datamodules.loss_weights import full_loss_weights
@@ -21,7 +22,6 @@ from datamodules.planned_visits import PlannedVisits, planned_visits
 from datamodules.problems import (
     SOME_WITHOUT_GROUP,
     STRADDLES,
-    TOO_LONG,
     DatasetError,
     Problem,
     describe,
@@ -31,8 +31,6 @@ from datamodules.repeats import said_of_repeats, shares_of_repeats
 from datamodules.split import split
 
 log = logging.getLogger(__name__)
-
-TOKEN_LIMIT = 77  # what CLIP text encoders read, begin and end included
 
 
 class PictureFolder:
@@ -296,15 +294,15 @@ class PictureFolder:
     def _too_long(self, reports: Iterable[Report]) -> list[Problem]:
         if self.count_tokens is None:
             return []
-        problems = []
         records = [record for report in reports for record in report.records]
-        named = [(record.path.name, caption) for record in records for caption in record.captions]
-        for name, caption in named:
-            tokens = self.count_tokens(caption)
-            if tokens > TOKEN_LIMIT:
-                lost = f", lost: {self.lost_words(caption)!r}" if self.lost_words else ""
-                problems.append(Problem(TOO_LONG, name, f"{tokens} of {TOKEN_LIMIT} tokens{lost}"))
-        return problems
+        return [
+            problem
+            for record in records
+            for caption in record.captions
+            for problem in too_long(
+                {record.path.name: caption}, self.count_tokens, self.lost_words or (lambda _: "")
+            )
+        ]
 
     @property
     def speaks(self) -> bool:

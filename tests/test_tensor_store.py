@@ -1,5 +1,6 @@
 """What is put comes back bit for bit, whoever else writes and whatever dies half-way."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -149,6 +150,26 @@ def test_a_damaged_shard_is_dropped_with_a_warning_and_the_others_stay(
     store.put("k4", entry(4))
     store.flush()
     assert TensorStore(tmp_path).load(["k2", "k4", "k3"]) == {"k2", "k4"}
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), PermissionError("denied")])
+def test_a_shard_that_cannot_be_read_is_kept_and_its_entries_count_as_absent(
+    tmp_path: Path, error: OSError, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path, range(2))
+    store, failing = TensorStore(tmp_path), TensorStore(tmp_path, memory=0)
+
+    def refuse(*_: object, **__: object) -> object:
+        raise error
+
+    monkeypatch.setattr(tensor_store, "safe_open", refuse)
+    (shard,) = shards(tmp_path)
+    assert store.load(["k0", "k1"]) == set()
+    assert f"{shard} can't be read ({error}): what it held is encoded anew." in caplog.text
+    assert "k0" not in store
+    assert shard.exists()
+    with pytest.raises(OSError, match="deleted or damaged while this run used it, or can't be read"):
+        failing.get("k0")
 
 
 def test_files_of_others_are_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.data import Cost, draw_from_cache, draw_from_disk, encode, paint_folder, start, table
-from datamodules.decoding import read_square
+from datamodules.decoding import read_part
 from datamodules.records import scan
 
 
@@ -34,7 +34,7 @@ def test_the_table_shows_how_a_pictures_cost_grows() -> None:
 
 def test_the_stand_in_encoder_has_the_shape_of_stable_diffusions_latents(tmp_path: Path) -> None:
     paint_folder(tmp_path / "pictures", 1)
-    mean, std = encode(read_square(tmp_path / "pictures" / "00000.jpg", 512)[None])
+    mean, std = encode(read_part(tmp_path / "pictures" / "00000.jpg", 512, 512)[None])
     assert mean.shape == std.shape == (1, 4, 64, 64)
 
 

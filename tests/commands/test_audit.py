@@ -72,6 +72,7 @@ def test_a_clean_folder_is_status_0(tmp_path: Path, audit: Callable[..., Audited
     # 13 are trained on, 27 x 5 = 135 draws as found: 90 of 9 portraits (one of ten held out), 40 of 4 landscapes
     assert "Clean: nothing to mend." in text
     assert values["draws"] == 135
+    assert values["buckets"] is False
     assert [(row["name"], row["training"], row["held_out"]) for row in values["groups"]] == [  # type: ignore[attr-defined]
         ("landscape", 4, 1),
         ("portrait", 9, 1),

@@ -1,13 +1,18 @@
 """The audit's page: every finding and picture is on it, and no file's name or caption can break it."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
-from commands.audit_page import write_audit_page
-from commands.audit_thumbnails import veiled
+from commands import audit_thumbnails
+from commands.audit_page import audit_page, write_audit_page
+from commands.audit_text import audit_text
+from commands.audit_thumbnails import Thumbnails, veiled
 from datamodules.audit_result import Audit, CaptionStatistics, SuggestedGroup, Verdict, name_in
+from datamodules.decoding import decode
 from datamodules.problems import BROKEN, IDENTICAL, LEAVES, Problem
 from tests.datamodules.folders import make_folder, records_of
 
@@ -20,7 +25,7 @@ def audit_of(
     records = tuple(records_of(folder))
     names = tuple(name_in(folder, record.path) for record in records)
     verdict = Verdict("warning", "80% landscapes", ("Add portraits.",), 0.8)
-    captions = CaptionStatistics(None, "no tokenizer", "", 0, (("sky", 2),))
+    captions = CaptionStatistics(None, "no tokenizer", "", 3, 0, (("sky", 2),))
     return Audit(
         folder,
         16,
@@ -99,3 +104,36 @@ def test_what_the_crop_cuts_is_whitened() -> None:
     ]
     square = Image.new("RGB", (20, 20))
     assert veiled(square, (512, 512)) is square
+
+
+def test_large_jpegs_are_made_small_as_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_folder(tmp_path / "set", {"all": 1})
+    audit = audit_of(folder)
+    Image.new("RGB", (4096, 2048), "red").save(folder / "large.jpg")
+    sizes = []
+
+    def read(path: Path, covering: int) -> tuple[Image.Image, object]:
+        found = decode(path, covering)
+        sizes.append(found[0].size)
+        return found
+
+    monkeypatch.setattr(audit_thumbnails, "decode", read)
+    (image,) = Thumbnails(audit).of(["large.jpg"])
+    assert image is not None
+    assert sizes == [(1024, 512)]  # twice the 256 of a thumbnail on the short side
+    assert image.size == (256, 128)
+
+
+def test_with_buckets_the_page_says_so(tmp_path: Path) -> None:
+    audit = audit_of(make_folder(tmp_path / "set", {"all": 2}))
+    assert "trained at 16x16 ·" in audit_page(audit)
+    words = "trained at sizes of about the area of 16x16 ·"
+    assert words in audit_page(replace(audit, buckets=True))
+
+
+def test_the_trigger_word_is_counted_in_captions(tmp_path: Path) -> None:
+    """Two pictures may have five captions."""
+    audit = audit_of(make_folder(tmp_path / "set", {"all": 2}))
+    audit = replace(audit, captions=CaptionStatistics((3, 4, 5), "counted", "my_style", 5, 4, ()))
+    assert "4 of 5 captions" in audit_page(audit)
+    assert "written in 4 of 5 captions" in audit_text(audit)

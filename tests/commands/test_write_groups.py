@@ -77,6 +77,19 @@ def test_captions_beside_pictures_become_metadata(tmp_path: Path) -> None:
     assert (tmp_path / "hills" / "a.txt").read_text() == "a hill\n"
 
 
+def test_kohya_folders_keep_their_repeats_and_nothing_is_said_of_the_files(tmp_path: Path) -> None:
+    for number, name in enumerate(("3_portrait/a.png", "3_portrait/b.png", "1_hills/c.png")):
+        paint(tmp_path / name, number).with_suffix(".txt").write_text(f"words {number}\n")
+    write_groups(tmp_path, {"3_portrait/b.png": "hills"})
+    listing = list_captions(tmp_path)
+    assert {entry.name: (entry.group, entry.repeats) for entry in listing.entries} == {
+        "3_portrait/a.png": ("portrait", 3),
+        "3_portrait/b.png": ("hills", 3),
+        "1_hills/c.png": ("hills", 1),
+    }
+    assert listing.problems == []
+
+
 def test_an_unknown_picture_writes_nothing(tmp_path: Path) -> None:
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png"}\n')
     with pytest.raises(ValueError, match=r"no entry for \['gone.png'\]: nothing was written"):

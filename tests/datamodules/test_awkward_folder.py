@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from datamodules.decoding import read_square
+from datamodules.decoding import read_part
 from datamodules.records import Report, scan
 
 SIDE = 16
@@ -184,7 +184,7 @@ def test_awkward_but_good_files_are_read_without_a_word(folder: Path) -> None:
     assert said(report) == []
     assert len(report.records) == len(names) == 30
     for record in report.records:
-        assert read_square(record.path, SIDE).shape == (3, SIDE, SIDE)
+        assert read_part(record.path, SIDE, SIDE).shape == (3, SIDE, SIDE)
 
 
 def test_each_defect_is_named_once_and_nothing_else(folder: Path) -> None:

@@ -65,8 +65,8 @@ def test_statistics() -> None:
     trained = {"a.png": "tr, x, a b", "b.png": "tr, x, c"}
     found = statistics_of(written, trained, count_tokens=len, token_note="letters", trigger="tr")
     assert found.tokens == (8, 9, 10)
-    assert (found.with_trigger, found.tags) == (1, (("x", 2),))
-    nothing = statistics_of(written, trained, count_tokens=None, token_note="none", trigger="")
+    assert (found.captions, found.with_trigger, found.tags) == (2, 1, (("x", 2),))
+    nothing = statistics_of({}, {}, count_tokens=len, token_note="letters", trigger="")
     assert (nothing.tokens, nothing.with_trigger) == (None, 0)
 
 

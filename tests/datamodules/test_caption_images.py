@@ -215,7 +215,7 @@ def test_captions_that_are_too_long_are_said_with_the_words_that_are_lost(folder
     data.lost_words = lambda caption: " ".join(caption.split()[75:])
     data.setup()
     too_long = [str(problem) for problem in data.warnings if problem.kind.title.startswith("captions longer")]
-    assert too_long == ["000.png (80 of 77 tokens, lost: 'word last words')"]
+    assert too_long == ["000.png (80 tokens, 77 are read; lost: 'word last words')"]
 
 
 @pytest.mark.parametrize(

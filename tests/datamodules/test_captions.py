@@ -159,6 +159,24 @@ def test_what_the_metadata_leaves_out(tmp_path: Path) -> None:
     ]
 
 
+def test_sidecars_that_say_what_the_metadata_says_are_passed_over(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "c.png", "d.png", "d.jpg", "e.png"):
+        captioned(tmp_path, name, " the\nwords ")
+    (tmp_path / "c.txt").write_text("")
+    (tmp_path / "e.txt").write_bytes(b"\xff")
+    rows: list[dict[str, object]] = [
+        {"file_name": "./sub/../a.png", "text": "the words"},
+        {"file_name": str(tmp_path / "b.png"), "text": ["others", "the words"]},
+        {"file_name": "c.png", "text": ""},
+        {"file_name": "d.png", "text": "the words"},
+        {"file_name": "d.jpg", "text": "others"},
+        {"file_name": "e.png", "text": ""},
+    ]
+    write_metadata(tmp_path, rows)
+    ignored = [where for kind, where, _ in problems(tmp_path) if kind is IGNORED_SIDECAR]
+    assert ignored == ["d.txt", "e.txt"]
+
+
 def test_odd_sidecars(tmp_path: Path) -> None:
     for name in ("a.png", "a.jpg", "b.png"):
         paint(tmp_path / name, 0)

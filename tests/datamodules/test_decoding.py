@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from datamodules.decoding import decode, read_square
+from datamodules.decoding import decode, read_part
 from datamodules.problems import ANIMATED, BAD_PROFILE
 
 
@@ -108,7 +108,7 @@ def test_squares_are_cropped_and_scaled(tmp_path: Path) -> None:
     image = Image.new("RGB", (64, 32), "black")
     image.paste((255, 0, 51), (16, 0, 48, 32))
     image.save(tmp_path / "a.png")
-    square = read_square(tmp_path / "a.png", 16)
+    square = read_part(tmp_path / "a.png", 16, 16)
     assert square.shape == (3, 16, 16)
     assert square.dtype == torch.float32
     assert torch.allclose(square[:, 8, 8], torch.tensor([1.0, -1.0, -0.6]))
@@ -138,5 +138,5 @@ def test_scaling_while_decoding_hardly_changes_the_square(tmp_path: Path) -> Non
     pixels = np.stack(np.broadcast_arrays(ramp[None, :], ramp[:600, None], 90.0), -1).round().astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=98, subsampling=0)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    difference = read_square(tmp_path / "a.jpg", 32) - read_square(tmp_path / "a.png", 32)
+    difference = read_part(tmp_path / "a.jpg", 32, 32) - read_part(tmp_path / "a.png", 32, 32)
     assert difference.abs().max() * 127.5 <= 2

@@ -12,6 +12,7 @@ from PIL import Image
 
 from datamodules import inspection
 from datamodules.content_memory import ContentMemory
+from datamodules.decoding import decode
 from datamodules.inspection import LOOKS, LOOKS_VERSION, Look, look_at_all
 from datamodules.picture_folder import PictureFolder
 from datamodules.problems import ANIMATED, BROKEN, EMPTY_FILE, NOT_A_PICTURE, TOO_MANY_PIXELS
@@ -19,18 +20,17 @@ from tests.datamodules.folders import colour, make_folder, paint
 
 
 class Decodes:
-    """Counts the pictures that Pillow is asked to open."""
+    """Counts the pictures that are decoded."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
         self._lock = threading.Lock()
-        self._open = Image.open
-        monkeypatch.setattr(Image, "open", self._counted)
+        monkeypatch.setattr(inspection, "decode", self._counted)
 
-    def _counted(self, *args: Any) -> Image.Image:
+    def _counted(self, source: io.BytesIO) -> tuple[Image.Image, Any]:
         with self._lock:
             self.count += 1
-        return self._open(*args)
+        return decode(source)
 
     def of(self, paths: list[Path], cache: Path | None) -> tuple[int, list[Look]]:
         """Decodes of one start, and what it found."""

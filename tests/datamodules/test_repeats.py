@@ -57,7 +57,21 @@ def test_a_group_column_goes_before_folder_names(tmp_path: Path) -> None:
     write_metadata(tmp_path, rows)
     data = set_up(tmp_path)
     assert data.exposure(4) == {"g0": (2, 2.0), "g1": (2, 2.0)}
-    assert not data.warnings
+    assert {problem.kind for problem in data.warnings} == {REPEATS}
+
+
+def test_a_group_column_keeps_the_folders_repeats(tmp_path: Path) -> None:
+    """3 x 2 and 1 x 2; the picture that moves takes its 3 along: 3 portraits, 3 + 1 + 1 landscapes."""
+    for number, name in enumerate(("3_portrait", "3_portrait", "1_landscape", "1_landscape")):
+        paint(tmp_path / name / f"{number}.png", number)
+    rows: list[dict[str, object]] = [
+        {"file_name": "3_portrait/0.png", "text": "a"},
+        {"file_name": "3_portrait/1.png", "text": "b", "group": "landscape"},
+        {"file_name": "1_landscape/2.png", "text": "c"},
+        {"file_name": "1_landscape/3.png", "text": "d", "group": "landscape"},
+    ]
+    write_metadata(tmp_path, rows)
+    assert set_up(tmp_path).exposure(8) == {"landscape": (5, 5 / 3), "portrait": (3, 3.0)}
 
 
 def test_groups_by_orientation(tmp_path: Path) -> None:

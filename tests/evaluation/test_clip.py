@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluation.caption_agreement import agreements, zero_shot
+from evaluation.caption_agreement import agreements, check_prompts, picture_vectors, zero_shot
 from evaluation.clip import Clip, load_clip
 from tests.callbacks.tiny_clip import save_tiny_clip
 
@@ -32,29 +32,42 @@ def cosine_by_hand(folder: Path, image: Image.Image, text: str) -> float:
 
 
 def test_agreement_is_100_times_the_cosine_of_each_pair(tiny_clip: Path) -> None:
+    clip = Clip(str(tiny_clip), "--clip")
     images = [picture(number) for number in range(18)]  # more than a batch
     captions = [f"a girl with {'red ' * number} hair" for number in range(17)] + ["blue " * 200]
-    found = agreements(Clip(str(tiny_clip), "--clip"), iter(images), captions)
-    assert len(found) == 18
+    found = agreements(clip, picture_vectors(clip, iter(images)), [[caption] for caption in captions])
+    assert [caption for caption, _ in found] == captions
     for place in (0, 1, 16, 17):
         wanted = 100 * cosine_by_hand(tiny_clip, images[place], captions[place])
-        assert found[place] == pytest.approx(wanted, abs=1e-3)
+        assert found[place][1] == pytest.approx(wanted, abs=1e-3)
+
+
+def test_of_several_captions_the_worst_counts(tiny_clip: Path) -> None:
+    clip = Clip(str(tiny_clip), "--clip")
+    images = [picture(number) for number in range(3)]
+    captions = [["a girl"], ["red hills", "a girl", "blue blue hair"] * 7, ["blue", "red"]]
+    found = agreements(clip, picture_vectors(clip, images), captions)
+    for image, own, (caption, similarity) in zip(images, captions, found, strict=True):
+        by_hand = {text: 100 * cosine_by_hand(tiny_clip, image, text) for text in own}
+        assert caption == min(by_hand, key=lambda text: by_hand[text])
+        assert similarity == pytest.approx(min(by_hand.values()), abs=1e-3)
 
 
 def test_the_suggested_group_has_the_largest_softmax(tiny_clip: Path) -> None:
     clip = Clip(str(tiny_clip), "--clip")
     prompts = {"portrait": "a girl", "landscape": "red hills"}
     images = [picture(number) for number in range(3)]
-    for image, (group, confidence) in zip(images, zero_shot(clip, images, prompts), strict=True):
+    found = zero_shot(clip, picture_vectors(clip, images), prompts)
+    for image, (group, confidence) in zip(images, found, strict=True):
         cosines = torch.tensor([cosine_by_hand(tiny_clip, image, text) for text in prompts.values()])
         chances = torch.softmax(clip.scale * cosines, 0)
         assert group == list(prompts)[int(chances.argmax())]
         assert confidence == pytest.approx(float(chances.max()), abs=1e-4)
 
 
-def test_one_group_is_no_choice(tiny_clip: Path) -> None:
+def test_one_group_is_no_choice() -> None:
     with pytest.raises(ValueError, match=r"\{'portrait': 'a face'\}: give at least two groups"):
-        zero_shot(Clip(str(tiny_clip), "--clip"), [], {"portrait": "a face"})
+        check_prompts({"portrait": "a face"})
 
 
 def test_clip_is_frozen(tiny_clip: Path) -> None:
