@@ -24,8 +24,6 @@ def style_similarity(samples: ArrayLike, style: ArrayLike) -> Array:
     Raises:
         ValueError: shapes that don't fit, or a vector that is zero or not finite.
     """
-    pictures, goal = unit_vectors(
-        {"samples": samples, "style": style}, ndims={"samples": 3, "style": 2}
-    )
+    pictures, goal = unit_vectors({"samples": samples, "style": style}, ndims={"samples": 3, "style": 2})
     similarity: Array = pictures @ goal.mean(0)
     return similarity

@@ -35,8 +35,6 @@ def _unit(name: str, vectors: Array) -> Array:
     bad = ~np.isfinite(lengths) | (lengths == 0)
     if bad.any():
         place = tuple(int(index) for index in np.argwhere(bad)[0][:-1])
-        raise ValueError(
-            f"the CLIP vector of {name} at {place} is zero or not finite. Look at that picture."
-        )
+        raise ValueError(f"the CLIP vector of {name} at {place} is zero or not finite. Look at that picture.")
     unit: Array = vectors / lengths
     return unit
