@@ -6,10 +6,8 @@ pyplot, no backend is chosen, no setting of the process is changed. Texts are sh
 Sizes are chosen so that the words can be read where a phone shows the plot 340 pixels wide.
 """
 
-import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,6 +18,9 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from PIL import Image
 
+from evaluation.bootstrap import Estimate
+from evaluation.strength import StrengthCurve, StrengthPoint
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 INK, QUIET, GRID = "#23252b", "#676b75", "#e3e1db"
@@ -27,39 +28,6 @@ DOTS_PER_INCH = 200
 LABEL_LETTERS = 18  # a line of a label below a bar
 TITLE_LETTERS = 52
 LEGEND_LETTERS = 28
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean with the ends of its 95 % interval; NaN where nothing was measured."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Curve:
-    """What happens to one group as the LoRA's strength grows: three columns of equal length.
-
-    Attributes:
-        strengths: rising, 0 is the base.
-        prompt_scores: CLIP score against each picture's own prompt, at each strength.
-        style_scores: similarity to held-out pictures of the style, at each strength.
-    """
-
-    strengths: Sequence[float]
-    prompt_scores: Sequence[float]
-    style_scores: Sequence[float]
-
-    def __post_init__(self) -> None:
-        lengths = {len(self.strengths), len(self.prompt_scores), len(self.style_scores)}
-        if len(lengths) > 1 or not self.strengths:
-            raise ValueError(
-                "a curve needs one prompt score and one style score for each strength, got"
-                f" {len(self.strengths)} strengths, {len(self.prompt_scores)} prompt scores and"
-                f" {len(self.style_scores)} style scores"
-            )
 
 
 def clip_score_bars(labels: Sequence[str], panels: Mapping[str, Sequence[Estimate]]) -> Image.Image:
@@ -89,12 +57,11 @@ def clip_score_bars(labels: Sequence[str], panels: Mapping[str, Sequence[Estimat
     return _drawn(figure)
 
 
-def strength_sweep(curves: Mapping[str, Curve], recommended: float | None) -> Image.Image:
+def strength_sweep(curves: Mapping[str, StrengthCurve]) -> Image.Image:
     """Style similarity against prompt score as the LoRA's strength grows, one curve a group.
 
     Args:
-        curves: group -> its curve.
-        recommended: the strength to mark on each curve that has it; None marks nothing.
+        curves: group -> its curve; the recommended strength of each is ringed.
 
     Returns:
         An RGB picture. Up is more of the style, right is more of what the prompt says; strengths are written at
@@ -107,17 +74,16 @@ def strength_sweep(curves: Mapping[str, Curve], recommended: float | None) -> Im
         raise ValueError("nothing to draw: the strength sweep has no curve")
     figure, (place,) = _figure("What the LoRA's strength does")
     for number, (name, curve) in enumerate(curves.items()):
+        prompt, style = [point.prompt.value for point in curve.points], [p.style.value for p in curve.points]
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         label = _wrapped(name, LEGEND_LETTERS)
-        place.plot(
-            curve.prompt_scores, curve.style_scores, color=colour, marker=marker, markersize=5, label=label
-        )
-        _mark_recommended(place, curve, recommended, first=number == 0)
+        place.plot(prompt, style, color=colour, marker=marker, markersize=5, label=label)
+    _mark_recommended(place, curves.values())
     place.set_xlabel("CLIP score with the own prompt  →  shows what was asked for", color=QUIET)
     place.set_ylabel("similarity to the style  →", color=QUIET)
     place.margins(0.12)
     _legend(place)
-    _write_strengths(figure, place, curves.values(), recommended)
+    _write_strengths(figure, place, curves.values())
     return _drawn(figure)
 
 
@@ -179,14 +145,11 @@ def _figure(title: str, columns: int = 1) -> tuple[Figure, list[Axes]]:
 def _bars(place: Axes, labels: Sequence[str], bars: Sequence[Estimate]) -> None:
     """Bars with intervals, and the figures above them."""
     for at, bar in enumerate(bars):
-        measured = _measured(bar)
-        colour = COLOURS[at % len(COLOURS)]
-        place.bar(at, bar.value if measured else 0.0, width=0.62, color=colour)
-        text = f"{bar.value:.2f}\n{bar.low:.2f} to {bar.high:.2f}" if measured else "not\nmeasured"
-        top = max(bar.high, bar.value, 0.0) if measured else 0.0
+        place.bar(at, bar.value, width=0.62, color=COLOURS[at % len(COLOURS)])
+        interval = "" if bar.low is None else f"\n{bar.low:.2f} to {bar.high:.2f}"
         place.annotate(
-            text,
-            (at, top),
+            f"{bar.value:.2f}{interval}",
+            (at, max(_ends(bar)[1], 0.0)),
             (0, 5),
             textcoords="offset points",
             ha="center",
@@ -209,9 +172,9 @@ def _with_intervals(
     line: str,
     label: str | None = None,
 ) -> ErrorbarContainer:
-    """Points with their intervals; an interval that misses its value is drawn where it is."""
-    below = [cell.value - min(cell.low, cell.value) for cell in cells]
-    above = [max(cell.high, cell.value) - cell.value for cell in cells]
+    """Points with their intervals, where they have one."""
+    below = [cell.value - _ends(cell)[0] for cell in cells]
+    above = [_ends(cell)[1] - cell.value for cell in cells]
     return place.errorbar(
         list(across),
         [cell.value for cell in cells],
@@ -229,71 +192,68 @@ def _with_intervals(
 
 def _write_values(place: Axes, across: Sequence[float], cells: Sequence[Estimate], colour: str) -> None:
     """Each value beside its point, away from the line."""
-    for number, (at, cell) in enumerate(zip(across, cells, strict=True)):
-        left = number == 0
-        if _measured(cell):
-            place.annotate(
-                f"{cell.value:.2f}",
-                (at, cell.value),
-                (-9 if left else 9, 0),
-                textcoords="offset points",
-                ha="right" if left else "left",
-                va="center",
-                fontsize=10,
-                color=colour,
-            )
+    for at, cell, side, align in zip(across, cells, (-9, 9), ("right", "left"), strict=True):
+        place.annotate(
+            f"{cell.value:.2f}",
+            (at, cell.value),
+            (side, 0),
+            textcoords="offset points",
+            ha=align,
+            va="center",
+            fontsize=10,
+            color=colour,
+        )
 
 
-def _room_for_values(places: Sequence[Axes], bars: Iterable[Estimate]) -> None:
+def _room_for_values(places: Sequence[Axes], bars: Sequence[Estimate]) -> None:
     """Bars start at zero; above the highest there is room for two lines."""
-    measured = [bar for bar in bars if _measured(bar)]
-    top = max((max(bar.high, bar.value) for bar in measured), default=1.0)
-    bottom = min((min(bar.low, bar.value) for bar in measured), default=0.0)
-    low, high = min(0.0, bottom), max(0.0, top)
+    low = min(0.0, *(_ends(bar)[0] for bar in bars))
+    high = max(0.0, *(_ends(bar)[1] for bar in bars))
     height = (high - low) or 1.0
     places[0].set_ylim(low - (0.05 * height if low < 0 else 0.0), high + 0.2 * height)
 
 
-def _mark_recommended(place: Axes, curve: Curve, recommended: float | None, *, first: bool) -> None:
-    """A ring around the recommended strength; one ring is named in the legend."""
-    for strength, prompt, style in zip(curve.strengths, curve.prompt_scores, curve.style_scores, strict=True):
-        if recommended is not None and math.isclose(strength, recommended, abs_tol=1e-9):
-            place.plot(
-                [prompt],
-                [style],
-                marker="o",
-                markersize=15,
-                markerfacecolor="none",
-                markeredgecolor=INK,
-                markeredgewidth=2,
-                linestyle="none",
-                label=f"recommended: {recommended:g}" if first else "_nolegend_",
-            )
+def _mark_recommended(place: Axes, curves: Iterable[StrengthCurve]) -> None:
+    """A ring around the recommended strengths."""
+    chosen = [
+        (point.prompt.value, point.style.value)
+        for curve in curves
+        for point in curve.points
+        if point.strength == curve.recommended
+    ]
+    if chosen:
+        prompt, style = zip(*chosen, strict=True)
+        place.scatter(
+            prompt,
+            style,
+            s=220,
+            facecolors="none",
+            edgecolors=INK,
+            linewidths=2,
+            label="recommended strength",
+        )
 
 
-def _write_strengths(figure: Figure, place: Axes, curves: Iterable[Curve], recommended: float | None) -> None:
-    """The strengths beside their points: the ends and the recommended one first, others where no number stands."""
+def _write_strengths(figure: Figure, place: Axes, curves: Iterable[StrengthCurve]) -> None:
+    """The strengths beside their points: the recommended and the ends first, others where no number stands."""
     figure.draw_without_rendering()  # where things are is known from here on
-    points = [point for curve in curves for point in _points(curve)]
-    points.sort(key=lambda point: point[3] and point[0] != recommended)
     taken: list[tuple[float, float]] = []
-    for strength, prompt, style, _ in points:
-        x, y = place.transData.transform((prompt, style)) * 72 / DOTS_PER_INCH
+    for point in sorted((pair for curve in curves for pair in _ranked(curve)), key=lambda pair: pair[0]):
+        at = (point[1].prompt.value, point[1].style.value)
+        x, y = place.transData.transform(at) * 72 / DOTS_PER_INCH
         if all(abs(x - other) > 24 or abs(y - height) > 13 for other, height in taken):
             taken.append((x, y))
             place.annotate(
-                f"{strength:g}", (prompt, style), (9, 6), textcoords="offset points", fontsize=9.5, color=INK
+                f"{point[1].strength:g}", at, (9, 6), textcoords="offset points", fontsize=9.5, color=INK
             ).set_path_effects([withStroke(linewidth=3, foreground="white")])
 
 
-def _points(curve: Curve) -> list[tuple[float, float, float, bool]]:
-    """(strength, prompt score, style score, whether it lies between the ends) of what was measured."""
-    last = len(curve.strengths) - 1
-    rows = zip(curve.strengths, curve.prompt_scores, curve.style_scores, strict=True)
+def _ranked(curve: StrengthCurve) -> list[tuple[int, StrengthPoint]]:
+    """Points by how much their number is wanted: 0 the recommended one, 1 the ends, 2 the rest."""
+    ends = (curve.points[0], curve.points[-1])
     return [
-        (*row, 0 < number < last)
-        for number, row in enumerate(rows)
-        if all(math.isfinite(value) for value in row)
+        (0 if point.strength == curve.recommended else 1 if point in ends else 2, point)
+        for point in curve.points
     ]
 
 
@@ -319,5 +279,8 @@ def _wrapped(text: str, letters: int) -> str:
     return "\n".join(textwrap.wrap(text, letters, max_lines=3, placeholder=" …")) or " "
 
 
-def _measured(cell: Estimate) -> bool:
-    return all(math.isfinite(value) for value in (cell.value, cell.low, cell.high))
+def _ends(cell: Estimate) -> tuple[float, float]:
+    """Ends of the interval; the value itself where one prompt gives none."""
+    if cell.low is None or cell.high is None:
+        return cell.value, cell.value
+    return min(cell.low, cell.value), max(cell.high, cell.value)

@@ -5,16 +5,31 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.plots import COLOURS, INK, Curve, Estimate, clip_score_bars, interaction_plot, strength_sweep
+from evaluation.bootstrap import Estimate
+from evaluation.plots import COLOURS, INK, clip_score_bars, interaction_plot, strength_sweep
+from evaluation.strength import StrengthCurve, StrengthPoint
 
-NAN = float("nan")
 LABELS = ["Base Model", "LoRA Final (Ghibli)"]
 EVIL = "_$\\frac$ <script>alert(1)</script> " + "very-long-word" * 9
-SWEEP = Curve([0.0, 0.5, 1.0], [30.0, 29.0, 27.0], [0.5, 0.7, 0.8])
 
 
 def exact(value: float) -> Estimate:
     return Estimate(value, value, value)
+
+
+def curve(*points: tuple[float, float, float], recommended: float | None = None) -> StrengthCurve:
+    """A curve of (strength, prompt score, style similarity)."""
+    return StrengthCurve(
+        tuple(
+            StrengthPoint(at, exact(style), exact(prompt), exact(0.0), True) for at, prompt, style in points
+        ),
+        recommended,
+        "",
+    )
+
+
+def sweep_to(recommended: float | None) -> StrengthCurve:
+    return curve((0.0, 30.0, 0.5), (0.5, 29.0, 0.7), (1.0, 27.0, 0.8), recommended=recommended)
 
 
 def where(image: Image.Image, colour: str) -> tuple[list[int], list[int]]:
@@ -65,14 +80,15 @@ def test_an_interval_is_drawn_at_its_place() -> None:
     assert foot - interval[0] == pytest.approx(2 * bar, rel=0.03)
 
 
-def test_what_was_not_measured_is_said_instead_of_drawn() -> None:
-    image = clip_score_bars(LABELS, {"own prompt": [Estimate(NAN, NAN, NAN), exact(20.0)]})
-    assert where(image, COLOURS[0]) == ([], [])
-    assert image.tobytes() != clip_score_bars(LABELS, {"own prompt": [exact(0.0), exact(20.0)]}).tobytes()
+def test_one_prompt_has_a_bar_and_no_interval() -> None:
+    alone = clip_score_bars(LABELS, {"own prompt": [Estimate(10.0, None, None), exact(20.0)]})
+    wide = clip_score_bars(LABELS, {"own prompt": [Estimate(10.0, 5.0, 15.0), exact(20.0)]})
+    assert height_of_bar(alone, COLOURS[0]) == pytest.approx(height_of_bar(wide, COLOURS[0]), abs=2)
+    assert alone.tobytes() != wide.tobytes()
 
 
 def test_the_sweep_goes_right_with_the_prompt_and_up_with_the_style() -> None:
-    image = np.asarray(strength_sweep({"portrait": Curve([0.0, 1.0], [10.0, 20.0], [0.1, 0.9])}, None))[:600]
+    image = np.asarray(strength_sweep({"portrait": curve((0.0, 10.0, 0.1), (1.0, 20.0, 0.9))}))[:600]
     columns = where(Image.fromarray(image), COLOURS[0])[1]
     weak, strong = (
         where(Image.fromarray(part), COLOURS[0])[0]
@@ -82,23 +98,13 @@ def test_the_sweep_goes_right_with_the_prompt_and_up_with_the_style() -> None:
 
 
 def test_the_recommended_strength_is_ringed_where_it_is() -> None:
-    pictures = [strength_sweep({"portrait": SWEEP}, mark).tobytes() for mark in (None, 0.0, 0.5, 1.0)]
+    pictures = [strength_sweep({"portrait": sweep_to(mark)}).tobytes() for mark in (None, 0.0, 0.5, 1.0)]
     assert len(set(pictures)) == 4
 
 
-def test_a_strength_that_was_not_painted_has_no_ring() -> None:
-    without = strength_sweep({"portrait": SWEEP}, None)
-    assert strength_sweep({"portrait": SWEEP}, 0.7).tobytes() == without.tobytes()
-
-
-def test_a_sweep_leaves_out_what_was_not_measured() -> None:
-    image = strength_sweep({"portrait": Curve([0.0, 1.0], [10.0, NAN], [0.1, NAN])}, 1.0)
-    assert where(image, COLOURS[0])[0]
-
-
 def test_every_group_has_its_colour() -> None:
-    curves = {f"group {number}": SWEEP for number in range(len(COLOURS) - 1)}
-    image = strength_sweep(curves, None)
+    curves = {f"group {number}": sweep_to(0.5) for number in range(len(COLOURS) - 1)}
+    image = strength_sweep(curves)
     assert all(where(image, colour)[0] for colour in COLOURS[:-1])
 
 
@@ -127,7 +133,7 @@ def all_plots(text: str) -> list[Image.Image]:
     cells = [exact(1.0), exact(2.0)]
     return [
         clip_score_bars([text, "b"], {text: cells}),
-        strength_sweep({text: SWEEP, "b": SWEEP}, 0.5),
+        strength_sweep({text: sweep_to(0.5), "b": sweep_to(None)}),
         interaction_plot({text: cells, "b": cells}, [text, "enhanced"], score=text, result=text),
     ]
 
@@ -164,12 +170,7 @@ def test_nothing_to_draw_is_refused() -> None:
     with pytest.raises(ValueError, match="nothing to draw: 2 labels and 0 panels"):
         clip_score_bars(LABELS, {})
     with pytest.raises(ValueError, match="nothing to draw: the strength sweep has no curve"):
-        strength_sweep({}, None)
-
-
-def test_a_curve_has_a_score_a_strength() -> None:
-    with pytest.raises(ValueError, match="got 2 strengths, 1 prompt scores and 2 style scores"):
-        Curve([0.0, 1.0], [30.0], [0.5, 0.7])
+        strength_sweep({})
 
 
 def test_the_2x2_has_four_cells() -> None:
