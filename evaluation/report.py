@@ -42,16 +42,12 @@ class Measured:
     memorisation: Memorisation | None
     diversity: Diversity | None
     strength: StrengthSweep | None
-    enhancement: Mapping[str, Interaction]
+    enhancement: dict[str, Interaction]
     not_measured: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain types for `json.dump`, with the method of the intervals."""
-        return {**asdict(self), "enhancement": _plain(self.enhancement), "intervals": METHOD}
-
-
-def _plain(enhancement: Mapping[str, Interaction]) -> dict[str, Any]:
-    return {score: asdict(result) for score, result in enhancement.items()}
+        return {**asdict(self), "intervals": METHOD}
 
 
 @dataclass(frozen=True)
