@@ -132,20 +132,31 @@ def memorisation(samples: Looks, training: Looks, unseen: Looks) -> Memorisation
         pixel_distances(_thumbnails(name, looks), _thumbnails("training", training))
         for name, looks in (("samples", samples), ("unseen", unseen))
     ]
-    for clips, pixels in zip(by_clip, by_pixels, strict=True):
-        if clips.shape != pixels.shape:
+    for clips, tiles in zip(by_clip, by_pixels, strict=True):
+        if clips.shape != tiles.shape:
             raise ValueError(
-                f"CLIP vectors make {clips.shape} pairs, thumbnails {pixels.shape}: give both of each picture."
+                f"CLIP vectors make {clips.shape} pairs, thumbnails {tiles.shape}: give both of each picture."
             )
-    clip, pixels = _nearness(*by_clip, "CLIP"), _nearness(*by_pixels, "pixel")
-    alarm = bool(clip.too_near or pixels.too_near)
+    clip, pixels = _nearness("CLIP", *by_clip), _nearness("pixel", *by_pixels)
     return Memorisation(
-        clip, pixels, alarm, _words(clip, pixels), _pairs(clip, pixels, by_clip[0], by_pixels[0])
+        clip=clip,
+        pixels=pixels,
+        alarm=bool(clip.too_near or pixels.too_near),
+        words=_words(clip, pixels),
+        pairs=_pairs(clip, pixels, by_clip[0], by_pixels[0]),
     )
 
 
 def pixel_distances(pictures: Array, training: Array) -> Array:
-    """Distance of thumbnails [N, 64, 64, 3] and [T, 64, 64, 3], in [0, 1]: the smaller of upright and mirrored, [N, T]."""
+    """The smaller distance of upright and mirrored, in [0, 1].
+
+    Args:
+        pictures: thumbnails [N, 64, 64, 3].
+        training: thumbnails [T, 64, 64, 3].
+
+    Returns:
+        [N, T].
+    """
     return np.minimum(_tile_distances(pictures, training), _tile_distances(pictures, training[:, :, ::-1]))
 
 
@@ -183,7 +194,7 @@ def _thumbnails(name: str, looks: Looks) -> Array:
     return array
 
 
-def _nearness(samples: Array, unseen: Array, kind: str) -> Nearness:
+def _nearness(kind: str, samples: Array, unseen: Array) -> Nearness:
     """From distances [N, T] and [H, T]."""
     found, held_out = samples.min(1), unseen.min(1)
     limit = _threshold(held_out, len(found), kind)

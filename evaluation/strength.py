@@ -12,6 +12,7 @@ A CLIP score has no natural zero, so "95 %" depends on the CLIP: read the curves
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -83,7 +84,7 @@ def sweep(
         ValueError: other strengths, shapes that don't fit, or a score that isn't finite.
     """
     values = [float(strength) for strength in strengths]
-    if len(values) < 2 or values[0] != 0 or any(b <= a for a, b in zip(values, values[1:], strict=False)):
+    if len(values) < 2 or values[0] != 0 or any(b <= a for a, b in pairwise(values)):
         raise ValueError(f"the strengths are {values}: give two or more, rising, the first 0 (the base).")
     styles = _checked("style similarity", style, values, groups)
     prompts = _checked("prompt score", prompt, values, groups)
