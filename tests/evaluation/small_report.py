@@ -47,7 +47,11 @@ def small_report(
         lora_label=name,
         style_prompt="anime style screenshot from a Studio Ghibli movie, watercolor style",
         enhancement="(watercolor:1.2)",
-        facts={"adapter": "runs/ghibli/exports/ghibli.safetensors", "sampler": "euler, 25 steps", "name": name},
+        facts={
+            "adapter": "runs/ghibli/exports/ghibli.safetensors",
+            "sampler": "euler, 25 steps",
+            "name": name,
+        },
         measured=_measured(groups, gain, copied),
         side_by_side=tuple(
             SideBySide(prompt, group, place, *_images(place, 2, side))
@@ -101,8 +105,9 @@ def _copies(copied: bool) -> Memorisation:
 
 def _near_pairs(found: Memorisation, prompts: list[str], side: int) -> tuple[NearPair, ...]:
     return tuple(
-        NearPair(pair, prompts[pair.sample // SEEDS], *_images(place, 2, side), f"{pair.training:04}.png")
+        NearPair(pair, prompts[pair.sample // SEEDS], sample, training, f"{pair.training:04}.png")
         for place, pair in enumerate(found.pairs)
+        for sample, training in [_images(place, 2, side)]
     )
 
 
