@@ -72,6 +72,7 @@ table { border-collapse: collapse; width: 100%; font-size: 15px; }
 th, td { padding: 9px 16px; text-align: left; vertical-align: top; min-width: 5.5em; }
 th { color: var(--quiet); font-weight: 500; font-size: 14px; }
 tbody tr { border-top: 1px solid var(--line); }
+td:not(.number) { min-width: 8em; } /* words keep a readable width; the table scrolls */
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; overflow-wrap: normal; }
 
 .bars { display: grid; grid-template-columns: minmax(7em, max-content) 1fr; gap: 8px 16px; align-items: center; }
@@ -107,6 +108,7 @@ figure { margin: 0; min-width: 0; }
   position: absolute; left: 6px; top: 6px; max-width: calc(100% - 12px); z-index: 1;
   background: rgba(20, 21, 25, 0.8); color: #fff;
   border-radius: 6px; padding: 1px 8px; font-size: 12px; overflow-wrap: anywhere;
+  max-height: 4.8em; overflow: hidden; /* three lines: it may not hide the picture */
 }
 .comparisons { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 340px), 1fr)); gap: 16px; }
 .comparisons > figure { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 12px; }

@@ -127,7 +127,7 @@ def interaction_plot(
 
 def _figure(title: str, columns: int = 1) -> tuple[Figure, list[Axes]]:
     """An empty figure on white, and its axes from left to right on one scale."""
-    figure = Figure(figsize=(max(5.2, 2.7 * columns), 4.2), dpi=DOTS_PER_INCH, layout="constrained")
+    figure = Figure(figsize=(max(5.2, 3.0 * columns), 4.2), dpi=DOTS_PER_INCH, layout="constrained")
     figure.set_facecolor("white")
     grid = figure.subplots(1, columns, sharey=True, squeeze=False)
     places: list[Axes] = list(grid[0])
@@ -154,7 +154,7 @@ def _bars(place: Axes, labels: Sequence[str], bars: Sequence[Estimate]) -> None:
             textcoords="offset points",
             ha="center",
             va="bottom",
-            fontsize=10,
+            fontsize=9.5,
             color=INK,
         )
     _with_intervals(place, range(len(bars)), bars, colour=INK, marker="", line="none")

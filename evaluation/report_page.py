@@ -88,6 +88,7 @@ def _answers(report: Report) -> Iterator[Html]:
         yield callout(finding.severity, finding.answer, *finding.figures)
     if report.measured.not_measured:
         yield callout("note", "Not measured", *report.measured.not_measured)
+    yield paragraph("Ranges in brackets are 95 % intervals; the words are explained at the end.")
 
 
 def _side_by_side(report: Report) -> list[Html]:
@@ -130,10 +131,11 @@ def _scores(report: Report) -> list[Html]:
         paragraph(
             "How well do the pictures fit words? Against its own prompt: does a picture show what was asked for?"
             f" Against the style prompt “{report.style_prompt}”: does it look like the style? The table compares"
-            " pairs painted from the same noise, which shows much smaller differences than the bars can."
+            " pairs painted from the same noise, so it shows differences that are too small for the bars."
         ),
         plots([Picture(clip_score_bars(labels, bars), "CLIP scores as bars, figures in the table")]),
-        _paired_table({OWN_PROMPT: own, STYLE_PROMPT: style}, 2),
+        _paired_table(OWN_PROMPT, own, 2),
+        _paired_table(STYLE_PROMPT, style, 2),
     ]
 
 
@@ -147,7 +149,7 @@ def _style(report: Report) -> list[Html]:
                 "Likeness of each picture to held-out pictures of the style, by CLIP: 1 would be the same. Higher"
                 " is nearer. Compare within a line; groups differ by what they show."
             ),
-            _paired_table({"likeness": similarity}, 3),
+            _paired_table("likeness", similarity, 3),
         ]
     if distance is not None:
         parts += [
@@ -160,44 +162,35 @@ def _style(report: Report) -> list[Html]:
     return parts
 
 
-def _paired_table(results: Mapping[str, Paired], digits: int) -> Html:
+def _paired_table(name: str, paired: Paired, digits: int) -> Html:
     rows = [
         (
-            f"{name}, {group}" if len(results) > 1 else group,
-            f"{found.prompts} × {found.seeds}",
+            group,
+            interval(found.difference, digits, signed=True),
+            found.verdict,
             number(found.base.value, digits),
             number(found.lora.value, digits),
-            interval(found.difference, digits, signed=True),
             f"{found.win_rate.value:.0%}",
-            found.verdict,
+            f"{found.prompts} × {found.seeds}",
         )
-        for name, paired in results.items()
         for group, found in _lines(paired.overall, paired.groups)
     ]
-    columns = [
-        "what",
-        "prompts × seeds",
-        "base",
-        "LoRA",
-        "difference (95 % interval)",
-        "LoRA ahead",
-        "in words",
-    ]
-    return table(columns, rows)
+    columns = ["difference (95 % interval)", "in words", "base", "LoRA", "LoRA ahead", "prompts × seeds"]
+    return table([name, *columns], rows)
 
 
 def _distance_table(distance: StyleDistance) -> Html:
     rows = [
         (
             group,
-            number(found.base, 2),
-            number(found.lora, 2),
             interval(found.difference, 2, signed=True),
             found.verdict,
+            number(found.base, 2),
+            number(found.lora, 2),
         )
         for group, found in _lines(distance.overall, distance.groups)
     ]
-    return table(["CMMD of", "base", "LoRA", "difference (95 % interval)", "in words"], rows)
+    return table(["CMMD", "difference (95 % interval)", "in words", "base", "LoRA"], rows)
 
 
 def _copies(found: Memorisation | None, pairs: Sequence[NearPair]) -> list[Html]:
@@ -245,10 +238,10 @@ def _variety(diversity: Diversity | None) -> list[Html]:
     rows = [
         (
             group,
-            number(found.distances.base.value, 3),
-            number(found.distances.lora.value, 3),
             percent(found.kept),
             "collapsed" if found.collapsed else "not collapsed",
+            number(found.distances.base.value, 3),
+            number(found.distances.lora.value, 3),
         )
         for group, found in _lines(diversity.overall, diversity.groups)
     ]
@@ -257,7 +250,7 @@ def _variety(diversity: Diversity | None) -> list[Html]:
             "How different are the pictures of one prompt when only the noise differs? A LoRA that always paints"
             " the same picture has collapsed."
         ),
-        table(["distance between seeds", "base", "LoRA", "kept (95 % interval)", "in words"], rows),
+        table(["distance between seeds", "kept (95 % interval)", "in words", "base", "LoRA"], rows),
     ]
 
 
