@@ -89,7 +89,7 @@ def test_resampled_copies_do_not_count_as_likeness() -> None:
 
 def test_too_few_pictures_are_refused() -> None:
     three = directions(6, 0, np.random.default_rng(5)).reshape(3, 2, 8)
-    with pytest.raises(ValueError, match="1 pictures of the style and 6 samples .* two or more of each"):
+    with pytest.raises(ValueError, match=r"1 pictures of the style and 6 samples .* two or more of each"):
         style_distance(three, three, three[0, :1], ["a"] * 3, seed=0)
 
 
