@@ -9,7 +9,8 @@ from evaluation.bootstrap import RESAMPLES, Array, Estimate, estimate, mean
 
 def scores(prompts: int, seeds: int) -> Array:
     random = np.random.default_rng(7)
-    return random.normal(1, 1, (prompts, 1)) + random.normal(0, 1, (prompts, seeds))
+    table: Array = random.normal(1, 1, (prompts, 1)) + random.normal(0, 1, (prompts, seeds))
+    return table
 
 
 def test_with_one_seed_it_is_scipys_percentile_interval() -> None:

@@ -12,7 +12,8 @@ from evaluation.cmmd import cmmd, style_distance
 def directions(number: int, towards: float, random: np.random.Generator) -> Array:
     """Unit vectors of 8 numbers, shifted along the first axis."""
     vectors = random.normal(0, 1, (number, 8)) + towards * np.eye(8)[0]
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    units: Array = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return units
 
 
 def k(a: Array, b: Array) -> float:

@@ -14,7 +14,8 @@ SPREAD = np.array(
 
 def curve(*means: float) -> Array:
     """Scores [strengths, 3 prompts, 2 seeds] with these means."""
-    return np.array(means)[:, None, None] + SPREAD
+    scores: Array = np.array(means)[:, None, None] + SPREAD
+    return scores
 
 
 def test_the_weakest_with_nearly_all_of_the_gain() -> None:
