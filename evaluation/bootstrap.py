@@ -65,12 +65,12 @@ def estimate(statistic: Statistic, prompts: int, seeds: int, seed: int) -> Estim
         seeds: S, pictures of each prompt, at least 1.
         seed: of the resampling; the same seed and shape give the same resamples to every statistic.
     """
-    value = float(statistic(np.full((1, prompts, seeds), 1 / (prompts * seeds)))[0])
+    value = _tidy(statistic(np.full((1, prompts, seeds), 1 / (prompts * seeds)))[0])
     if prompts < 2:
         return Estimate(value, None, None)
     values = np.concatenate([statistic(weights) for weights in _resamples(prompts, seeds, seed)])
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Estimate(value, float(low), float(high))
+    return Estimate(value, _tidy(low), _tidy(high))
 
 
 def mean(scores: Array, seed: int) -> Estimate:
@@ -88,3 +88,8 @@ def _resamples(prompts: int, seeds: int, seed: int) -> Iterator[Array]:
         drawn = random.multinomial(prompts, np.full(prompts, 1 / prompts), size=many)
         pictures = random.multinomial(drawn * seeds, np.full(seeds, 1 / seeds))
         yield pictures / (prompts * seeds)
+
+
+def _tidy(value: float) -> float:
+    """Without the rounding errors of a sum: a win rate of 1 is 1."""
+    return round(float(value), 12)
