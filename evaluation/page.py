@@ -21,6 +21,7 @@ Severity = Literal["good", "note", "warning", "error"]
 MARKS: dict[Severity, str] = {"good": "✓", "note": "i", "warning": "!", "error": "✕"}
 WORDS: dict[Severity, str] = {"good": "Good", "note": "Note", "warning": "Warning", "error": "Error"}
 THUMBNAIL_SIDE = 256  # pixels of the longer side: sharp at 128 on a phone's dense screen
+COMPARED_SIDE = 512  # of pictures to be compared: detail matters
 JPEG_QUALITY = 78
 COLOURS = 8  # of the bars' parts, in page_style.py
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -47,6 +48,21 @@ class Picture:
     name: str
     text: str = ""
     badge: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Pictures of the same thing, side by side under the words that they share.
+
+    Attributes:
+        text: the words, such as the prompt of all of them.
+        pictures: two a line; of each the badge says which it is.
+        note: a quieter line below the words; "" for none.
+    """
+
+    text: str
+    pictures: Sequence[Picture]
+    note: str = ""
 
 
 def document(title: str, parts: Iterable[Html], *, subtitle: str = "") -> str:
@@ -170,6 +186,20 @@ def picture_grid(pictures: Sequence[Picture], *, more: int = 0, together: bool =
     return Html(f'<div class="pictures{" together" if together else ""}">{cells}</div>{rest}')
 
 
+def comparisons(rows: Sequence[Comparison]) -> Html:
+    """Pictures to be compared, each large and in its own shape."""
+    return Html(f'<div class="comparisons">{"".join(map(_comparison, rows))}</div>')
+
+
+def plots(pictures: Sequence[Picture]) -> Html:
+    """Plots beside each other where there is room: unchanged, with `text` below and `name` for those who can't see.
+
+    Raises:
+        ValueError: a plot has no image.
+    """
+    return Html(f'<div class="plots">{"".join(map(_plot, pictures))}</div>')
+
+
 def thumbnail(image: Image.Image, side: int = THUMBNAIL_SIDE) -> Image.Image:
     """The picture with its longer side at most `side` pixels; its shape is kept."""
     small = image.convert("RGB")
@@ -185,15 +215,39 @@ def data_uri(image: Image.Image) -> str:
 
 
 def _figure(picture: Picture) -> str:
+    words = _element("b", picture.name) + _element("span", picture.text)
+    return f"<figure>{_frame(picture, THUMBNAIL_SIDE)}<figcaption>{words}</figcaption></figure>"
+
+
+def _frame(picture: Picture, side: int) -> str:
     badge = _element("span", picture.badge, "badge")
     if picture.image is None:
         shown = '<div class="absent" role="img" aria-label="no picture to show">?</div>'
     else:
-        small = thumbnail(picture.image)
-        size = f'width="{small.width}" height="{small.height}"'
-        shown = f'<img src="{data_uri(small)}" {size} alt="{_text(picture.name)}" loading="lazy">'
-    words = _element("b", picture.name) + _element("span", picture.text)
-    return f'<figure><div class="frame">{shown}{badge}</div><figcaption>{words}</figcaption></figure>'
+        small = thumbnail(picture.image, side)
+        shown = _image(data_uri(small), small.size, picture.name)
+    return f'<div class="frame">{shown}{badge}</div>'
+
+
+def _image(address: str, size: tuple[int, int], words: str) -> str:
+    width, height = size
+    return f'<img src="{address}" width="{width}" height="{height}" alt="{_text(words)}" loading="lazy">'
+
+
+def _comparison(row: Comparison) -> str:
+    words = _element("b", row.text) + _element("span", row.note)
+    frames = "".join(_frame(picture, COMPARED_SIDE) for picture in row.pictures)
+    return f'<figure><figcaption>{words}</figcaption><div class="side">{frames}</div></figure>'
+
+
+def _plot(picture: Picture) -> str:
+    if picture.image is None:
+        raise ValueError(f"the plot {picture.name!r} has no image")
+    file = io.BytesIO()
+    picture.image.save(file, "PNG", optimize=True)  # JPEG would blur its words
+    address = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
+    words = _element("span", picture.text)
+    return f"<figure>{_image(address, picture.image.size, picture.name)}<figcaption>{words}</figcaption></figure>"
 
 
 def _segments(parts: Mapping[str, float], colours: Mapping[str, str]) -> str:

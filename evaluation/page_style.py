@@ -72,6 +72,7 @@ table { border-collapse: collapse; width: 100%; font-size: 15px; }
 th, td { padding: 9px 16px; text-align: left; vertical-align: top; min-width: 5.5em; }
 th { color: var(--quiet); font-weight: 500; font-size: 14px; }
 tbody tr { border-top: 1px solid var(--line); }
+td:not(.number) { min-width: 8em; } /* words keep a readable width; the table scrolls */
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; overflow-wrap: normal; }
 
 .bars { display: grid; grid-template-columns: minmax(7em, max-content) 1fr; gap: 8px 16px; align-items: center; }
@@ -107,7 +108,21 @@ figure { margin: 0; min-width: 0; }
   position: absolute; left: 6px; top: 6px; max-width: calc(100% - 12px); z-index: 1;
   background: rgba(20, 21, 25, 0.8); color: #fff;
   border-radius: 6px; padding: 1px 8px; font-size: 12px; overflow-wrap: anywhere;
+  max-height: 4.8em; overflow: hidden; /* three lines: it may not hide the picture */
 }
+.comparisons { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 340px), 1fr)); gap: 16px; }
+.comparisons > figure { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 12px; }
+.comparisons figcaption { margin: 0 0 10px; font-size: 14px; }
+.comparisons figcaption b { font-weight: 500; }
+.side { display: grid; grid-template-columns: 1fr 1fr; gap: 8px; align-items: start; }
+.side .frame { aspect-ratio: auto; }
+.side img { position: static; height: auto; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 16px; }
+.plots > figure {
+  max-width: 560px; background: #fff; border: 1px solid var(--line); border-radius: 12px; padding: 10px;
+}
+.plots img { display: block; width: 100%; height: auto; }
+.plots figcaption span { color: #676b75; }
 /* a name in another direction doesn't turn the words around it */
 figcaption b, figcaption span, td { unicode-bidi: isolate; }
 figcaption { margin-top: 6px; font-size: 13px; line-height: 1.4; }

@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 
 from evaluation.page import (
+    Comparison,
     Html,
     Picture,
     callout,
+    comparisons,
     data_uri,
     document,
     figures,
@@ -21,6 +23,7 @@ from evaluation.page import (
     jumps,
     paragraph,
     picture_grid,
+    plots,
     section,
     share_bars,
     table,
@@ -63,6 +66,8 @@ BLOCKS: list[Callable[[str], Html]] = [
     lambda text: share_bars({text: {text: 1.0}}),
     lambda text: fold(text, paragraph(text), note=text),
     lambda text: picture_grid([Picture(Image.new("RGB", (4, 4)), text, text, text), Picture(None, text)]),
+    lambda text: comparisons([Comparison(text, [Picture(Image.new("RGB", (4, 4)), text, badge=text)], text)]),
+    lambda text: plots([Picture(Image.new("RGB", (4, 4)), text, text)]),
 ]
 
 
@@ -89,7 +94,7 @@ def test_nothing_comes_from_the_network() -> None:
     assert "default-src 'none'" in page
     sources = [attrs["src"] or "" for tag, attrs in Elements(page).found if tag == "img"]
     assert sources
-    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    assert all(re.match("data:image/(jpeg|png);base64,", source) for source in sources)
     targets = [attrs["href"] or "" for tag, attrs in Elements(page).found if tag == "a"]
     assert targets == ["#text"]
     assert not re.search(r"https?:|url\(|@import", page)
@@ -127,3 +132,24 @@ def test_bars_are_divided_by_size() -> None:
 def test_what_is_not_shown_is_counted() -> None:
     assert "and 1,200 more, not shown here" in picture_grid([], more=1200)
     assert "more" not in picture_grid([])
+
+
+def test_a_plot_keeps_every_pixel() -> None:
+    image = Image.new("RGB", (700, 300), (200, 100, 50))
+    image.putpixel((699, 299), (1, 2, 3))
+    (found,) = [attrs for tag, attrs in Elements(plots([Picture(image, "the plot")])).found if tag == "img"]
+    encoded = (found["src"] or "").removeprefix("data:image/png;base64,")
+    assert Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB").tobytes() == image.tobytes()
+    assert found["alt"] == "the plot"
+
+
+def test_a_plot_without_an_image_is_refused() -> None:
+    with pytest.raises(ValueError, match="the plot 'lost' has no image"):
+        plots([Picture(None, "lost")])
+
+
+def test_compared_pictures_stand_in_their_order_and_shape() -> None:
+    wide, tall = Image.new("RGB", (800, 400)), Image.new("RGB", (100, 200))
+    found = Elements(comparisons([Comparison("words", [Picture(wide, "a"), Picture(tall, "b")])])).found
+    images = [(attrs["alt"], attrs["width"], attrs["height"]) for tag, attrs in found if tag == "img"]
+    assert images == [("a", "512", "256"), ("b", "100", "200")]
