@@ -42,7 +42,8 @@ def test_a_resample_draws_as_many_pictures_as_there_are_in_whole_prompts() -> No
 
     def look(weights: Array) -> Array:
         seen.append(weights * 12)
-        return weights.sum((1, 2))
+        totals: Array = weights.sum((1, 2))
+        return totals
 
     assert estimate(look, prompts=4, seeds=3, seed=0) == Estimate(1.0, 1.0, 1.0)
     counts = np.concatenate(seen[1:])
