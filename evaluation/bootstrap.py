@@ -15,6 +15,7 @@ is a function of weights: a mean is their product with the scores.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,13 +82,26 @@ def mean(scores: Array, seed: int) -> Estimate:
 
 def _resamples(prompts: int, seeds: int, seed: int) -> Iterator[Array]:
     """RESAMPLES arrays of weights [P, S], in blocks [B, P, S]."""
+    counts = _counts(prompts, seeds, seed)
+    for start, stop in _blocks(prompts * seeds):
+        yield counts[start:stop] / (prompts * seeds)
+
+
+@lru_cache(maxsize=8)  # a report asks for the same few shapes a hundred times
+def _counts(prompts: int, seeds: int, seed: int) -> NDArray[np.uint32]:
+    """How often each resample holds each picture, [RESAMPLES, P, S]."""
     random = np.random.default_rng(seed_of(seed, "bootstrap", 0))
-    block = max(1, BLOCK // (prompts * seeds))
-    for start in range(0, RESAMPLES, block):
-        many = min(block, RESAMPLES - start)
-        drawn = random.multinomial(prompts, np.full(prompts, 1 / prompts), size=many)
-        pictures = random.multinomial(drawn * seeds, np.full(seeds, 1 / seeds))
-        yield pictures / (prompts * seeds)
+    counts = np.empty((RESAMPLES, prompts, seeds), np.uint32)
+    for start, stop in _blocks(prompts * seeds):
+        drawn = random.multinomial(prompts, np.full(prompts, 1 / prompts), size=stop - start)
+        counts[start:stop] = random.multinomial(drawn * seeds, np.full(seeds, 1 / seeds))
+    return counts
+
+
+def _blocks(pictures: int) -> list[tuple[int, int]]:
+    """The resamples from, and up to, which are in memory as weights at a time."""
+    block = max(1, BLOCK // pictures)
+    return [(start, min(start + block, RESAMPLES)) for start in range(0, RESAMPLES, block)]
 
 
 def _tidy(value: float) -> float:

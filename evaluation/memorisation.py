@@ -11,7 +11,7 @@ is how near a picture comes without being remembered. Two distances, since each 
 The threshold of a distance comes from the held-out pictures: with m and s the mean and standard deviation of the
 logarithms of their n nearest distances, one more such picture lies below exp(m - t s sqrt(1 + 1/n)) with
 probability 0.025 / N (Student's t with n - 1 degrees of freedom, one-sided prediction bound). N is the number of
-samples, so unseen pictures in their place would raise the alarm of either distance in one report of 20.
+samples, so unseen pictures in their place would raise the alarm in at most one report of 20.
 
 What was memorised comes out when its caption is the prompt, so training captions belong among the prompts. A
 faithful picture of such a caption is nearer by CLIP than a held-out one, whose caption is another: where CLIP

@@ -21,11 +21,3 @@ def test_vectors_of_another_clip_are_refused() -> None:
 def test_pictures_without_a_style_are_refused() -> None:
     with pytest.raises(ValueError, match=r"'style': \(0, 2\).*none empty"):
         style_similarity(np.ones((1, 1, 2)), np.ones((0, 2)))
-
-
-@pytest.mark.parametrize("bad", [0.0, np.nan, np.inf])
-def test_a_picture_without_direction_is_named(bad: float) -> None:
-    samples = np.ones((2, 3, 2))
-    samples[1, 2] = bad
-    with pytest.raises(ValueError, match=r"vector of samples at \(1, 2\) is zero or not finite"):
-        style_similarity(samples, [[1.0, 0.0]])
