@@ -149,12 +149,16 @@ class StableDiffusionLora(L.LightningModule):
         self.schedule = training_schedule(parts, self.zero_terminal_snr)
         self.prediction_type: PredictionType = parts.prediction_type
         self.text_encoder, self.vae, self.unet = parts.text_encoder, parts.vae, parts.unet
-        self.trainable = add_lora(self.unet, self.lora_options, self.seed)
+        self.trainable = self._add_adapter()
         if self.gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
         if self.ema_decay is not None:
             self.ema = AdapterEma(lora_parameters(self.unet), self.ema_decay)
         self.parts = parts
+
+    def _add_adapter(self) -> list[nn.Parameter]:
+        """Put a fresh adapter on the UNet; returns what is trained of it."""
+        return add_lora(self.unet, self.lora_options, self.seed)
 
     def _weight_dtype(self) -> torch.dtype:
         precision = str(self.trainer.precision) if self._trainer is not None else "32-true"
