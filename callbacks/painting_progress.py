@@ -74,7 +74,10 @@ class PaintingProgress(ProgressBar):
         """Leave the bar as it is; after Ctrl-C say how to go on."""
         self._close()
         if self._enabled and isinstance(exception, KeyboardInterrupt):
-            print(f"\nStopped after {self._done} of {self._total}. The same command paints the rest.", flush=True)
+            print(
+                f"\nStopped after {self._done} of {self._total}. The same command paints the rest.",
+                flush=True,
+            )
 
     def _close(self) -> None:
         if self._bar is not None:

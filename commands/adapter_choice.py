@@ -70,7 +70,9 @@ def choose_adapter(lora: str | None, runs: Path) -> AdapterChoice:
     path = Path(lora)
     if path.is_dir():
         return _of_run(path)
-    run = next((f for f in (path.absolute().parent, path.absolute().parent.parent) if (f / CONFIG).is_file()), None)
+    run = next(
+        (f for f in (path.absolute().parent, path.absolute().parent.parent) if (f / CONFIG).is_file()), None
+    )
     return AdapterChoice(path, _kohya_name(path, run), run)
 
 

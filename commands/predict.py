@@ -101,7 +101,12 @@ class PredictCLI(LightningCLI):
         model, data = self.model, self.datamodule
         side = self.choice.setting("data", "resolution")
         data.size = (side, side) if side else own_size(model.base_model, model.base_config)
-        decides = (base_name(model.base_model), model.zero_terminal_snr, model.long_captions, model.adapter.digest)
+        decides = (
+            base_name(model.base_model),
+            model.zero_terminal_snr,
+            model.long_captions,
+            model.adapter.digest,
+        )
         data.painted_by = repr((*decides, str(self.trainer.precision)))
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
@@ -115,10 +120,15 @@ class PredictCLI(LightningCLI):
         data = self.datamodule
         there, waiting = len(data.jobs), len(data.waiting())
         print(f"Adapter: {self.choice.file} on {self.model.base_model}", flush=True)
-        print(f"Pictures: {there} in {data.output}, of which {there - waiting} are there already", flush=True)
+        print(f"{data.output}: {there - waiting} of {pictures(there)} there already", flush=True)
         if waiting:
             super()._run_subcommand(subcommand)
-            print(f"Done: {there} pictures in {data.output}", flush=True)
+            print(f"Done: {pictures(there)} in {data.output}", flush=True)
+
+
+def pictures(count: int) -> str:
+    """A count in words, e.g. "8 pictures"."""
+    return "1 picture" if count == 1 else f"{count} pictures"
 
 
 def predict(args: list[str]) -> None:

@@ -128,7 +128,7 @@ def make_jobs(
     """
     given = {name: value for name, value in options.items() if value is not None}
     problems = [f"--{name}: {text}" for name, text in _problems(given)]
-    settings = []
+    settings: list[dict[str, Any]] = []
     for where, entry in entries:
         values = {"prompt": entry} if isinstance(entry, str) else entry
         if not isinstance(values, Mapping) or "prompt" not in values:

@@ -100,11 +100,15 @@ class PromptList(L.LightningDataModule):
 
     def _entries(self) -> list[Entry]:
         if self.prompt is not None and self.prompts is not None:
-            raise ValueError("--prompt and --prompts are both given: leave one out, or add the prompt to the file.")
+            raise ValueError(
+                "--prompt and --prompts are both given: leave one out, or add the prompt to the file."
+            )
         if self.prompt is not None:
             return [("--prompt", self.prompt)]
         if self.prompts is None:
-            raise ValueError('nothing to paint: give --prompt "green hills", or --prompts FILE with one a line.')
+            raise ValueError(
+                'nothing to paint: give --prompt "green hills", or --prompts FILE with one a line.'
+            )
         return read_entries(Path(self.prompts))
 
     def path(self, job: PictureJob) -> Path:

@@ -109,9 +109,7 @@ class AdapterPainter(StableDiffusionLora):
         factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         layers = self.text_encoder.config.num_hidden_layers
         if job.height % factor or job.width % factor:
-            return (
-                f"{job.prompt!r}: {job.width}x{job.height} is not a multiple of {factor} pixels each way (width, height)"
-            )
+            return f"{job.prompt!r}: {job.width}x{job.height} (width x height) are not multiples of {factor}"
         if job.clip_skip >= layers:
             return f"{job.prompt!r}: clip_skip {job.clip_skip}, valid are 0 to {layers - 1}"
         return None

@@ -156,7 +156,9 @@ def unet_adapter(saved: SavedAdapter, unet: nn.Module) -> Adapter:
         ValueError: the file has none, or names that this UNet doesn't have; all of them are listed.
     """
     if not saved.unet_tensors:
-        raise ValueError(f"--lora {saved.path} holds text encoder layers only; give one that adapts the UNet.")
+        raise ValueError(
+            f"--lora {saved.path} holds text encoder layers only; give one that adapts the UNet."
+        )
     try:
         if saved.format == "kohya":
             return from_kohya(saved.unet_tensors, unet)

@@ -80,7 +80,7 @@ def test_a_batch_shares_its_settings() -> None:
 )
 def test_another_picture_has_another_name(prompts: PromptList, change: dict[str, object]) -> None:
     job = PictureJob("hills", 64, 64)
-    assert prompts.path(job) != prompts.path(PictureJob(**{**vars(job), **change}))  # type: ignore[arg-type]
+    assert prompts.path(job) != prompts.path(PictureJob(**{**vars(job), **change}))
 
 
 def test_another_adapter_has_other_names_and_the_rest_of_the_list_does_not_matter(tmp_path: Path) -> None:

@@ -58,7 +58,10 @@ def test_the_digest_is_the_kohya_files_whatever_was_read(tiny_base: Path, tmp_pa
     unet = learned_unet(tiny_base, OPTIONS)
     digests = {read_adapter(write(unet, tmp_path)).digest for write in WRITERS}
     assert len(digests) == 1
-    assert read_adapter(write_kohya(learned_unet(tiny_base, OPTIONS, amount=0.1), tmp_path)).digest not in digests
+    assert (
+        read_adapter(write_kohya(learned_unet(tiny_base, OPTIONS, amount=0.1), tmp_path)).digest
+        not in digests
+    )
 
 
 def test_ranks_and_strengths_may_differ_by_layer(tiny_base: Path, tmp_path: Path) -> None:
@@ -143,10 +146,15 @@ def changed(path: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
 def test_every_tensor_without_a_place_is_named_and_nothing_changes(tiny_base: Path, tmp_path: Path) -> None:
-    more = {"lora_unet_nowhere_1.lora_down.weight": torch.zeros(1), "lora_unet_nowhere_2.alpha": torch.zeros(())}
+    more = {
+        "lora_unet_nowhere_1.lora_down.weight": torch.zeros(1),
+        "lora_unet_nowhere_2.alpha": torch.zeros(()),
+    }
     path = changed(write_kohya(learned_unet(tiny_base, OPTIONS), tmp_path), lambda tensors: tensors | more)
     fresh = load_components(str(tiny_base)).unet
-    with pytest.raises(ValueError, match=r"2 tensors have no place .*nowhere_1\.lora_down\.weight, .*nowhere_2"):
+    with pytest.raises(
+        ValueError, match=r"2 tensors have no place .*nowhere_1\.lora_down\.weight, .*nowhere_2"
+    ):
         place_adapter(fresh, read_adapter(path))
     assert lora_state(fresh) == {}
 
