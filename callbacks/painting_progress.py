@@ -59,19 +59,21 @@ class PaintingProgress(ProgressBar):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Go on by a batch."""
+        """Go on by a batch; after a SIGTERM stop here."""
         before, self._done = self._done, self._done + len(batch["jobs"])
         if self._bar is not None:
             self._bar.update(self._done - before)
         elif self._enabled and line_due(before, self._done, self._total):
             print(progress_line(self._done, self._total, time.monotonic() - self._started_at), flush=True)
+        if trainer.received_sigterm:  # Lightning takes note of it, and acts on it in training only
+            raise KeyboardInterrupt
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the full bar standing."""
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave the bar as it is; after Ctrl-C say how to go on."""
+        """Leave the bar as it is; after Ctrl-C or SIGTERM say how to go on."""
         self._close()
         if self._enabled and isinstance(exception, KeyboardInterrupt):
             print(

@@ -40,8 +40,11 @@ class AdapterChoice:
         """One of the run's settings; None where there is none."""
         return (self.config.get(section) or {}).get(name)
 
-    def base_model(self) -> str:
+    def base_model(self, described: str | None = None) -> str:
         """The base that the adapter was trained on.
+
+        Args:
+            described: what the file says of it in words, for the message.
 
         Raises:
             ValueError: no run says it.
@@ -49,8 +52,9 @@ class AdapterChoice:
         base: str | None = self.setting("model", "base_model")
         if base is None:
             raise ValueError(
-                f"--lora {self.file} doesn't lie in a run's folder (with {CONFIG}), so its base isn't known. "
-                "Say which model it was trained on: --model.base_model FOLDER_OR_HUB_ID"
+                f"--lora {self.file} doesn't lie in a run's folder (with {CONFIG}), so where its base lies isn't "
+                "known. Say which model it was trained on: --model.base_model FOLDER_OR_HUB_ID"
+                + (f". The file's header says: {described}" if described else "")
             )
         return base
 

@@ -23,6 +23,7 @@ from command_line import HelpfulParser
 from commands.adapter_choice import AdapterChoice, choose_adapter, own_size
 from datamodules.prompt_list import PromptList
 from lightning_modules.adapter_painter import AdapterPainter
+from lightning_modules.adapter_source import read_adapter
 from lightning_modules.components import base_name
 
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -76,8 +77,9 @@ class PredictCLI(LightningCLI):
         options = self.config[self.subcommand]
         self.choice = choice = choose_adapter(options.lora, Path(options.runs))
         options.model.lora = str(choice.file)
+        header = read_adapter(choice.file).metadata
         if options.model.base_model is None:
-            options.model.base_model = choice.base_model()
+            options.model.base_model = choice.base_model(header.get("base"))
             options.model.base_config = options.model.base_config or choice.setting("model", "base_config")
         for name in ("zero_terminal_snr", "long_captions"):
             if options.model[name] is None:
@@ -92,7 +94,7 @@ class PredictCLI(LightningCLI):
         writer = PictureWriter(
             Path(base_name(self.model.base_model)).name, self.choice.name, self.model.adapter.digest
         )
-        callbacks = [PaintingProgress(), writer]
+        callbacks = [writer, PaintingProgress()]  # what is counted is written
         settings = {**self.config_init[self.subcommand].trainer, "callbacks": callbacks, **kwargs}
         return L.Trainer(**settings)
 

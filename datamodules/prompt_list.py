@@ -59,9 +59,9 @@ class PromptList(L.LightningDataModule):
         prompts: str | None = None,
         negative_prompt: str | None = None,
         seed: int | None = None,
-        height: PositiveInt | None = None,
-        width: PositiveInt | None = None,
-        steps: PositiveInt | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        steps: int | None = None,
         guidance_scale: float | None = None,
         sampler: SamplerName | None = None,
         clip_skip: int | None = None,
@@ -85,6 +85,8 @@ class PromptList(L.LightningDataModule):
         }
         self.batch_size = batch_size
         self.output = Path(output or "pictures")
+        if self.output.is_file():
+            raise ValueError(f"--output {output} is a file; give the folder that pictures go to.")
         self.size = (512, 512)
         self.painted_by = ""
 

@@ -2,7 +2,7 @@
 
     <prompt> <lora:demo_kohya:1>
     Negative prompt: <negative prompt>
-    Steps: 25, Sampler: DDIM, CFG scale: 7.5, Seed: 1, Size: 512x512, Model: demo, RNG: CPU, Lora hashes: "demo_kohya: 5f"
+    Steps: 25, Sampler: DDIM, CFG scale: 7.5, Seed: 1, Size: 512x512, Model: wd, RNG: CPU, Lora hashes: "demo_kohya: 5f"
 
 After `create_infotext` and `parse_generation_parameters` of AUTOMATIC1111's web UI: a value with a comma, colon or
 line break stands in JSON quotes; `Clip skip` counts from 1 and is left out at 1; the strength of a LoRA stands in

@@ -77,7 +77,11 @@ class AdapterPainter(StableDiffusionLora):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         problems = [problem for job in data.jobs if (problem := self._problem(job))]
         if problems:
-            raise ValueError("These pictures can't be painted:\n  " + "\n  ".join(problems))
+            listed = "\n  ".join(problems)
+            raise ValueError(
+                f"These pictures can't be painted by {self.base_model}:\n  {listed}\n"
+                "Change --height, --width or --clip_skip, or the prompt's own."
+            )
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Paint a batch of pictures that share their settings.

@@ -44,6 +44,15 @@ def test_pictures_are_counted_to_the_end(trainer: Any, capsys: pytest.CaptureFix
     assert lines[-1].endswith("0:00 left")
 
 
+def test_sigterm_stops_after_the_batch(trainer: Any) -> None:
+    progress, painter = PaintingProgress(), TinyPainter()
+    progress.on_predict_start(trainer, painter)
+    progress.on_predict_batch_end(trainer, painter, None, {"jobs": [1]}, 0)
+    trainer._signal_connector.received_sigterm = True
+    with pytest.raises(KeyboardInterrupt):
+        progress.on_predict_batch_end(trainer, painter, None, {"jobs": [2]}, 1)
+
+
 def test_ctrl_c_says_how_to_go_on_and_other_processes_are_silent(
     trainer: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -65,8 +65,10 @@ def test_a_file_knows_its_run_and_its_kohya_name(tmp_path: Path, file: str, name
 def test_a_file_on_its_own_has_no_run_and_needs_its_base(tmp_path: Path) -> None:
     choice = choose_adapter(str(tmp_path / "style.safetensors"), tmp_path)
     assert (choice.name, choice.run, choice.config) == ("style", None, {})
-    with pytest.raises(ValueError, match=r"its base isn't known.*--model\.base_model"):
-        choice.base_model()
+    with pytest.raises(
+        ValueError, match=r"where its base lies isn't known.*--model\.base_model .*header says: wd \(SD 2\)"
+    ):
+        choice.base_model("wd (SD 2)")
 
 
 def test_folders_without_an_adapter_are_refused(tmp_path: Path) -> None:

@@ -99,7 +99,9 @@ def test_names_survive_long_and_odd_prompts() -> None:
     assert prompts.path(PictureJob("...", 64, 64)).name.startswith("picture_seed0_")
 
 
-def test_no_prompt_or_two_sources_are_refused() -> None:
+def test_no_prompt_two_sources_and_a_file_for_a_folder_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"--output .*test_prompt_list\.py is a file; give the folder"):
+        PromptList(output=__file__)
     with pytest.raises(ValueError, match="nothing to paint: give --prompt"):
         _ = PromptList().jobs
     with pytest.raises(ValueError, match="--prompt and --prompts are both given"):
