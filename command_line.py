@@ -44,9 +44,10 @@ class HelpfulParser(ArgumentParser):
 
 def suggestion(message: str, names: list[str]) -> str:
     """` Did you mean ...?` for the first word of the message that resembles an option without being one."""
+    typed = re.findall(r"--([\w.]*\w)", message)
     for word in re.findall(r"[\w.]*\w", message.replace("--", "")):
         close = difflib.get_close_matches(word, names, n=1, cutoff=0.8)
-        if ("." in word or "_" in word) and word not in names and close:
+        if ("." in word or "_" in word or word in typed) and word not in names and close:
             return f"\nDid you mean --{close[0]}?"
     return ""
 

@@ -36,6 +36,7 @@ from callbacks.sample_images import SampleImages
 from callbacks.summary import RunSummary
 from callbacks.training_log import TrainingLog
 from command_line import HelpfulParser, as_typed, exit_with_message, without
+from commands.predict import predict
 from datamodules.caption_images import CaptionImages
 from demo.style_set import ensure_style_set
 from lightning_modules.components import load_tokenizer
@@ -61,6 +62,7 @@ EXPECTED_WARNINGS = (
     ".*does not have many workers.*",  # pictures are encoded once and kept in memory: loading costs nothing
     ".*module.*in eval mode.*",  # the frozen VAE and text encoder belong in eval mode
     ".*Detected call of `lr_scheduler.step\\(\\)` before.*",  # fp16: the first steps may be skipped for their scale
+    ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning 2.6 on a newer torch
 )
 
 
@@ -196,7 +198,7 @@ def main(args: list[str] | None = None) -> None:
 
     Args:
         args: what follows `train.py`; null takes it from the process. No subcommand means `fit`; `fit` without a
-            `--config` runs the embedded default, `configs/demo.yaml`. `audit` looks at a folder.
+            `--config` runs the embedded default, `configs/demo.yaml`. `predict` paints; `audit` looks at a folder.
     """
     args = list(sys.argv[1:] if args is None else args) or ["fit"]
     if args[0] == "audit":
@@ -212,6 +214,8 @@ def main(args: list[str] | None = None) -> None:
     for message in EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message)
     with exit_with_message(debug):
+        if args[0] == "predict":
+            return predict(args)
         StyleCLI(
             StableDiffusionLora,
             CaptionImages,

@@ -124,7 +124,7 @@ def from_diffusers(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -
     state = {name.removeprefix("unet."): tensor for name, tensor in tensors.items()}
     config: dict[str, Any] = json.loads(metadata.get(ADAPTER_METADATA, "{}"))
     ranks = {name.removesuffix(".lora_A.weight"): len(t) for name, t in state.items() if ".lora_A." in name}
-    return Adapter(state, {path: _strength(config, rank) for path, rank in ranks.items()})
+    return Adapter(state, {path: _strength(config, path, rank) for path, rank in ranks.items()})
 
 
 def from_kohya(tensors: Mapping[str, Tensor], unet: nn.Module) -> Adapter:
@@ -187,8 +187,10 @@ def _kohya_header(
     }
 
 
-def _strength(config: Mapping[str, Any], rank: int) -> float:
-    alpha = float(config.get("unet.lora_alpha", rank))
+def _strength(config: Mapping[str, Any], path: str, rank: int) -> float:
+    by_layer = config.get("unet.alpha_pattern") or {}  # patterns match the end of a path, as in peft
+    matching = [pattern for pattern in by_layer if re.fullmatch(rf"(.*\.)?({pattern})", path)]
+    alpha = float(by_layer[matching[0]] if matching else config.get("unet.lora_alpha", rank))
     return alpha / (rank**0.5 if config.get("unet.use_rslora") else rank)
 
 

@@ -151,7 +151,7 @@ class StableDiffusionLora(L.LightningModule):
         self.schedule = training_schedule(parts, self.zero_terminal_snr)
         self.prediction_type: PredictionType = parts.prediction_type
         self.text_encoder, self.vae, self.unet = parts.text_encoder, parts.vae, parts.unet
-        self.trainable = add_lora(self.unet, self.lora_options, self.seed)
+        self.trainable = self._add_adapter()
         if self.gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
         if self.ema_decay is not None:
@@ -161,6 +161,10 @@ class StableDiffusionLora(L.LightningModule):
         # buffers before each forward, and processes with unequally many held-out pictures would wait for each other.
         frozen = [name for name, parameter in self.named_parameters() if not parameter.requires_grad]
         self._ddp_params_and_buffers_to_ignore = [*frozen, *(name for name, _ in self.named_buffers())]
+
+    def _add_adapter(self) -> list[nn.Parameter]:
+        """Put a fresh adapter on the UNet; returns what is trained of it."""
+        return add_lora(self.unet, self.lora_options, self.seed)
 
     def _weight_dtype(self) -> torch.dtype:
         precision = str(self.trainer.precision) if self._trainer is not None else "32-true"

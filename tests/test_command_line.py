@@ -24,7 +24,9 @@ def test_a_typed_command_can_be_copied_into_a_shell() -> None:
 def test_a_misspelt_option_gets_the_closest_name() -> None:
     names = ["model.lora.rank", "model.lora.alpha", "data.folder"]
     assert suggestion("Key 'model.lora.ranc' is not expected", names) == "\nDid you mean --model.lora.rank?"
+    assert suggestion("unrecognized arguments: --folde x", ["folder"]) == "\nDid you mean --folder?"
     assert suggestion("something else went wrong", names) == ""
+    assert suggestion("the folde x", ["folder"]) == ""
 
 
 def test_a_mendable_error_is_its_message_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,126 @@
+"""Which adapter `--lora` means, and what its run says of it: for commands that use a trained adapter.
+
+A run's folder stands for its newest checkpoint, by step number; a file for itself. Nothing given is the run that was
+trained last. Where the run's config.yaml is found (beside the file, or one folder up), base model, size and sample
+prompts come from it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from callbacks.checkpoints import newest
+from callbacks.lora_export import DIFFUSERS_FILE
+from commands.fit_config import read_config
+from lightning_modules.base_files import CONFIG_FILES, config_folder, read_json
+
+CONFIG = "config.yaml"
+
+
+@dataclass(frozen=True)
+class AdapterChoice:
+    """An adapter and where it comes from.
+
+    Attributes:
+        file: a checkpoint or an exported file.
+        name: of its kohya file, without the suffix: what stands in `<lora:name:1>`.
+        run: the run's folder; None for a file on its own.
+    """
+
+    file: Path
+    name: str
+    run: Path | None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The run's settings; empty for a file on its own."""
+        return read_config(str(self.run / CONFIG)) if self.run else {}
+
+    def setting(self, section: str, name: str) -> Any:
+        """One of the run's settings; None where there is none."""
+        return (self.config.get(section) or {}).get(name)
+
+    def base_model(self, described: str | None = None) -> str:
+        """The base that the adapter was trained on.
+
+        Args:
+            described: what the file says of it in words, for the message.
+
+        Raises:
+            ValueError: no run says it.
+        """
+        base: str | None = self.setting("model", "base_model")
+        if base is None:
+            raise ValueError(
+                f"--lora {self.file} doesn't lie in a run's folder (with {CONFIG}), so where its base lies isn't "
+                "known. Say which model it was trained on: --model.base_model FOLDER_OR_HUB_ID"
+                + (f". The file's header says: {described}" if described else "")
+            )
+        return base
+
+
+def choose_adapter(lora: str | None, runs: Path) -> AdapterChoice:
+    """The adapter that `--lora` names.
+
+    Args:
+        lora: a run's folder, a checkpoint, an exported file, or null for the run in `runs` that was trained last.
+        runs: folder that holds all runs.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if lora is None:
+        return _of_run(_last_trained(runs))
+    path = Path(lora)
+    if path.is_dir():
+        return _of_run(path)
+    run = next(
+        (f for f in (path.absolute().parent, path.absolute().parent.parent) if (f / CONFIG).is_file()), None
+    )
+    return AdapterChoice(path, _kohya_name(path, run), run)
+
+
+def own_size(base_model: str, base_config: str | None) -> tuple[int, int]:
+    """Height and width in pixels that a base was made for, from its configs; reads no weight."""
+    configs = config_folder(base_model, base_config)
+    latent = read_json(configs / CONFIG_FILES["unet"]).get("sample_size") or 64
+    height, width = (latent, latent) if isinstance(latent, int) else latent
+    factor = 2 ** (len(read_json(configs / CONFIG_FILES["vae"])["block_out_channels"]) - 1)
+    return height * factor, width * factor
+
+
+def _of_run(run: Path) -> AdapterChoice:
+    file = _adapter_file(run)
+    if file is None:
+        raise ValueError(
+            f"--lora {run} is a folder without an adapter: it has neither checkpoints/step_*.ckpt nor "
+            f"{DIFFUSERS_FILE}. Give a run's folder (runs/NAME) or a file."
+        )
+    return AdapterChoice(file, f"{run.absolute().name}_kohya", run if (run / CONFIG).is_file() else None)
+
+
+def _adapter_file(run: Path) -> Path | None:
+    """The newest checkpoint, or where none was kept the final export."""
+    found = newest(run / "checkpoints")
+    files = [found] if found else [run / DIFFUSERS_FILE, *sorted(run.glob("*_kohya.safetensors"))]
+    return next((file for file in files if file.is_file()), None)
+
+
+def _last_trained(runs: Path) -> Path:
+    files = {run: file for run in sorted(runs.glob("*/")) if (file := _adapter_file(run))}
+    if not files:
+        raise ValueError(
+            f"there is no trained run in {runs}/. Train one (python train.py fit), name another folder of runs with "
+            "--runs, or give --lora FILE."
+        )
+    return max(files, key=lambda run: files[run].stat().st_mtime)
+
+
+def _kohya_name(path: Path, run: Path | None) -> str:
+    """The name that this adapter's kohya file has."""
+    if run is not None and path.name == DIFFUSERS_FILE:
+        return f"{run.name}_kohya"
+    if run is not None and path.suffix == ".ckpt":
+        return f"{run.name}_{path.stem}_kohya"
+    beside = path.with_name(f"{path.stem}_kohya.safetensors")
+    return beside.stem if beside.is_file() else path.stem

@@ -1,0 +1,180 @@
+"""What to paint: prompts of a file or of the command line, with their settings, checked before anything loads.
+
+A `.txt` file has a prompt a line; empty lines and lines that begin with # are passed over. A `.jsonl` file has an
+object (or a string) a line, a `.yaml` or `.json` file a list of them, under `prompts:` or, as in a training config,
+under `samples: prompts:`. An object has `prompt` and any settings of `PictureJob`; `group` is allowed and unused.
+Options of the command line win over what a prompt says itself. All problems are told at once.
+"""
+
+import difflib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+
+SamplerName = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "unipc"]
+"""Written here too, since data don't import the module that samples; a test compares the two."""
+
+Entry = tuple[str, Any]
+"""Where a prompt stands, e.g. "prompts.jsonl line 3", and what stands there."""
+
+UNUSED = {"group"}
+LARGEST_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class PictureJob:
+    """One picture to paint.
+
+    Attributes:
+        prompt: A1111 weights such as (watercolor:1.2) are honoured.
+        height: pixels.
+        width: pixels.
+        negative_prompt: what to move away from.
+        seed: of the starting noise; the same number gives the same noise whatever else is painted.
+        steps: of the sampler.
+        guidance_scale: of classifier-free guidance; up to 1 it is off.
+        sampler: the scheme that takes those steps.
+        clip_skip: layers left out at the end of the text encoder.
+        lora_scale: what the adapter's strength is multiplied with; 0 is the base.
+    """
+
+    prompt: str
+    height: int
+    width: int
+    negative_prompt: str = ""
+    seed: int = 0
+    steps: int = 25
+    guidance_scale: float = 7.5
+    sampler: SamplerName = "ddim"
+    clip_skip: int = 0
+    lora_scale: float = 1.0
+
+    def settings(self) -> tuple[object, ...]:
+        """What pictures of one batch must share."""
+        return (
+            self.height,
+            self.width,
+            self.steps,
+            self.guidance_scale,
+            self.sampler,
+            self.clip_skip,
+            self.lora_scale,
+        )
+
+
+def _whole(least: int, most: float = math.inf) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "prompt": (lambda value: isinstance(value, str), "a text"),
+    "negative_prompt": (lambda value: isinstance(value, str), "a text"),
+    "height": (_whole(8), "a number of pixels, 8 or more"),
+    "width": (_whole(8), "a number of pixels, 8 or more"),
+    "seed": (_whole(0, LARGEST_SEED), f"a whole number from 0 to {LARGEST_SEED}"),
+    "steps": (_whole(1), "a whole number, 1 or more"),
+    "guidance_scale": (lambda value: _number(value) and value > 0, "a number above 0"),
+    "sampler": (lambda value: value in get_args(SamplerName), f"one of {', '.join(get_args(SamplerName))}"),
+    "clip_skip": (_whole(0), "a whole number, 0 or more"),
+    "lora_scale": (_number, "a number"),
+}
+
+
+def read_entries(path: Path) -> list[Entry]:
+    """The prompts of a file.
+
+    Raises:
+        ValueError: no such file, not what its suffix says, or no prompt in it.
+    """
+    if not path.is_file():
+        raise ValueError(f"--prompts {path}: there is no such file (seen from {Path.cwd()}).")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--prompts {path} is not UTF-8 text ({error}). Save it as UTF-8.") from error
+    if path.suffix in (".yaml", ".yml", ".json"):
+        entries = _of_yaml(path, text)
+    else:
+        read = _json_line if path.suffix == ".jsonl" else _text_line
+        lines = [(f"{path} line {number}", line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+        entries = [(where, read(where, line)) for where, line in lines if line and not line.startswith("#")]
+    if not entries:
+        raise ValueError(f"--prompts {path} holds no prompt. Write one a line.")
+    return entries
+
+
+def make_jobs(
+    entries: Sequence[Entry], options: Mapping[str, Any], *, height: int, width: int
+) -> list[PictureJob]:
+    """A job a prompt; an equal one is left out.
+
+    Args:
+        entries: what `read_entries` gave.
+        options: of the command line, by the names of `PictureJob`; None is not given.
+        height: where neither says it.
+        width: likewise.
+
+    Raises:
+        ValueError: naming every value that can't be, and every unknown name.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    problems = [f"--{name}: {text}" for name, text in _problems(given)]
+    settings: list[dict[str, Any]] = []
+    for where, entry in entries:
+        values = {"prompt": entry} if isinstance(entry, str) else entry
+        if not isinstance(values, Mapping) or "prompt" not in values:
+            problems.append(f"{where}: needs a prompt, e.g. {{prompt: hills, seed: 1}}; it is {entry!r:.80}")
+            continue
+        said = {str(n): value for n, value in values.items() if value is not None and n not in UNUSED}
+        problems += [f"{where}: {name}: {text}" for name, text in _problems(said)]
+        settings.append({"height": height, "width": width} | said | given)
+    if problems:
+        raise ValueError("These prompts can't be painted:\n  " + "\n  ".join(problems))
+    return list(dict.fromkeys(PictureJob(**values) for values in settings))
+
+
+def _problems(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and what is wrong with their values."""
+    found = []
+    for name, value in values.items():
+        if name not in RULES:
+            names = [field.name for field in fields(PictureJob)]
+            close = difflib.get_close_matches(name, names, n=1)
+            meant = f"did you mean {close[0]}?" if close else f"known are {', '.join(names)}"
+            found.append((name, f"no such setting; {meant}"))
+        elif not RULES[name][0](value):
+            found.append((name, f"{value!r:.80} is not {RULES[name][1]}"))
+    return found
+
+
+def _text_line(where: str, line: str) -> Any:
+    return line
+
+
+def _json_line(where: str, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--prompts {where} is not JSON ({error}).") from error
+
+
+def _of_yaml(path: Path, text: str) -> list[Entry]:
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"--prompts {path} is not valid YAML: {error}") from error
+    if isinstance(content, Mapping):
+        samples = content.get("samples")
+        content = content.get("prompts", samples.get("prompts") if isinstance(samples, Mapping) else None)
+    if content is not None and not isinstance(content, list):
+        raise ValueError(f"--prompts {path}: its prompts are no list. Begin each with a dash.")
+    return [(f"{path} prompt {number}", entry) for number, entry in enumerate(content or [], 1)]
