@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from jsonargparse import ArgumentParser
@@ -27,6 +27,10 @@ MEMORY_ADVICE = (
 
 class HelpfulParser(ArgumentParser):
     """A parser whose errors are one message with a suggestion, not fifty lines of usage."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take options as they are spelt: argparse would accept `--data.share` for `--data.shares`."""
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message, the closest option's name if there is one, and exit with status 2."""

@@ -25,7 +25,7 @@ from datamodules.geometry import training_size
 from datamodules.measuring import Measures, measure_all
 from datamodules.near_duplicates import clusters
 from datamodules.picture_folder import PictureFolder
-from datamodules.problems import NEAR_DUPLICATE, NEAR_STRADDLES, POOR_AGREEMENT, UNUSABLE_MIX, Problem
+from datamodules.problems import LEAVES, NEAR_DUPLICATE, NEAR_STRADDLES, POOR_AGREEMENT, UNUSABLE_MIX, Problem
 from datamodules.quality import findings, is_flat
 from datamodules.records import Record
 from demo.style_set import ensure_style_set
@@ -111,6 +111,8 @@ def main(args: Sequence[str]) -> NoReturn:
         ensure_style_set(given.data.folder)
         audit = run_audit(_options(given))
         print(audit_text(audit))
+        if given.out and Path(given.out).exists() and not Path(given.out).is_dir():
+            raise ValueError(f"--out is {given.out}, which is a file: give a folder.")
         _write_files(audit, Path(given.out or Path("audit") / audit.folder.resolve().name))
         if given.write:
             _write_groups(audit)
@@ -179,7 +181,8 @@ def _verdict(
 ) -> Verdict:
     """The verdict by groups and captions, or by CLIP's eyes where they tell too little."""
     if not exposure:
-        return Verdict("error", "There is nothing to judge yet", ("Mend the errors first.",), None)
+        what = "Declared shares and groups don't fit" if data.training else "There is nothing to judge yet"
+        return Verdict("error", what, ("Mend the errors first.",), None)
     kinds = [composition.kind_of(record.group, record.caption) for record in data.training]
     if suggested and kinds.count("") > (1 - composition.RECOGNISED) * len(kinds):
         seen = {one.name: composition.kind_of(one.suggested, "") for one in suggested}
@@ -323,9 +326,16 @@ def _names(data: PictureFolder, records: Sequence[Record]) -> list[str]:
 
 def _with_files(folder: Path, problem: Problem) -> Problem:
     """The finding with its picture, where the finding is of one file."""
-    if problem.files or not (folder / problem.where).is_file():
+    if problem.files or problem.kind is LEAVES or not _is_file(folder / problem.where):
         return problem
     return replace(problem, files=(problem.where,))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name longer than the file system takes
+        return False
 
 
 def _run_text(options: AuditOptions) -> str:
@@ -344,6 +354,18 @@ def _write_files(audit: Audit, out: Path) -> None:
 def _write_groups(audit: Audit) -> None:
     from commands.write_groups import write_groups
 
-    groups = {one.name: one.suggested for one in audit.suggested or ()}
+    if audit.errors:
+        raise ValueError("--write has written nothing: mend the errors above first.")
+    suggested = audit.suggested or ()
+    groups = {one.name: one.suggested for one in suggested}
+    if len(groups) > 1 and len(set(groups.values())) == 1:
+        raise ValueError(
+            f"--write has written nothing: CLIP takes all {len(groups)} pictures for {suggested[0].suggested!r}."
+            " Describe your groups with --clip_groups in words that tell them apart."
+        )
+    changed = sum(one.group != one.suggested for one in suggested)
     metadata = write_groups(audit.folder, groups)
-    print(f"Wrote the suggested groups into {metadata}; what it replaced is kept beside it.")
+    print(
+        f"Wrote the suggested groups into {metadata}: {changed} of {len(groups)} pictures change theirs. A metadata"
+        " file that was there is kept beside it (.bak); .txt files count no more where there is one."
+    )

@@ -15,6 +15,7 @@ from datamodules.records import Record
 
 GOOD = 1 / 3  # landscapes among the draws of the mix that taught the style
 LEANS, FAR, FAILED = 0.45, 0.67, 0.83  # from these on: 60, 75 and 90 % land between them
+FEW = 0.2  # below it scenery is hardly taught
 RECOGNISED = 0.8  # of the draws, for a verdict
 MOST_UNEVEN = 4  # a portrait may be seen so many times as often as a landscape, and the other way round
 ENOUGH = 50  # portraits, for the advice
@@ -171,6 +172,8 @@ def _headline(share: float) -> str:
         return f"{shown}: far from the mix that works (33 %). Faces will be learned late and stay weak"
     if share >= LEANS:
         return f"{shown}: it leans to landscapes (33 % works). Faces get less than they need"
+    if share < FEW:
+        return f"{shown}: fewer than the mix that taught the style (33 %), at the cost of scenery and not of faces"
     return f"{shown}: near the mix that taught the style (33 %)"
 
 

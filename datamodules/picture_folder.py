@@ -122,6 +122,13 @@ class PictureFolder:
                 validation_batch_size > 0,
                 "at least 1, or null",
             )
+        if not folder.strip():
+            raise ValueError("data.folder is empty; give the folder of your pictures.")
+        if holdout_folder is not None and Path(holdout_folder).resolve() == Path(folder).resolve():
+            raise ValueError(
+                f"data.holdout_folder is {holdout_folder!r}, the same as data.folder. Give another folder, or null to"
+                " hold out data.holdout_fraction of this one."
+            )
         self.folder = Path(folder)
         self.resolution = resolution
         self.batch_size = batch_size

@@ -31,6 +31,8 @@ FLAT_RANGE = 40  # grey levels between the 1st and the 99th percentile
 DARK, BRIGHT = 50, 205  # 95 % of the pixels are darker, or brighter
 CLIPPED = 0.4  # part of the pixels that is pure black or pure white
 
+PAPER = 0.8  # part of the outermost pixels that is pure white
+
 LOOKED_AT = 512  # longest side on which borders are sought, pixels
 NARROWEST = 0.015  # of the side; thinner lines go unnoticed in training, too
 SAME, OTHER = 12, 20  # grey levels: as the border's colour, and clearly not
@@ -45,7 +47,7 @@ class Quality:
         blur: s of its strongest edges in trained pixels; null if it has no edges.
         percentiles: 1st, 5th, 95th and 99th of the grey levels, 0 to 255.
         black: part of the pixels that is pure black.
-        white: part of the pixels that is pure white.
+        white: part of the pixels that is pure white; 0 where white is the paper around a figure.
         bars: widths of left, top, right and bottom borders as part of the side.
     """
 
@@ -75,9 +77,16 @@ def measure(image: Image.Image, width: int, height: int) -> Quality:
         blur=blur(grey),
         percentiles=(low, dim, light, high),
         black=round(float((colours <= 1).all(-1).mean()), 4),
-        white=round(float((colours >= 254).all(-1).mean()), 4),
+        white=_blown_out(colours),
         bars=bars(image),
     )
+
+
+def _blown_out(colours: NDArray[np.uint8]) -> float:
+    """Part of the pixels that is pure white; none where white is the paper, all around the picture."""
+    white = (colours >= 254).all(-1)
+    edge = np.concatenate([white[0], white[-1], white[:, 0], white[:, -1]])
+    return 0.0 if edge.mean() > PAPER else round(float(white.mean()), 4)
 
 
 def blur(grey: Array) -> float | None:
