@@ -124,8 +124,8 @@ class TensorStore:
         for _, found in self._read(shard, [key]):
             return found
         raise OSError(
-            f"{shard} in the cache folder {self.folder} was deleted or damaged while this run used it, or can't be read."
-            " Go on with --ckpt_path last: what is missing is encoded anew."
+            f"{shard} in the cache folder {self.folder} was deleted or damaged while this run used it, or can't be"
+            " read. Go on with --ckpt_path last: what is missing is encoded anew."
         )
 
     def put(self, key: str, entry: Mapping[str, Tensor]) -> None:
