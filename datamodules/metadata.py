@@ -115,7 +115,9 @@ def _json_rows(data: bytes, shown: str) -> tuple[_Rows, list[Problem]]:
     rows: _Rows = []
     problems = []
     if data.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"["):
-        return [], [Problem(MALFORMED, shown, "one JSON array; write one object a line, without [ ] and commas")]
+        return [], [
+            Problem(MALFORMED, shown, "one JSON array; write one object a line, without [ ] and commas")
+        ]
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         source = f"{shown} line {number}"
         if not line.strip():
@@ -151,6 +153,8 @@ def _csv_rows(data: bytes, shown: str) -> tuple[_Rows, list[Problem]]:
 def _csv_lines(data: bytes, shown: str) -> Iterator[tuple[str, dict[str, Any]]]:
     reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
     if reader.fieldnames is not None and "file_name" not in reader.fieldnames:
-        raise csv.Error(f"its header has no column file_name, only {list(reader.fieldnames)}; commas part columns")
+        raise csv.Error(
+            f"its header has no column file_name, only {list(reader.fieldnames)}; commas part columns"
+        )
     for row in reader:
         yield f"{shown} line {reader.line_num}", row

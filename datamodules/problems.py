@@ -28,7 +28,10 @@ class Kind:
 NOTHING = Kind(
     "no pictures", "Put pictures there, with captions in metadata.jsonl or in .txt files beside them."
 )
-MALFORMED = Kind("lines or files that can't be read", "Each says what is wrong. A metadata line needs a file_name and a text; all text is UTF-8.")
+MALFORMED = Kind(
+    "lines or files that can't be read",
+    "Each says what is wrong. A metadata line needs a file_name and a text; all text is UTF-8.",
+)
 LEAVES = Kind(
     "paths that leave the folder", "Copy the pictures into the folder and name them relative to it."
 )

@@ -84,7 +84,7 @@ def measure(image: Image.Image, width: int, height: int) -> Quality:
 
 def _blown_out(colours: NDArray[np.uint8]) -> float:
     """Part of the pixels that is pure white; none where white is the paper, all around the picture."""
-    white = (colours >= 254).all(-1)
+    white = np.all(colours >= 254, axis=-1)
     edge = np.concatenate([white[0], white[-1], white[:, 0], white[:, -1]])
     return 0.0 if edge.mean() > PAPER else round(float(white.mean()), 4)
 
