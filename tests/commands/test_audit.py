@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from commands.audit import main
+from demo.scenes import paint
+from demo.splits import hold_out_scenes
 from tests.datamodules.folders import write_metadata
 
 ROOT = Path(__file__).parent.parent.parent
@@ -157,9 +159,12 @@ def test_clip_suggests_groups_and_write_notes_them_down(
     tmp_path: Path, audit: Callable[..., Audited]
 ) -> None:
     rows = make(tmp_path / "set", {"portrait": 3, "landscape": 2})
+    for row, scene in zip(rows, hold_out_scenes(3, 2), strict=True):
+        paint(scene, 128).save(tmp_path / "set" / str(row["file_name"]))
     write_metadata(tmp_path / "set", [{k: row[k] for k in ("file_name", "text")} for row in rows])
     before = (tmp_path / "set/metadata.jsonl").read_bytes()
-    _, text, values = audit("--clip", str(ROOT / "demo/clip"), "--write")
+    words = json.dumps({"portrait": "portrait of a girl", "landscape": "landscape of hills"})
+    _, text, values = audit("--clip", str(ROOT / "demo/clip"), "--write", "--clip_groups", words)
     suggested = {one["name"]: one["suggested"] for one in values["suggested"]}  # type: ignore[attr-defined]
     written = [json.loads(line) for line in (tmp_path / "set/metadata.jsonl").read_text().splitlines()]
     assert {row["file_name"]: row["group"] for row in written} == suggested
@@ -170,6 +175,39 @@ def test_clip_suggests_groups_and_write_notes_them_down(
     assert "Captions that agree least with their picture" in text
 
 
+def test_suggestions_that_tell_nothing_apart_are_not_written(
+    tmp_path: Path, audit: Callable[..., Audited]
+) -> None:
+    make(tmp_path / "set", {"portrait": 3, "landscape": 2})
+    before = (tmp_path / "set/metadata.jsonl").read_bytes()
+    status, text, _ = audit("--clip", str(ROOT / "demo/clip"), "--write")  # tiles are neither
+    assert status == 2
+    assert (
+        "--write has written nothing: CLIP takes all 5 pictures for 'portrait'. Describe your groups" in text
+    )
+    assert (tmp_path / "set/metadata.jsonl").read_bytes() == before
+
+
+def test_groups_are_not_written_while_there_are_errors(tmp_path: Path, audit: Callable[..., Audited]) -> None:
+    make(tmp_path / "set", {"portrait": 3, "landscape": 2})
+    (tmp_path / "set/00_portrait.png").write_bytes(b"")
+    before = (tmp_path / "set/metadata.jsonl").read_bytes()
+    status, text, _ = audit("--clip", str(ROOT / "demo/clip"), "--write")
+    assert status == 2
+    assert "--write has written nothing: mend the errors above first." in text
+    assert (tmp_path / "set/metadata.jsonl").read_bytes() == before
+
+
+def test_a_name_longer_than_the_file_system_takes_is_one_finding(
+    tmp_path: Path, audit: Callable[..., Audited]
+) -> None:
+    rows = make(tmp_path / "set", {"portrait": 2})
+    write_metadata(tmp_path / "set", [*rows, {"file_name": 400 * "x" + ".png", "text": "a"}])
+    status, text, _ = audit()
+    assert status == 2
+    assert "listed but absent" in text
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
@@ -178,6 +216,8 @@ def test_clip_suggests_groups_and_write_notes_them_down(
         (["--data.foldr", "x"], "Did you mean --data.folder?"),
         (["--write"], "--write notes down the groups that CLIP suggests: give --clip MODEL as well"),
         (["--config", "no.yaml"], "--config no.yaml: there is no such file"),
+        (["--data.folder", ""], "data.folder is empty; give the folder of your pictures."),
+        (["--out", __file__], f"--out is {__file__}, which is a file: give a folder."),
     ],
 )
 def test_bad_options_are_status_2_and_one_message(

@@ -90,6 +90,13 @@ def test_hidden_files_and_folders_are_not_read(tmp_path: Path) -> None:
     assert [name for name, _, _ in entries(tmp_path)] == ["a.png"]
 
 
+def test_a_json_array_is_said_once(tmp_path: Path) -> None:
+    (tmp_path / "metadata.jsonl").write_text('[\n{"file_name": "a.png", "text": "a"}\n]\n')
+    malformed = [found for found in problems(tmp_path) if found[0] is MALFORMED]
+    wanted = "one JSON array; write one object a line, without [ ] and commas"
+    assert [found[1:] for found in malformed] == [("metadata.jsonl", wanted)]
+
+
 def test_malformed_json_lines_are_named_by_number(tmp_path: Path) -> None:
     lines = [
         json.dumps({"file_name": "a.png", "text": "a"}).encode(),
@@ -120,8 +127,8 @@ def test_malformed_json_lines_are_named_by_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "where", "detail"),
     [
+        (b"file_name;text\na.png;a\n", "metadata.csv", "has no column file_name, only ['file_name;text']"),
         (b"file_name,text\na.png,a girl, smiling\n", "metadata.csv line 2", "more fields than the header"),
-        (b"file_name;text\na.png;a\n", "metadata.csv line 2", "no usable file_name"),
         (b'file_name,text\na.png,"open\n', "metadata.csv", "unexpected end of data"),
         (b"file_name,text\na.png,\xff\n", "metadata.csv", "can't decode"),
     ],

@@ -101,3 +101,11 @@ def test_a_figure_on_white_paper_and_a_plain_sky_are_no_borders() -> None:
     sky = scene()
     ImageDraw.Draw(sky).rectangle((0, 0, SIDE, 40), fill=(90, 150, 240))
     assert not any(bars(sky))
+
+
+def test_white_paper_around_a_figure_is_not_blown_out() -> None:
+    figure = np.full((SIDE, SIDE, 3), 255, np.uint8)
+    figure[SIDE // 3 : SIDE // 2, SIDE // 3 : SIDE // 2] = 40
+    assert measure(Image.fromarray(figure), SIDE, SIDE).white == 0
+    figure[0], figure[:, 0] = 40, 40  # white runs out on two sides only
+    assert measure(Image.fromarray(figure), SIDE, SIDE).white > 0.9
