@@ -54,7 +54,7 @@ def tag_counts(records: Iterable[Record]) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for record in records:
         for caption in record.captions:
-            counts.update(dict.fromkeys(tag.strip().lower() for tag in caption.split(",") if tag.strip()))
+            counts.update(sorted({tag.strip().lower() for tag in caption.split(",") if tag.strip()}))
     return dict(counts.most_common(MOST_TAGS))
 
 

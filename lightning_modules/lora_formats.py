@@ -131,9 +131,8 @@ def from_diffusers(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -
     Raises:
         ValueError: names that aren't an A, a B or an alpha, all of them listed; or an alpha or a rank that can't be.
     """
-    endings = r".+\.(lora_[AB]\.weight|alpha)"
-    _refuse_unplaced([n for n in tensors if re.fullmatch(endings, peft_name(n)) is None], "diffusers")
     named = {peft_name(name): tensor for name, tensor in tensors.items()}
+    _refuse_unplaced([name for name in tensors if not _has_part(peft_name(name), named)], "diffusers")
     if len(named) < len(tensors):
         raise ValueError("some layer is in it twice, under two names")
     state = {name: tensor for name, tensor in named.items() if not name.endswith(".alpha")}
@@ -160,8 +159,14 @@ def from_kohya(tensors: Mapping[str, Tensor], unet: nn.Module) -> Adapter:
     paths = {path.replace(".", "_"): path for path, _ in unet.named_modules()}
     known = {*KOHYA_SUFFIXES, "alpha", MIDDLE}
     split = {name: _without(name, UNDERSCORED).partition(".") for name in tensors}
+    downs = {layer for layer, _, kind in split.values() if kind == "lora_down.weight"}
     _refuse_unplaced(
-        [n for n, (layer, _, kind) in split.items() if layer not in paths or kind not in known], "kohya"
+        [
+            name
+            for name, (layer, _, kind) in split.items()
+            if layer not in paths or kind not in known or (kind == "alpha" and layer not in downs)
+        ],
+        "kohya",
     )
     by_layer: dict[str, dict[str, Tensor]] = {}
     for name, (layer, _, kind) in split.items():
@@ -208,6 +213,13 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
     finally:
         beside.unlink(missing_ok=True)
     return path
+
+
+def _has_part(name: str, named: Collection[str]) -> bool:
+    """Whether a tensor of this peft name is an A, a B, or the alpha of a layer that is there."""
+    if name.endswith(".alpha"):
+        return name.removesuffix("alpha") + "lora_A.weight" in named
+    return re.fullmatch(r".+\.lora_[AB]\.weight", name) is not None
 
 
 def _without(name: str, prefixes: Collection[str]) -> str:

@@ -173,7 +173,7 @@ def test_ranks_and_alphas_by_layer_load_in_a_stock_pipeline(
     tiny_base: Path, tmp_path: Path, format: str
 ) -> None:
     adapter = mixed(learned_unet(tiny_base, ADAPTERS[2]))
-    assert describe(adapter) == "49 layers, rank 2, 4, alpha 2.5, 3"
+    assert describe(adapter) == "60 layers, rank 2, 4, alpha 2.5, 3"
     tensors, metadata = (to_diffusers if format == "diffusers" else to_kohya)(adapter)
     path = write_safetensors(tmp_path / "lora.safetensors", tensors, metadata)
     merged = load_components(str(tiny_base)).unet
