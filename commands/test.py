@@ -116,7 +116,8 @@ class TestCLI(PaintingCLI):
         samples = self.choice.setting("samples", "prompts")
         if not samples:
             raise ValueError(
-                f"{self.choice.run or self.choice.file} doesn't say what to paint: give --prompts FILE, with one a line."
+                f"{self.choice.run or self.choice.file} doesn't say what to paint: give --prompts FILE, with one a "
+                "line."
             )
         return [(f"samples.prompts {number}", entry) for number, entry in enumerate(samples, 1)]
 

@@ -21,9 +21,9 @@ The threshold comes from the control: with m and s the mean and standard deviati
 one more lies below exp(m - t s sqrt(1 + 1/n)) with a chosen probability (Student's t with n - 1 degrees of freedom,
 one-sided prediction bound). It is never above 1/2, the paper's limit. A picture is too near when it lies below by both
 distances: CLIP alone also sees the same motif, pixels alone the same flat colours. The probability is
-sqrt(0.05 / (2 N)), N being the number of samples: were the distances independent, both together would be met in 0.05 / 2
-of the questions by pictures like the control's. They aren't quite, nor are painted pictures quite like held-out ones;
-so look at the pairs.
+sqrt(0.05 / (2 N)), N being the number of samples: were the distances independent, pictures like the control's would
+raise the alarm in one report of 20. They aren't quite, nor are painted pictures quite like held-out ones; so look at
+the pairs.
 """
 
 import math
