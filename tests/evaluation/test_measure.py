@@ -78,8 +78,8 @@ def test_what_is_missing_is_left_out_with_its_reason() -> None:
 
 def test_too_few_held_out_pictures_cost_memorisation_alone() -> None:
     few = replace(vectors(), style=unit(4, 8))
-    looks = [Looks(unit(number, 8), RANDOM.random((number, 64, 64, 3))) for number in (8, 5, 4)]
-    found = measure(few, Copies(*looks, None, None), seed=0)
+    samples, training, unseen = (Looks(unit(n, 8), RANDOM.random((n, 64, 64, 3))) for n in (8, 5, 4))
+    found = measure(few, Copies(samples, training, unseen, None, None), seed=0)
     assert found.memorisation is None
     assert found.style_similarity is not None
     assert [reason.split(";")[0][:45] for reason in found.not_measured] == [
