@@ -146,7 +146,7 @@ class TestCLI(PaintingCLI):
             compare(self.pictures, judged, self.style, [*self.style.reasons, *self._left_out()]),
             self.style,
             self.options,
-            title=f"{self.options.labels[1]}: {self.choice.name}",
+            title=f"{self.options.labels[1]}: {(self.choice.run or self.choice.file).name}",
             style_prompt=style_prompt,
             facts=self._facts(),
         )
