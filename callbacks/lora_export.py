@@ -20,6 +20,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from safetensors import SafetensorError, safe_open
 
+from callbacks.checkpoints import newest_step
 from callbacks.failures import Failures
 from callbacks.protocols import AdapterExport, ExportCheck
 
@@ -103,8 +104,9 @@ class LoraExport(Callback):
             path = self._write(trainer, pl_module, run / DIFFUSERS_FILE, f"{run.name}_kohya.safetensors")
         except (OSError, SafetensorError) as error:
             raise OSError(
-                f"The final files could not be written into {run} ({error}). The checkpoints there hold the adapter: "
-                "free some space, then write them with --ckpt_path last."
+                f"The final files could not be written into {run} ({error}). The newest checkpoint there is step "
+                f"{newest_step(run / 'checkpoints')} of {trainer.global_step}. Free some space, then go on from it "
+                "with --ckpt_path last."
             ) from error
         self._finished = True
         return path

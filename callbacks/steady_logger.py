@@ -5,11 +5,13 @@ that fails (the disk is full, the folder is gone), the thread ends and every lat
 is counted, the file is given up, and a new one is begun when a minute has passed.
 """
 
+import threading
 import time
 from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from callbacks.failures import Failures
@@ -29,7 +31,8 @@ class SteadyWriter(SummaryWriter):
     def __init__(self, log_dir: str, failures: Failures) -> None:
         self.failures = failures
         self._closed_until = 0.0
-        super().__init__(log_dir)  # type: ignore[no-untyped-call]
+        threading.excepthook = _leave_to_caller
+        super().__init__(log_dir)
 
     def add_scalar(self, *args: Any, **kwargs: Any) -> None:
         """As in the base class."""
@@ -111,3 +114,9 @@ class SteadyLogger(TensorBoardLogger):
         """As in the base class."""
         with self.failures.survived():
             super().finalize(status)
+
+
+def _leave_to_caller(args: threading.ExceptHookArgs) -> None:
+    """No traceback of a thread that writes an event file: its error is raised where something is logged next."""
+    if not isinstance(args.thread, _AsyncWriterThread):
+        threading.__excepthook__(args)

@@ -1,6 +1,7 @@
 """The folder that a run lives in: can it be written to, what did a killed process leave, which settings had it?"""
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,13 @@ def claim(folder: Path) -> None:
     Raises:
         ValueError: nothing can be written there.
     """
-    if os.environ.get("LOCAL_RANK"):  # started by a process that has done it
+    if os.environ.get("LOCAL_RANK", "0") != "0":  # the first process does it
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
-        with whole_file(folder / ".writable") as partial:
-            partial.write_bytes(b"x" * 4096)
-        (folder / ".writable").unlink()
+        with tempfile.TemporaryFile(dir=folder) as trial:  # has no name, so a kill leaves nothing
+            trial.write(bytes(4096))
     except OSError as error:
         raise ValueError(
             f"The run's folder {folder} can't be written to ({error}), so nothing could be kept. Free some space "

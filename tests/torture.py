@@ -20,7 +20,6 @@ import os
 import random
 import shutil
 import signal
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -168,8 +167,8 @@ class Torture:
             strike: asked at the beginning of each phase; seconds until the signal, or None to go on.
         """
         receiving, sending = self.context.Pipe(duplex=False)
-        arguments = ("fit", "--config", str(self.config), "--runs", str(self.folder / "runs"), "--name", name)
-        arguments = (*arguments, *OPTIONS, "--ckpt_path", "auto")
+        where = ("--config", str(self.config), "--runs", str(self.folder / "runs"), "--name", name)
+        arguments = ("fit", *where, *OPTIONS, "--ckpt_path", "auto")
         process = self.context.Process(target=attempt, args=(arguments, sending, self.log))
         process.start()
         sending.close()
@@ -295,4 +294,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

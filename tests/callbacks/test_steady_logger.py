@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.writer import FileWriter
 
 from callbacks import steady_logger
@@ -57,7 +58,29 @@ def test_when_it_can_be_written_again_a_new_file_goes_on(
     assert log.failures.count == 1
 
 
-def test_a_logger_of_any_kind_of_failure_is_survived(tmp_path: Path) -> None:
+def test_a_failure_in_the_thread_that_writes_is_survived_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = logger(tmp_path)
+    log.experiment.flush()
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(RecordWriter, "write", full)
+
+    def log_much() -> None:
+        for step in range(99):  # what the thread raises comes some calls later
+            log.log_metrics({"a": 1.0}, step=step)
+            log.save()
+
+    with pytest.warns(UserWarning, match="No space left"):
+        log_much()
+    assert log.failures.count > 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_folder_that_is_gone_is_survived(tmp_path: Path) -> None:
     log = logger(tmp_path / "run")
     log.experiment.flush()
     shutil.rmtree(tmp_path / "run")
