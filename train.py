@@ -45,8 +45,8 @@ from commands.export import export
 from commands.merge import merge
 from commands.model_card import write_model_card
 from commands.predict import predict
-from commands.test import SECTION, test
 from commands.run_folder import WholeConfig, claim, earlier_settings
+from commands.test import SECTION, test
 from datamodules.caption_images import CaptionImages
 from demo.style_set import ensure_style_set
 from lightning_modules.adapter_source import read_adapter
