@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from lightning_modules.lora import ADAPTER, lora_layers, lora_state
 from lightning_modules.lora_names import UNDERSCORED, peft_name
+from whole_file import whole_file
 
 ADAPTER_METADATA = "lora_adapter_metadata"
 KOHYA_SUFFIXES = {"lora_down.weight": "lora_A.weight", "lora_up.weight": "lora_B.weight"}
@@ -206,13 +207,8 @@ def commonest(values: Collection[Number]) -> Number:
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
     """Write beside `path` and rename: whoever looks sees the old file or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside, dict(metadata))
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with whole_file(path) as partial:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, dict(metadata))
     return path
 
 

@@ -42,7 +42,7 @@ from lightning_modules.diffusion.timesteps import (
 from lightning_modules.diffusion.weighting import min_snr_weight
 from lightning_modules.ema import AdapterEma
 from lightning_modules.export_check import ExportCheck, check_export
-from lightning_modules.fingerprints import model_fingerprint, tokenizer_fingerprint
+from lightning_modules.fingerprints import model_fingerprint, quick_fingerprint, tokenizer_fingerprint
 from lightning_modules.held_out_loss import HeldOutLoss
 from lightning_modules.lora import LoraOptions, add_lora, load_lora_state, lora_parameters, lora_state, scaled
 from lightning_modules.lora_formats import adapter_of, describe
@@ -159,6 +159,7 @@ class StableDiffusionLora(L.LightningModule):
         self.schedule = training_schedule(parts, self.zero_terminal_snr)
         self.prediction_type: PredictionType = parts.prediction_type
         self.text_encoder, self.vae, self.unet = parts.text_encoder, parts.vae, parts.unet
+        self._base_weights = quick_fingerprint(parts.unet)
         self.trainable = self._add_adapter()
         if self.gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
@@ -271,8 +272,8 @@ class StableDiffusionLora(L.LightningModule):
         """The weighted loss of one batch: a mean over its pictures, whatever their shapes.
 
         Returns:
-            `loss`, a scalar; for the log also `error`, the unweighted error of each picture [B], and `bin`, the
-            timestep bin of each [B].
+            `loss`, a scalar; for callbacks also `error`, the unweighted error of each picture [B], `timestep` of
+            each, and `bin`, the bin that it lies in [B].
         """
         t = draw_timesteps(
             self.timestep_sampling, self.schedule.num_timesteps, seed=self.seed, draws=batch["draw"]
@@ -285,7 +286,7 @@ class StableDiffusionLora(L.LightningModule):
         size = len(error)
         self.log("train/loss", loss, on_step=True, prog_bar=True, batch_size=size)
         self.log("train/loss_unweighted", error.mean(), on_step=True, batch_size=size)
-        return {"loss": loss, "error": error.detach(), "bin": self._bins(t)}
+        return {"loss": loss, "error": error.detach(), "timestep": t, "bin": self._bins(t)}
 
     def _training_error(self, batch: Batch, t: Tensor) -> Tensor:
         """The unweighted error of each picture of a one-shape batch, float32 [B]."""
@@ -415,11 +416,21 @@ class StableDiffusionLora(L.LightningModule):
         checkpoint["state_dict"] = lora_state(self.unet)
         if self.init_lora is not None:  # else the options say it
             checkpoint["lora_strengths"] = adapter_of(self.unet).strengths
+        checkpoint["base_weights"] = self._base_weights
         if self.ema is not None:
             checkpoint["ema"] = self.ema.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the adapter back, checked; Lightning's own loading finds nothing left to do."""
+        """Put the adapter back, checked; Lightning's own loading finds nothing left to do.
+
+        Raises:
+            ValueError: it belongs to another adapter, or to a base of the same name with other weights.
+        """
+        if checkpoint.get("base_weights", self._base_weights) != self._base_weights:
+            raise ValueError(
+                f"The checkpoint was trained on another base: --model.base_model {self.base_model} has the same name "
+                "but other weights. Give the model that the run was started with, or start a new run (another --name)."
+            )
         load_lora_state(self.unet, checkpoint["state_dict"])
         checkpoint["state_dict"] = {}
         if self.ema is not None:
