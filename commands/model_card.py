@@ -16,6 +16,7 @@ import yaml
 from safetensors import safe_open
 
 from callbacks.exposure_ledger import FILE as EXPOSURE
+from whole_file import whole_file
 
 CARD = "README.md"
 GRID = "samples.png"
