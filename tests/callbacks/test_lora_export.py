@@ -100,7 +100,10 @@ def test_files_at_every_checkpoint_and_at_the_end(tmp_path: Path, capsys: pytest
     assert len(module.written.files) == 6  # step 4 has two checkpoints and one export
     facts = module.written.files[0][2]
     assert (facts["run"], facts["ss_output_name"], facts["ss_max_train_steps"]) == ("ghibli", "ghibli", "4")
-    assert module.written.tested == [folder / "pytorch_lora_weights.safetensors"]
+    assert module.written.tested == [
+        folder / "pytorch_lora_weights.safetensors",
+        folder / "ghibli_kohya.safetensors",
+    ]
     assert "Tested pytorch_lora_weights.safetensors: in a fresh stock pipeline" in capsys.readouterr().out
 
 
