@@ -25,8 +25,12 @@ def base(request: pytest.FixtureRequest, tiny_base: Path, tiny_base_sd1: Path) -
 
 @pytest.fixture
 def run(base: Path, tmp_path: Path) -> Path:
+    return run_on(base, tmp_path)
+
+
+def run_on(base: Path, folder: Path) -> Path:
     """A run with its final export."""
-    run = tmp_path / "runs" / "tiny"
+    run = folder / "runs" / "tiny"
     unet = learned_unet(base, OPTIONS)
     write_adapter(run / "pytorch_lora_weights.safetensors", adapter_of(unet), "diffusers", {})
     (run / "config.yaml").write_text(f'model: {{base_model: "{base}", base_config: null}}\n')
@@ -68,7 +72,8 @@ def test_a_merged_model_is_a_base_again(run: Path, tmp_path: Path) -> None:
     assert not torch.equal(unet_output(unets[0]), unet_output(unets[1]))
 
 
-def test_a_schedule_that_the_user_asked_for_goes_along(run: Path, tmp_path: Path) -> None:
+def test_a_schedule_that_the_user_asked_for_goes_along(tiny_base: Path, tmp_path: Path) -> None:
+    run = run_on(tiny_base, tmp_path)
     config = (run / "config.yaml").read_text().replace("null}", "null, zero_terminal_snr: true}")
     (run / "config.yaml").write_text(config)
     merge(run, tmp_path / "merged")
