@@ -41,6 +41,9 @@ AdapterFormat = Literal["checkpoint", "diffusers", "kohya"]
 PEFT_CONFIG = "adapter_config.json"
 """What peft writes beside its weights: rank and alpha."""
 
+IN_FOLDERS = ("adapter_model.safetensors", "pytorch_lora_weights.safetensors")
+"""What peft's `save_pretrained` and diffusers' `save_lora_weights` call their files."""
+
 PICKLED = (".bin", ".pt", ".pth")
 
 
@@ -97,19 +100,18 @@ def read_adapter(path: Path, option: str = "--lora") -> SavedAdapter:
     """Read a checkpoint (its moving average where there is one), or an adapter file of any trainer.
 
     Args:
-        path: the file, or the folder that peft wrote.
+        path: the file, or the folder that peft or diffusers wrote (a finished run's is one).
         option: how it was given, for messages.
 
     Raises:
         ValueError: there is no such file, it is broken, or it holds no adapter.
     """
     given = f"{option} {path}"
-    if path.is_dir() and (path / PEFT_CONFIG).is_file():
-        path = path / "adapter_model.safetensors"
+    path = next((path / name for name in IN_FOLDERS if (path / name).is_file()), path)
     if not path.is_file():
         raise ValueError(
-            f"{given}: there is no such file. Give a run folder, a checkpoint (.ckpt) of this trainer, or a "
-            ".safetensors file in diffusers, peft or kohya format."
+            f"{given}: there is no such file. Give a finished run's folder, a checkpoint (.ckpt) of this trainer, or "
+            "a .safetensors file in diffusers, peft or kohya format."
         )
     if path.suffix == ".ckpt":
         return _read_checkpoint(path, given)
