@@ -27,6 +27,11 @@ from lightning_modules.lora_formats import describe
 FAILED = 1
 """Exit status when a file doesn't paint what it should."""
 
+MIXED_ALPHAS = (
+    "its alphas differ by layer. ComfyUI and A1111 honour that; diffusers 0.42 reads such a kohya file with wrong "
+    "strengths, so give diffusers the diffusers file."
+)
+
 
 def export(args: Sequence[str]) -> None:
     """Run the command.
@@ -51,6 +56,8 @@ def export(args: Sequence[str]) -> None:
     for format, path in targets.items():
         write_adapter(path, adapter, format, facts, given.dtype)
         print(f"Wrote {path} ({format}, {given.dtype})", flush=True)
+        if format == "kohya" and len({adapter.alpha(layer) for layer in adapter.strengths}) > 1:
+            print(f"Note: {MIXED_ALPHAS}", flush=True)
     passed = not given.self_test or _test(list(targets.values()), chosen)
     print(f"Wrote {write_model_card(list(targets.values()), saved.digest, choice.run)}", flush=True)
     if not passed:
