@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 import traceback
+from argparse import ArgumentError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -34,6 +35,8 @@ class HelpfulParser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message, the closest option's name if there is one, and exit with status 2."""
+        if not self.exit_on_error:  # of a class that a value names: the parser around it says the rest
+            raise ArgumentError(None, f"{message}{suggestion(message, self.option_names())}") from ex
         print(f"error: {message}{suggestion(message, self.option_names())}", file=sys.stderr)
         sys.exit(USER_ERROR)
 

@@ -31,7 +31,7 @@ from callbacks.checkpoints import STEP_FILE, Checkpoints, newest, resolve
 from callbacks.clip_score import ClipScore
 from callbacks.exposure_ledger import ExposureLedger
 from callbacks.graceful_stop import STOPPED_EARLY, GracefulStop, StoppedEarly, signals_restored
-from callbacks.lora_export import LoraExport, finished_step
+from callbacks.lora_export import DIFFUSERS_FILE, LoraExport, finished_step
 from callbacks.loss_guard import LossGuard
 from callbacks.progress import RunProgress
 from callbacks.resume_guard import ResumeGuard, changed_settings
@@ -40,10 +40,16 @@ from callbacks.steady_logger import SteadyLogger
 from callbacks.summary import RunSummary, stopped_by
 from callbacks.training_log import TrainingLog
 from command_line import HelpfulParser, as_typed, exit_with_message, without
+from commands.evaluation_options import EvaluationOptions
+from commands.export import export
+from commands.merge import merge
+from commands.model_card import write_model_card
 from commands.predict import predict
 from commands.run_folder import WholeConfig, claim, earlier_settings
+from commands.test import SECTION, test
 from datamodules.caption_images import CaptionImages
 from demo.style_set import ensure_style_set
+from lightning_modules.adapter_source import read_adapter
 from lightning_modules.components import load_tokenizer
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 from lightning_modules.text_conditioning import lost_words, token_count
@@ -102,6 +108,7 @@ class StyleCLI(LightningCLI):
         parser.add_lightning_class_args(ClipScore, "clip_score")
         parser.add_lightning_class_args(Checkpoints, "checkpoints")
         parser.add_lightning_class_args(LoraExport, "export")
+        parser.add_class_arguments(EvaluationOptions, SECTION)  # kept in the run's config.yaml for `test`
         parser.add_lightning_class_args(LossGuard, "loss_guard")
         parser.link_arguments("seed_everything", "model.seed")
         parser.link_arguments("seed_everything", "data.seed")
@@ -183,6 +190,15 @@ class StyleCLI(LightningCLI):
         self.datamodule.count_tokens = lambda caption: token_count(tokenizer(), caption)
         self.datamodule.lost_words = lambda caption: lost_words(tokenizer(), caption)
 
+    def after_fit(self) -> None:
+        """The model card beside the final exports; they are there only after a run that came to its end."""
+        files = [
+            self.run_folder / DIFFUSERS_FILE,
+            self.run_folder / f"{self.run_folder.name}_kohya.safetensors",
+        ]
+        if self.trainer.is_global_zero and all(path.is_file() for path in files):
+            write_model_card(files, read_adapter(files[0]).digest, self.run_folder)
+
     def command(self) -> str:
         """What was typed, without a resume: for messages that offer the next command."""
         rest = without(without(self.given, "--ckpt_path"), "--trainer.max_steps")
@@ -229,7 +245,8 @@ def main(args: list[str] | None = None) -> None:
 
     Args:
         args: what follows `train.py`; null takes it from the process. No subcommand means `fit`; `fit` without a
-            `--config` runs the embedded default, `configs/demo.yaml`. `predict` paints; `audit` looks at a folder.
+            `--config` runs the embedded default, `configs/demo.yaml`. `predict` paints; `test` compares with the base;
+            `export` and `merge` make files for other programs; `audit` looks at a folder.
     """
     args = list(sys.argv[1:] if args is None else args) or ["fit"]
     if args[0] == "audit":
@@ -247,6 +264,12 @@ def main(args: list[str] | None = None) -> None:
     with exit_with_message(debug):
         if args[0] == "predict":
             return predict(args)
+        if args[0] == "test":
+            return test(args)
+        if args[0] == "export":
+            return export(args[1:])
+        if args[0] == "merge":
+            return merge(args[1:])
         fit(args)
 
 

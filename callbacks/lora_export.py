@@ -5,7 +5,8 @@
     <run>/pytorch_lora_weights.safetensors               diffusers, at the end
     <run>/<run>_kohya.safetensors                        ComfyUI and A1111, at the end
 
-`<run>` is the run's folder or its name. Headers say which run, base and step a file is from. At the end the
+`<run>` is the run's folder or its name. Headers say what the run was (`training_facts.py`); checkpoints carry the same,
+so that `python train.py export` writes the same header later. At the end the
 diffusers file is loaded into a fresh stock pipeline and its picture compared with memory's; a difference is a
 warning, since the training itself is safe in the checkpoints.
 
@@ -13,6 +14,7 @@ An export beside a checkpoint that can't be written (the disk is full) is said o
 killed after its last step, before its final files were whole, writes them when it is resumed.
 """
 
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from callbacks.checkpoints import newest_step
 from callbacks.failures import Failures
 from callbacks.protocols import AdapterExport, ExportCheck
+from callbacks.training_facts import training_facts
 
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 """The name that `load_lora_weights(folder)` looks for."""
@@ -57,6 +60,7 @@ class LoraExport(Callback):
             "The checkpoint beside it holds the same adapter. Free some space.",
         )
         self._last_step: int | None = None
+        self._started_at = time.time()
         self._finished = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -75,6 +79,7 @@ class LoraExport(Callback):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Export beside each checkpoint, once a step: `last` and best may be saved at the same one."""
+        checkpoint["header"] = self._facts(trainer)
         if not trainer.is_global_zero or trainer.global_step == self._last_step:
             return
         self._last_step = trainer.global_step
@@ -84,6 +89,12 @@ class LoraExport(Callback):
             self._write(
                 trainer, pl_module, run / "exports" / f"{stem}.safetensors", f"{stem}_kohya.safetensors"
             )
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """The run started when its first process did."""
+        self._started_at = float(checkpoint.get("header", {}).get("ss_training_started_at", self._started_at))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the final files and test one of them, while the model is still on its device."""
@@ -112,14 +123,12 @@ class LoraExport(Callback):
         return path
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, diffusers: Path, kohya: str) -> Path:
-        module = cast(AdapterExport, pl_module)
-        facts = {
-            "run": Path(trainer.default_root_dir).name,
-            "base": module.base_description(),
-            "steps": str(trainer.global_step),
-        }
+        module, facts = cast(AdapterExport, pl_module), self._facts(trainer)
         module.export_lora(diffusers.with_name(kohya), "kohya", facts)
         return module.export_lora(diffusers, "diffusers", facts)
+
+    def _facts(self, trainer: Trainer) -> dict[str, str]:
+        return training_facts(trainer, self._started_at, time.time())
 
     def _test(self, module: AdapterExport, path: Path) -> None:
         try:

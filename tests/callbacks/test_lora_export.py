@@ -98,7 +98,8 @@ def test_files_at_every_checkpoint_and_at_the_end(tmp_path: Path, capsys: pytest
         "ghibli_kohya.safetensors": ("kohya", "4"),
     }
     assert len(module.written.files) == 6  # step 4 has two checkpoints and one export
-    assert module.written.files[0][2] == {"run": "ghibli", "base": "a base", "steps": "2"}
+    facts = module.written.files[0][2]
+    assert (facts["run"], facts["ss_output_name"], facts["ss_max_train_steps"]) == ("ghibli", "ghibli", "4")
     assert module.written.tested == [folder / "pytorch_lora_weights.safetensors"]
     assert "Tested pytorch_lora_weights.safetensors: in a fresh stock pipeline" in capsys.readouterr().out
 
