@@ -43,7 +43,7 @@ from command_line import HelpfulParser, as_typed, exit_with_message, without
 from commands.evaluation_options import EvaluationOptions
 from commands.export import export
 from commands.merge import merge
-from commands.model_card import write_model_card
+from commands.model_card import CARD, write_model_card
 from commands.predict import predict
 from commands.run_folder import WholeConfig, claim, earlier_settings
 from commands.test import SECTION, test
@@ -225,7 +225,8 @@ def refuse_if_done(checkpoint: Path, max_steps: int, command: str, run: Path) ->
         ValueError: with the command that goes on.
     """
     match = STEP_FILE.fullmatch(checkpoint.name)
-    if match and int(match[1]) >= max_steps and finished_step(run) == int(match[1]):
+    final_files = finished_step(run) if (run / CARD).is_file() else None  # the card is written last
+    if match and int(match[1]) >= max_steps and int(match[1]) == final_files:
         raise ValueError(
             f"{checkpoint} is step {int(match[1])} of {max_steps}: this run is done. Go on further with\n"
             f"  {command} --ckpt_path last --trainer.max_steps {2 * max_steps}"
