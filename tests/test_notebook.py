@@ -9,7 +9,9 @@ from pathlib import Path
 import nbformat
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
+from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_notebook
 
 from tests.notebook_run import NOTEBOOK, run, scratch_copy
 from train import main
@@ -80,6 +82,12 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> Tour:
 def test_it_runs_and_shows_what_is_committed(tour: Tour, committed: NotebookNode) -> None:
     assert [kinds(cell) for cell in tour.cells] == [kinds(cell) for cell in code_cells(committed)]
     assert "Traceback" not in "".join(map(printed, tour.cells))
+
+
+def test_a_command_that_refuses_fails_its_cell(tmp_path: Path) -> None:
+    notebook = new_notebook(cells=[new_code_cell("import sys\n\nsys.exit(2)")])
+    with pytest.raises(CellExecutionError, match="SystemExit: 2"):
+        run(notebook, tmp_path)
 
 
 def test_training_stops_and_goes_on(tour: Tour) -> None:
