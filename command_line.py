@@ -9,15 +9,25 @@ import re
 import shlex
 import sys
 import traceback
+from argparse import ArgumentError
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 from jsonargparse import ArgumentParser
 
+from commands.option_errors import did_you_mean, in_plain_words
+
 USER_ERROR = 2
 """Exit status when the user can mend it."""
+
+UNFORESEEN = 1
+"""Exit status of any other error."""
+
+COMMANDS = ("fit", "test", "predict", "audit", "export", "merge")
+"""What may follow `train.py`."""
 
 MEMORY_ADVICE = (
     "Try --data.batch_size 1 --trainer.accumulate_grad_batches 4, --model.gradient_checkpointing true, "
@@ -33,27 +43,39 @@ class HelpfulParser(ArgumentParser):
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print the message, the closest option's name if there is one, and exit with status 2."""
-        print(f"error: {message}{suggestion(message, self.option_names())}", file=sys.stderr)
+        """Print the message in plain words, with the closest option's name, and exit with status 2."""
+        if not self.exit_on_error:  # of a class that a value names: the parser around it says the rest
+            raise ArgumentError(None, message) from ex
+        print(f"error: {in_plain_words(message, self.option_kinds())}", file=sys.stderr)
         sys.exit(USER_ERROR)
 
-    def option_names(self) -> list[str]:
-        """Every option of this parser and of its subcommands, e.g. `model.lora.rank`."""
+    def option_kinds(self) -> dict[str, Any]:
+        """Every option of this parser and of its subcommands, e.g. `model.lora.rank`, with its type."""
         parsers = [
             self,
             *(p for a in self._actions for p in (getattr(a, "_name_parser_map", None) or {}).values()),
         ]
-        return sorted({action.dest for parser in parsers for action in parser._actions})
+        return {
+            action.dest: getattr(action, "_typehint", None)
+            for parser in parsers
+            for action in parser._actions
+        }
+
+    def option_names(self) -> list[str]:
+        """Every option of this parser and of its subcommands, e.g. `model.lora.rank`."""
+        return sorted(self.option_kinds())
 
 
-def suggestion(message: str, names: list[str]) -> str:
-    """` Did you mean ...?` for the first word of the message that resembles an option without being one."""
-    typed = re.findall(r"--([\w.]*\w)", message)
-    for word in re.findall(r"[\w.]*\w", message.replace("--", "")):
-        close = difflib.get_close_matches(word, names, n=1, cutoff=0.8)
-        if ("." in word or "_" in word or word in typed) and word not in names and close:
-            return f"\nDid you mean --{close[0]}?"
-    return ""
+def check_command(name: str) -> None:
+    """Exit with a message unless `train.py` has a command of this name (or it is an option)."""
+    if name not in COMMANDS and not name.startswith("-"):
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        print(
+            f"error: there is no command {name!r}. Valid: {', '.join(COMMANDS)}."
+            f"{did_you_mean(next(iter(close), None))}",
+            file=sys.stderr,
+        )
+        sys.exit(USER_ERROR)
 
 
 @contextmanager
@@ -71,10 +93,29 @@ def exit_with_message(debug: bool = False) -> Iterator[None]:
     except _mendable() as error:
         if debug:
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {own_words(error)}", file=sys.stderr)
         if not debug:
             print("(add --debug to see where it happened)", file=sys.stderr)
         sys.exit(USER_ERROR)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        place = Path(traceback.extract_tb(error.__traceback__)[-1].filename).name
+        print(
+            f"(not foreseen, in {place}. Run it again with --debug, and report what it prints then)",
+            file=sys.stderr,
+        )
+        sys.exit(UNFORESEEN)
+
+
+def own_words(error: Exception) -> str:
+    """An error's text; of one from a loader's worker, whose text is a traceback, what the worker's error said."""
+    text = str(error)
+    if "\nOriginal Traceback" not in text:
+        return text
+    said = re.split(r"^[\w.]*(?:Error|Exception): ", text, flags=re.MULTILINE)
+    return said[-1].strip() if len(said) > 1 else text.strip().splitlines()[-1]
 
 
 def _mendable() -> tuple[type[Exception], ...]:
