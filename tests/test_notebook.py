@@ -45,7 +45,7 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 
 def as_python(cell: NotebookNode) -> ast.Module:
     """What IPython makes of a cell: its magics are calls."""
-    return ast.parse(TransformerManager().transform_cell(cell.source))
+    return ast.parse(TransformerManager().transform_cell(cell.source))  # type: ignore[no-untyped-call]
 
 
 def kinds(cell: NotebookNode) -> list[str]:
