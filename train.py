@@ -36,7 +36,9 @@ from callbacks.sample_images import SampleImages
 from callbacks.summary import RunSummary
 from callbacks.training_log import TrainingLog
 from command_line import HelpfulParser, as_typed, exit_with_message, without
+from commands.evaluation_options import EvaluationOptions
 from commands.predict import predict
+from commands.test import SECTION, test
 from datamodules.caption_images import CaptionImages
 from demo.style_set import ensure_style_set
 from lightning_modules.components import load_tokenizer
@@ -90,6 +92,7 @@ class StyleCLI(LightningCLI):
         parser.add_lightning_class_args(ClipScore, "clip_score")
         parser.add_lightning_class_args(Checkpoints, "checkpoints")
         parser.add_lightning_class_args(LoraExport, "export")
+        parser.add_class_arguments(EvaluationOptions, SECTION)  # kept in the run's config.yaml for `test`
         parser.link_arguments("seed_everything", "model.seed")
         parser.link_arguments("seed_everything", "data.seed")
         parser.link_arguments("data.resolution", "model.resolution")
@@ -198,7 +201,8 @@ def main(args: list[str] | None = None) -> None:
 
     Args:
         args: what follows `train.py`; null takes it from the process. No subcommand means `fit`; `fit` without a
-            `--config` runs the embedded default, `configs/demo.yaml`. `predict` paints; `audit` looks at a folder.
+            `--config` runs the embedded default, `configs/demo.yaml`. `predict` paints; `test` compares with the base;
+            `audit` looks at a folder.
     """
     args = list(sys.argv[1:] if args is None else args) or ["fit"]
     if args[0] == "audit":
@@ -216,6 +220,8 @@ def main(args: list[str] | None = None) -> None:
     with exit_with_message(debug):
         if args[0] == "predict":
             return predict(args)
+        if args[0] == "test":
+            return test(args)
         StyleCLI(
             StableDiffusionLora,
             CaptionImages,

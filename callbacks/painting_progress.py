@@ -40,7 +40,8 @@ class PaintingProgress(ProgressBar):
         """Count what is left to paint and start the clock."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         waiting = data.waiting(trainer.global_rank, trainer.world_size)
-        self._done, self._total, self._started_at = 0, len(waiting), time.monotonic()
+        self._done, self._started_at = 0, time.monotonic()
+        self._total = sum(len(jobs) for jobs in waiting)
         if self._enabled and sys.stdout.isatty():
             self._bar = tqdm(
                 total=self._total,

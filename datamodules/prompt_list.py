@@ -1,35 +1,16 @@
-"""Pictures to paint as batches for `Trainer.predict`: each once, whatever the number of processes, none twice.
+"""The pictures of `python train.py predict`: prompts of the command line, of a file, or of the adapter's run."""
 
-A picture's file is named by its prompt, its seed and a hash of everything that decides what it shows; so a file that
-is there is this picture, and is passed over. Process r of n has the jobs r, r + n, r + 2 n ... of the whole list,
-looks for their files alone, and batches what is left: no process waits for what another one finds.
-"""
-
-import hashlib
-import re
-from collections.abc import Sequence
-from dataclasses import astuple
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import lightning as L
-import torch
 from jsonargparse.typing import PositiveInt
-from PIL import Image
-from torch.utils.data import DataLoader
 
+from datamodules.picture_list import PictureList
 from datamodules.prompt_entries import Entry, PictureJob, SamplerName, make_jobs, read_entries
-from evaluation.prompts import strip_weights
-
-Batch = dict[str, Any]
-"""`jobs`: N `PictureJob`s that share their settings; `path`: where each picture belongs."""
-
-NAME_LENGTH = 48
-HASH_DIGITS = 10
 
 
-class PromptList(L.LightningDataModule):
+class PromptList(PictureList):
     """The pictures to paint.
 
     Args:
@@ -50,7 +31,6 @@ class PromptList(L.LightningDataModule):
 
     Attributes:
         size: height and width where no prompt and no option says it.
-        painted_by: everything besides the prompt and its settings that decides what a picture shows.
     """
 
     def __init__(
@@ -69,7 +49,7 @@ class PromptList(L.LightningDataModule):
         batch_size: PositiveInt = 4,
         output: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(Path(output or "pictures"), batch_size)
         self.prompt = prompt
         self.prompts = prompts
         self.options: dict[str, Any] = {
@@ -83,15 +63,12 @@ class PromptList(L.LightningDataModule):
             "clip_skip": clip_skip,
             "lora_scale": lora_scale,
         }
-        self.batch_size = batch_size
-        self.output = Path(output or "pictures")
         if self.output.is_file():
             raise ValueError(f"--output {output} is a file; give the folder that pictures go to.")
         self.size = (512, 512)
-        self.painted_by = ""
 
     @cached_property
-    def jobs(self) -> list[PictureJob]:
+    def jobs(self) -> list[PictureJob]:  # type: ignore[override]
         """All pictures, in the order of the prompts; equal ones once.
 
         Raises:
@@ -112,59 +89,3 @@ class PromptList(L.LightningDataModule):
                 'nothing to paint: give --prompt "green hills", or --prompts FILE with one a line.'
             )
         return read_entries(Path(self.prompts))
-
-    def path(self, job: PictureJob) -> Path:
-        """Where a picture belongs."""
-        words = re.sub(r"\W+", "-", strip_weights(job.prompt).lower())[:NAME_LENGTH].strip("-")
-        digest = hashlib.sha256(repr((astuple(job), self.painted_by)).encode()).hexdigest()
-        return self.output / f"{words or 'picture'}_seed{job.seed}_{digest[:HASH_DIGITS]}.png"
-
-    def waiting(self, rank: int = 0, world_size: int = 1) -> list[PictureJob]:
-        """The pictures of one process that aren't there, or not whole."""
-        return [job for job in self.jobs[rank::world_size] if not is_whole(self.path(job))]
-
-    def predict_dataloader(self) -> DataLoader[Batch]:
-        """This process's batches."""
-        trainer = self.trainer
-        rank, world_size = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
-        batches = [
-            {"jobs": jobs, "path": [self.path(job) for job in jobs]}
-            for jobs in batched(self.waiting(rank, world_size), self.batch_size)
-        ]
-        # without a generator, the loader draws from the global one
-        return DataLoader(batches, batch_size=None, collate_fn=_as_it_is, generator=torch.Generator())  # type: ignore[arg-type]
-
-    @property
-    def allow_zero_length_dataloader_with_multiple_devices(self) -> bool:
-        """True, since of several processes some may have nothing left to do."""
-        return True
-
-    @allow_zero_length_dataloader_with_multiple_devices.setter
-    def allow_zero_length_dataloader_with_multiple_devices(self, value: bool) -> None:
-        """Pass over Lightning's own start value."""
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Words stay where they are."""
-        return batch
-
-
-def batched(jobs: Sequence[PictureJob], size: int) -> list[list[PictureJob]]:
-    """Jobs that share their settings, at most `size` together, in the order of their first ones."""
-    together: dict[tuple[object, ...], list[PictureJob]] = {}
-    for job in jobs:
-        together.setdefault(job.settings(), []).append(job)
-    return [same[i : i + size] for same in together.values() for i in range(0, len(same), size)]
-
-
-def is_whole(path: Path) -> bool:
-    """Whether there is a picture that can be read to its end."""
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-    except (OSError, SyntaxError):  # PIL's answer to some broken PNGs is a SyntaxError
-        return False
-    return True
-
-
-def _as_it_is(batch: Batch) -> Batch:
-    return batch

@@ -82,6 +82,30 @@ def report_page(report: Report) -> str:
     )
 
 
+def clip_score_plot(report: Report) -> Image.Image:
+    """Both CLIP scores of both sides as bars."""
+    own, style = report.measured.prompt_score.overall, report.measured.style_score.overall
+    bars = {OWN_PROMPT: (own.base, own.lora), STYLE_PROMPT: (style.base, style.lora)}
+    return clip_score_bars((report.base_label, report.lora_label), bars)
+
+
+def strength_plot(sweep: StrengthSweep) -> Image.Image:
+    """The sweep, one curve a group."""
+    return strength_sweep(sweep.groups if len(sweep.groups) > 1 else {"all": sweep.overall})
+
+
+def interaction_plots(report: Report) -> list[Image.Image]:
+    """The 2x2 of prompt engineering, one plot a measure."""
+    labels = (report.base_label, report.lora_label)
+    kinds = ("plain", f"with {report.enhancement}")
+    drawn = []
+    for score, found in report.measured.enhancement.items():
+        cells = ((found.base_plain, found.base_enhanced), (found.lora_plain, found.lora_enhanced))
+        sides = dict(zip(labels, cells, strict=True))
+        drawn.append(interaction_plot(sides, kinds, score=score, result=_interaction_words(found)))
+    return drawn
+
+
 def _answers(report: Report) -> Iterator[Html]:
     """What to know if nothing else is read."""
     for finding in findings(report):
@@ -122,18 +146,13 @@ def _pictures(prompt: str, labels: Sequence[str], images: Sequence[Image.Image])
 def _scores(report: Report) -> list[Html]:
     """The bar plot and the paired statistics."""
     own, style = report.measured.prompt_score, report.measured.style_score
-    labels = (report.base_label, report.lora_label)
-    bars = {
-        OWN_PROMPT: (own.overall.base, own.overall.lora),
-        STYLE_PROMPT: (style.overall.base, style.overall.lora),
-    }
     return [
         paragraph(
             "How well do the pictures fit words? Against its own prompt: does a picture show what was asked for?"
             f" Against the style prompt “{report.style_prompt}”: does it look like the style? The table compares"
             " pairs painted from the same noise, so it shows differences that are too small for the bars."
         ),
-        plots([Picture(clip_score_bars(labels, bars), "CLIP scores as bars, figures in the table")]),
+        plots([Picture(clip_score_plot(report), "CLIP scores as bars, figures in the table")]),
         _paired_table(OWN_PROMPT, own, 2),
         _paired_table(STYLE_PROMPT, style, 2),
     ]
@@ -258,7 +277,6 @@ def _strength(sweep: StrengthSweep | None, strips: Sequence[Strip]) -> list[Html
     """The sweep as a plot, as a table, and as pictures."""
     if sweep is None:
         return []
-    curves = sweep.groups if len(sweep.groups) > 1 else {"all": sweep.overall}
     rows = [
         _strength_row(name, curve, place)
         for name, curve in _lines(sweep.overall, sweep.groups)
@@ -270,9 +288,7 @@ def _strength(sweep: StrengthSweep | None, strips: Sequence[Strip]) -> list[Html
             "A LoRA can be used weaker or stronger than it was trained (1). Up in the plot is more of the style,"
             f" right is more of what the prompt asks for. Recommended is {sweep.rule}."
         ),
-        plots(
-            [Picture(strength_sweep(curves), "style against prompt at each strength, figures in the table")]
-        ),
+        plots([Picture(strength_plot(sweep), "style against prompt at each strength, figures in the table")]),
         *(_strip(strip) for strip in strips),
         fold("Every strength", table(columns, rows)),
     ]
@@ -300,24 +316,21 @@ def _prompting(report: Report) -> list[Html]:
     if not results:
         return []
     labels = (report.base_label, report.lora_label)
-    kinds = ("plain", f"with {report.enhancement}")
+    words = [_interaction_words(found) for found in results.values()]
     return [
         paragraph(
             f"Does adding “{report.enhancement}” to the prompt do more with the LoRA than without? If it does, the"
             " lines aren't parallel, and the interaction (the effect with the LoRA minus the effect without) lies"
             " off zero with its whole interval."
         ),
-        plots([_interaction(score, found, labels, kinds) for score, found in results.items()]),
+        plots([Picture(image, name) for image, name in zip(interaction_plots(report), words, strict=True)]),
         *(_effects(score, found) for score, found in results.items()),
         *([comparisons([_four_ways(row, labels) for row in report.four_ways])] if report.four_ways else []),
     ]
 
 
-def _interaction(score: str, found: Interaction, labels: Sequence[str], kinds: Sequence[str]) -> Picture:
-    cells = ((found.base_plain, found.base_enhanced), (found.lora_plain, found.lora_enhanced))
-    words = f"Interaction {interval(found.interaction, 3, signed=True)}: {found.verdict}"
-    plot = interaction_plot(dict(zip(labels, cells, strict=True)), kinds, score=score, result=words)
-    return Picture(plot, words)
+def _interaction_words(found: Interaction) -> str:
+    return f"Interaction {interval(found.interaction, 3, signed=True)}: {found.verdict}"
 
 
 def _effects(score: str, found: Interaction) -> Html:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from datamodules.picture_list import batched, is_whole
 from datamodules.prompt_entries import PictureJob
-from datamodules.prompt_list import PromptList, batched, is_whole
+from datamodules.prompt_list import PromptList
 
 
 @pytest.fixture
@@ -24,15 +25,20 @@ def paint(prompts: PromptList, job: PictureJob) -> Path:
     return path
 
 
+def waiting(prompts: PromptList, rank: int = 0, world_size: int = 1) -> list[PictureJob]:
+    """All pictures that one process has to paint."""
+    return [job for jobs in prompts.waiting(rank, world_size) for job in jobs]
+
+
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_every_picture_is_dealt_once(prompts: PromptList, world_size: int) -> None:
-    dealt = [job.seed for rank in range(world_size) for job in prompts.waiting(rank, world_size)]
+    dealt = [job.seed for rank in range(world_size) for job in waiting(prompts, rank, world_size)]
     assert sorted(dealt) == list(range(7))
 
 
 def test_what_one_process_paints_changes_nothing_for_the_other(prompts: PromptList) -> None:
     others = prompts.waiting(1, 2)
-    for job in prompts.waiting(0, 2):
+    for job in waiting(prompts, 0, 2):
         paint(prompts, job)
     assert prompts.waiting(1, 2) == others
     assert prompts.waiting(0, 2) == []
@@ -43,14 +49,20 @@ def test_whole_files_are_skipped_and_broken_ones_painted_again(prompts: PromptLi
     broken.write_bytes(broken.read_bytes()[:-30])
     (prompts.path(prompts.jobs[2])).write_bytes(b"")
     assert is_whole(whole)
-    assert [job.seed for job in prompts.waiting()] == [1, 2, 3, 4, 5, 6]
+    assert [job.seed for job in waiting(prompts)] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_loader_gives_the_waiting_pictures_with_their_places(prompts: PromptList) -> None:
     paint(prompts, prompts.jobs[3])
     batches = list(prompts.predict_dataloader())
-    assert [[job.seed for job in batch["jobs"]] for batch in batches] == [[0, 1], [2, 4], [5, 6]]
+    assert [[job.seed for job in batch["jobs"]] for batch in batches] == [[0, 1], [2], [4, 5], [6]]
     assert all(batch["path"] == [prompts.path(job) for job in batch["jobs"]] for batch in batches)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_a_batch_is_the_same_whatever_the_number_of_processes(prompts: PromptList, world_size: int) -> None:
+    dealt = [jobs for rank in range(world_size) for jobs in prompts.waiting(rank, world_size)]
+    assert sorted([job.seed for job in jobs] for jobs in dealt) == [[0, 1], [2, 3], [4, 5], [6]]
 
 
 def test_a_batch_shares_its_settings() -> None:
@@ -88,8 +100,12 @@ def test_another_adapter_has_other_names_and_the_rest_of_the_list_does_not_matte
     one, other = PromptList(prompt="a"), PromptList(prompt="b")
     assert one.path(job) == other.path(job)
     assert one.path(job).name.startswith("luffy-smiling_seed42_")
-    other.painted_by = "another adapter"
+    other.painted_by = "another base"
     assert one.path(job) != other.path(job)
+    other.painted_by, other.adapter = "", "another adapter"
+    assert one.path(job) != other.path(job)
+    base = PictureJob("hills", 64, 64, lora_scale=0.0)
+    assert one.path(base) == other.path(base)
 
 
 def test_names_survive_long_and_odd_prompts() -> None:

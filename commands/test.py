@@ -1,0 +1,213 @@
+"""`python train.py test`: is the LoRA better than its base? Pictures, intervals, and a page to look at.
+
+    python train.py test                                    the run trained last, settings from its config's `test:`
+    python train.py test --lora runs/ghibli --seeds [0,1,2,3]
+    python train.py test --lora my.safetensors --model.base_model FOLDER --held_out pictures_of_the_style
+
+Both sides paint the same prompts from the same noise. Run again, it paints what is missing only. The pieces: the
+pictures, `datamodules/comparison_pictures.py`; what is measured, `evaluation/measure.py`; the files,
+`commands/report_files.py`.
+"""
+
+import os
+from dataclasses import fields
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser
+
+from commands.adapter_choice import choose_adapter
+from commands.comparison_report import compare, judge, picture_rows, report
+from commands.evaluation_options import EvaluationOptions
+from commands.painting_cli import NOT_OPTIONS, TRAINER_DEFAULTS, PaintingCLI, PaintingParser, what_is_there
+from commands.report_files import METRICS, PAGE, write_report
+from commands.style_pictures import style_pictures
+from datamodules.comparison_pictures import ComparisonPictures, spread, subjects_of
+from datamodules.prompt_entries import Entry, read_entries
+from evaluation.clip import Clip
+from evaluation.findings import findings
+from lightning_modules.adapter_painter import AdapterPainter
+
+SECTION = "test"
+CLIP_MODEL = "openai/clip-vit-base-patch32"
+STYLE_PROMPT = "anime style screenshot from a Studio Ghibli movie, watercolor style"
+
+
+class TestCLI(PaintingCLI):
+    """The comparison's settings are options of their own."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Evaluation only."""
+        return {SECTION: NOT_OPTIONS | {"verbose"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The adapter, the comparison, and where its files go."""
+        super().add_arguments_to_parser(parser)
+        parser.add_class_arguments(EvaluationOptions, None)
+        parser.add_argument(
+            "--output",
+            type=str | None,
+            default=None,
+            help="folder of the report (default: report in the run)",
+        )
+        parser.add_argument(
+            "--pictures",
+            type=str | None,
+            default=None,
+            help="folder of the painted pictures, to share the base's between reports (default: in the report)",
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse twice: which run it is says what the defaults are."""
+        super().parse_arguments(parser, args)
+        options = self.config[SECTION]
+        section = choose_adapter(options.lora, Path(options.runs)).config.get(SECTION)
+        if section:
+            self._subcommand_parsers[SECTION].set_defaults(section)
+            super().parse_arguments(parser, args)
+
+    def after_instantiate_classes(self) -> None:
+        """Settle what is compared, before anything heavy is loaded."""
+        given = self.config_init[self.subcommand]
+        self.options = EvaluationOptions(
+            **{field.name: given[field.name] for field in fields(EvaluationOptions)}
+        )
+        run = self.choice.run
+        self.folder = Path(given.output or (run / "report" if run else "report"))
+        if self.folder.is_file():
+            raise ValueError(f"--output {self.folder} is a file; give the folder that the report goes to.")
+        self.style = style_pictures(self.choice.config.get("data"), self.options.held_out, self.size()[0])
+        self.pictures = self._pictures(Path(given.pictures or self.folder / "pictures"))
+
+    def _pictures(self, folder: Path) -> ComparisonPictures:
+        options, (height, width) = self.options, self.size()
+        captions = [record.caption for record in self.style.training]
+        pictures = ComparisonPictures(
+            subjects_of(self._entries(), options.of_pictures(), height=height, width=width),
+            repetitions=options.seeds,
+            lora_scale=options.lora_scale,
+            strengths=options.strengths if self.style.held_out else [],
+            enhancement=options.enhancement,
+            captions=spread(captions, options.training_captions) if self.style.held_out else [],
+            output=folder,
+            batch_size=options.batch_size,
+        )
+        self.name_pictures(pictures)
+        return pictures
+
+    def _entries(self) -> list[Entry]:
+        """The prompts: the options', or else the run's samples."""
+        prompts = self.options.prompts
+        if isinstance(prompts, list):
+            return [(f"test.prompts {number}", entry) for number, entry in enumerate(prompts, 1)]
+        if prompts is None and self.choice.run is None:
+            raise ValueError(
+                f"--lora {self.choice.file} has no run that says what to paint: give --prompts FILE."
+            )
+        return read_entries(Path(prompts) if prompts is not None else self.choice.run / "config.yaml")  # type: ignore[operator]
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Paint what isn't there, then measure and write."""
+        finish = FinishReport(self.write)
+        if not os.environ.get("LOCAL_RANK"):
+            print(f"Adapter: {self.choice.file} on {self.model.base_model}", flush=True)
+            print(what_is_there(self.pictures), flush=True)
+            if not self.pictures.waiting():
+                return self.write()
+        self.trainer.callbacks.append(finish)  # type: ignore[attr-defined]
+        self.trainer.predict(self.model, datamodule=self.pictures, return_predictions=False)
+
+    def write(self) -> None:
+        """Measure what was painted and write the report."""
+        clip = Clip(self._judged_by("clip", "model", CLIP_MODEL), "--clip")
+        style_prompt = self._judged_by("style_prompt", "style_prompt", STYLE_PROMPT)
+        judged = judge(self.pictures, self.style, clip, style_prompt)
+        found = report(
+            self.pictures,
+            compare(self.pictures, judged, [*self.style.reasons, *self._left_out()]),
+            self.style,
+            self.options,
+            title=f"{self.options.labels[1]}: {self.choice.name}",
+            style_prompt=style_prompt,
+            facts=self._facts(),
+        )
+        write_report(found, picture_rows(self.pictures, judged), self.pictures.output, self.folder)
+        print(f"\n{found.title}")
+        for one in findings(found):
+            print(f"  {one.answer}\n    {' '.join(one.figures)}")
+        for reason in found.measured.not_measured:
+            print(f"  Not measured: {reason}")
+        print(f"Report: {self.folder / PAGE}   Numbers: {self.folder / METRICS}", flush=True)
+
+    def _judged_by(self, option: str, setting: str, default: str) -> str:
+        """An option, else the run's setting of its CLIP scores, else the default."""
+        value: str = getattr(self.options, option) or self.choice.setting("clip_score", setting) or default
+        return value
+
+    def _left_out(self) -> list[str]:
+        """Prompts that the 2x2 can't use."""
+        left = len(self.pictures.subjects) - len(self.pictures.plain)
+        if not left or not self.options.enhancement:
+            return []
+        return [
+            f"Prompt engineering leaves out {left} of {len(self.pictures.subjects)} prompts, which say "
+            f"“{self.options.enhancement}” already."
+        ]
+
+    def _facts(self) -> dict[str, str]:
+        """How it was made."""
+        model, jobs = self.model, [subject.job for subject in self.pictures.subjects]
+        said = {
+            "adapter": f"{self.choice.file} ({model.adapter.format}), SHA-256 {model.adapter.digest[:12]}",
+            "base model": str(model.base_model),
+            "strength": f"{self.options.lora_scale:g}",
+            "seeds of each prompt": str(len(self.options.seeds)),
+            "size": _each(f"{job.width}x{job.height}" for job in jobs),
+            "sampler": _each(f"{job.sampler}, {job.steps} steps" for job in jobs),
+            "guidance scale": _each(f"{job.guidance_scale:g}" for job in jobs),
+            "CLIP": self._judged_by("clip", "model", CLIP_MODEL),
+            "training pictures": str(len(self.style.training)),
+            "held-out pictures": str(len(self.style.held_out)),
+            "date": date.today().isoformat(),
+        }
+        if model.adapter.alpha_assumed:
+            said["alpha"] = "not in the file; alpha = rank was assumed"
+        return said
+
+
+class FinishReport(Callback):
+    """Measures and writes on the first process, when all have painted."""
+
+    def __init__(self, write: Any) -> None:
+        self.write = write
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Wait for the pictures of all processes; what follows is quick and needs no other."""
+        trainer.strategy.barrier()
+        if trainer.is_global_zero:
+            self.write()
+
+
+def _each(values: Any) -> str:
+    """Different values, once each."""
+    return ", ".join(dict.fromkeys(values))
+
+
+def test(args: list[str]) -> None:
+    """Run the command.
+
+    Args:
+        args: what follows `train.py`, with `test` first.
+    """
+    TestCLI(
+        AdapterPainter,
+        args=args,
+        seed_everything_default=False,  # pictures have seeds of their own
+        trainer_defaults=TRAINER_DEFAULTS,
+        auto_configure_optimizers=False,
+        save_config_callback=None,
+        parser_class=PaintingParser,
+    )

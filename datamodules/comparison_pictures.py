@@ -1,0 +1,152 @@
+"""The pictures of `python train.py test`: base and LoRA side by side, from the same noise.
+
+A picture is told by its prompt, its seed and the LoRA's strength, the base being strength 0. So the cells of all
+comparisons (base against LoRA, the strength sweep, plain against enhanced prompts) are pictures of one list, and
+a cell that two comparisons share is painted once.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from datamodules.picture_list import PictureList
+from datamodules.prompt_entries import Entry, PictureJob, make_jobs
+from evaluation.prompts import strip_weights
+
+NO_GROUP = "pictures"
+APART = 1000  # between the seeds of two repetitions of a prompt
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A prompt to compare.
+
+    Attributes:
+        job: how it is painted; its seed is that of repetition 0.
+        group: which mean it belongs to.
+    """
+
+    job: PictureJob
+    group: str
+
+
+def subjects_of(
+    entries: Sequence[Entry], options: Mapping[str, Any], *, height: int, width: int
+) -> list[Subject]:
+    """The prompts to compare, in their order. A prompt without a seed has its place in the list for one.
+
+    Args:
+        entries: where each stands and what stands there, as `read_entries` gives them.
+        options: of the command line, by the names of `PictureJob`; None is not given.
+        height: where neither says it.
+        width: likewise.
+
+    Raises:
+        ValueError: naming every value that can't be, every unknown name, and a prompt that stands there twice.
+    """
+    make_jobs(entries, options, height=height, width=width)  # all problems at once
+    subjects = []
+    for place, entry in enumerate(entries):
+        (job,) = make_jobs([entry], options, height=height, width=width)
+        said = entry[1] if isinstance(entry[1], Mapping) else {}
+        seed = place if said.get("seed") is None else job.seed
+        subjects.append(Subject(replace(job, seed=seed), str(said.get("group") or NO_GROUP)))
+    twice = [where for k, (where, _) in enumerate(entries) if subjects[k] in subjects[:k]]
+    if twice:
+        raise ValueError(
+            f"{', '.join(twice)}: stands there already, with the same seed. A comparison counts it once."
+        )
+    return subjects
+
+
+class ComparisonPictures(PictureList):
+    """All pictures of a comparison.
+
+    Args:
+        subjects: the prompts.
+        repetitions: of each prompt; repetition r paints with the prompt's seed + 1000 r.
+        lora_scale: the strength that is compared with the base.
+        strengths: of the sweep, painted in the first repetition; none leaves it out.
+        enhancement: words to add to each prompt; None leaves that comparison out.
+        captions: painted by the LoRA alone, to see whether it repeats the pictures that it learnt them from.
+        output: folder of the pictures.
+        batch_size: pictures painted together.
+    """
+
+    def __init__(
+        self,
+        subjects: Sequence[Subject],
+        *,
+        repetitions: Sequence[int],
+        lora_scale: float,
+        strengths: Sequence[float],
+        enhancement: str | None,
+        captions: Sequence[str],
+        output: Path,
+        batch_size: int,
+    ) -> None:
+        super().__init__(output, batch_size)
+        self.subjects = subjects
+        self.repetitions = repetitions
+        self.lora_scale = lora_scale
+        self.strengths = strengths
+        self.enhancement = enhancement
+        self.captions = captions
+
+    def job(
+        self, subject: Subject, repetition: int, strength: float, *, enhanced: bool = False
+    ) -> PictureJob:
+        """One cell."""
+        job = subject.job
+        prompt = f"{job.prompt}, {self.enhancement}" if enhanced else job.prompt
+        return replace(job, prompt=prompt, seed=job.seed + APART * repetition, lora_scale=float(strength))
+
+    @cached_property
+    def plain(self) -> list[int]:
+        """Places of the subjects that don't hold the enhancement's words already; none without an enhancement."""
+        if not self.enhancement:
+            return []
+        words = _words(self.enhancement)
+        return [place for place, one in enumerate(self.subjects) if not words <= _words(one.job.prompt)]
+
+    @cached_property
+    def caption_jobs(self) -> list[PictureJob]:
+        """The pictures of training captions, painted as the first subject is."""
+        like = replace(self.subjects[0].job, lora_scale=float(self.lora_scale))
+        return [replace(like, prompt=caption, seed=seed) for seed, caption in enumerate(self.captions)]
+
+    @cached_property
+    def jobs(self) -> list[PictureJob]:  # type: ignore[override]
+        """All pictures, equal ones once."""
+        return list(dict.fromkeys([*self._cells(), *self.caption_jobs]))
+
+    def _cells(self) -> Iterator[PictureJob]:
+        for strength in (0.0, self.lora_scale):
+            for subject in self.subjects:
+                yield from (self.job(subject, r, strength) for r in self.repetitions)
+            for place in self.plain:
+                subject = self.subjects[place]
+                yield from (self.job(subject, r, strength, enhanced=True) for r in self.repetitions)
+        for strength in self.strengths:
+            yield from (self.job(subject, self.repetitions[0], strength) for subject in self.subjects)
+
+
+def spread(captions: Sequence[str], number: int) -> list[str]:
+    """So many captions, evenly out of all; where there are fewer, they are repeated.
+
+    Args:
+        captions: of the training pictures.
+        number: how many are wanted.
+    """
+    if not captions:
+        return []
+    if len(captions) < number:
+        return [captions[k % len(captions)] for k in range(number)]
+    return [captions[k * len(captions) // number] for k in range(number)]
+
+
+def _words(prompt: str) -> set[str]:
+    return set(re.findall(r"\w+", strip_weights(prompt).lower()))
