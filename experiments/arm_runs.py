@@ -1,18 +1,18 @@
 """One arm with one seed: where its run lies, which commands train and measure it, and when they are done.
 
     <output>/<arm>/seed<k>/                    a run of `train.py fit`
-    <output>/<arm>/seed<k>/settings.json       what it was started with: another plan is refused
+    <output>/<arm>/seed<k>/settings.json       what it was started with: other settings are refused
     <output>/<arm>/seed<k>/exports/*_step_<last>.safetensors   its adapter, written when training ends: it is trained
-    <output>/<arm>/seed<k>/test/metrics.json   what `train.py test` found: it is measured
+    <output>/<arm>/seed<k>/test/metrics.json   what `train.py test` found: it is measured, if
+    <output>/<arm>/seed<k>/test/settings.json  says that it was measured as the plan wants it; else it is measured anew
     <output>/pictures/                         painted pictures, shared by all tests: the base's are painted once
 
 In arms of one seed the noise, the timesteps and the order of visits are the same functions of (seed, draw), and the
 adapters of one rank start from the same numbers, since all are keyed by the seed (`keyed_random.py`).
 """
 
-import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,17 @@ import yaml
 
 from experiments.plan import Plan
 
-QUICK: dict[str, Any] = {  # what no arm's result needs: samples, their scores, and a second look at the export
+QUICK: dict[
+    str, Any
+] = {  # what no arm's result needs: samples, their scores, and a second look at the export
     "samples.prompts": None,
     "clip_score.model": None,
     "export.self_test": False,
     "checkpoints.keep": 1,
 }
+
+DECISIVE = ("data", "model", "trainer")
+"""Sections of a config that decide what a training gives."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,23 @@ class ArmRun:
         """Whether training is done."""
         return self.adapter is not None and self.adapter.is_file()
 
+    def test_arguments(self) -> list[str]:
+        """What follows `train.py` to measure it."""
+        where = ["--lora", str(self.folder), "--output", str(self.metrics.parent)]
+        shared = ["--pictures", str(self.output / "pictures"), "--held_out", str(self.plan.held_out)]
+        return ["test", *where, *shared, *as_options(self.plan.evaluation)]
+
+    @property
+    def measured(self) -> bool:
+        """Whether its scores are there, measured as the plan wants it."""
+        return self.metrics.is_file() and _read(self._measured_by) == self._evaluation()
+
+    def before_measuring(self) -> None:
+        """Say how it is measured from here on; what was measured otherwise goes."""
+        if _read(self._measured_by) != self._evaluation():
+            self.metrics.unlink(missing_ok=True)
+            write_json(self._measured_by, self._evaluation())
+
     def claim(self) -> None:
         """Write what the run is started with, or compare it with what is written.
 
@@ -88,25 +110,45 @@ class ArmRun:
             ValueError: the folder holds a run of other settings.
         """
         path = self.folder / "settings.json"
-        settings = self._settings()
-        if not path.exists():
+        written, settings = _read(path), self._settings()
+        if written is None:
             return write_json(path, settings)
-        written = json.loads(path.read_text(encoding="utf-8"))
-        if written != settings:
-            names = sorted(name for name in written.keys() | settings.keys() if written.get(name) != settings.get(name))
+        names = [name for name in {**written, **settings} if written.get(name) != settings.get(name)]
+        if names:
             raise ValueError(
                 f"{self.folder} holds a run of other settings (different: {', '.join(names)}). Give --output another"
                 " folder, or delete that run to train it anew."
             )
 
+    @property
+    def _measured_by(self) -> Path:
+        return self.metrics.with_name("settings.json")
+
     def _settings(self) -> dict[str, Any]:
-        config = hashlib.sha256(self.plan.config.read_bytes()).hexdigest()
-        return {"config": config, "seed": self.seed, **self.options}
+        """What decides the training: the config's settings and all that win over them."""
+        config = yaml.safe_load(self.plan.config.read_text(encoding="utf-8")) or {}
+        decisive = {section: config[section] for section in DECISIVE if section in config}
+        return {**decisive, "seed": self.seed, **self.options}
+
+    def _evaluation(self) -> dict[str, Any]:
+        """What decides the measuring, with the prompts that the file holds now."""
+        prompts = self.plan.evaluation.get("prompts")
+        file = isinstance(prompts, str) and Path(prompts).is_file()
+        return {
+            "held_out": str(self.plan.held_out),
+            **self.plan.evaluation,
+            **({"prompts": Path(str(prompts)).read_text(encoding="utf-8")} if file else {}),
+        }
 
 
 def runs_of(plan: Plan, output: Path) -> list[ArmRun]:
     """All runs, seed by seed: when a third of the time is over, every arm has a run."""
     return [ArmRun(plan, arm, seed, output) for seed in plan.seeds for arm in plan.arms]
+
+
+def by_arm(runs: Sequence[ArmRun]) -> dict[str, list[ArmRun]]:
+    """The runs of each arm, in the order of the seeds."""
+    return {arm: [run for run in runs if run.arm == arm] for arm in dict.fromkeys(run.arm for run in runs)}
 
 
 def as_options(options: Mapping[str, Any]) -> list[str]:
@@ -120,3 +162,7 @@ def write_json(path: Path, values: Any) -> None:
     beside = path.with_name(path.name + ".part")
     beside.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     beside.replace(path)
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

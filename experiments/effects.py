@@ -92,7 +92,8 @@ def quantity(function: Quantity, arms: Sequence[Array]) -> Effect:
 
     by_seed = function(stacked.mean((2, 3)).T)
     return Effect(
-        estimate(of(stacked.mean(1)), prompts, seeds, SEED), tuple(round(float(value), 12) for value in by_seed)
+        estimate(of(stacked.mean(1)), prompts, seeds, SEED),
+        tuple(round(float(value), 12) for value in by_seed),
     )
 
 

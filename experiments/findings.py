@@ -1,11 +1,11 @@
-"""The answer by rule: what curation changed beside the whole range of tuning, for each group and each measure.
+"""The answer by rule: an effect beside the whole range of tuning, for each group and each measure.
 
     effect     the second arm of `answer.effect` minus the first, both as they are (V2 minus V1)
     range      of each star of tuning: its best arm minus its worst
-    verdict    effect not shown                                  "no effect of curation is shown"
-               |effect| - range shown above zero                 "curation changed more than the whole range of tuning"
-               |effect| - range shown below zero                 "the range of tuning is wider than the effect of curation"
-               neither                                           "the two can't be told apart"
+    verdict    none    the effect isn't shown
+               more    |effect| - range is shown to be above zero
+               less    |effect| - range is shown to be below zero
+               untold  neither
 
 "Shown" is `Effect.shown`: the 95 % interval over prompts leaves out zero and every training seed alone agrees. The
 verdict is taken for the range of the star that the first arm of the effect belongs to (what tuning *could have done
@@ -23,10 +23,10 @@ from experiments.scores import Scores
 
 Verdict = Literal["more", "less", "untold", "none"]
 VERDICTS: dict[Verdict, str] = {
-    "more": "curation changed more than the whole range of tuning",
-    "less": "the range of tuning is wider than the effect of curation",
-    "untold": "effect of curation and range of tuning can't be told apart",
-    "none": "no effect of curation is shown",
+    "more": "{effect} changed more than the whole range of {range}",
+    "less": "the range of {range} is wider than the effect of {effect}",
+    "untold": "the effect of {effect} and the range of {range} can't be told apart",
+    "none": "no effect of {effect} is shown",
 }
 
 
@@ -138,7 +138,9 @@ def _finding(answer: Answer, scores: Scores, measure: Measure, rows: Sequence[bo
     base = scores.base.get(measure)
     return Finding(
         effect=effect,
-        against={name: _against(effect, before, after, star, answer.effect[1]) for name, star in ranges.items()},
+        against={
+            name: _against(effect, before, after, star, answer.effect[1]) for name, star in ranges.items()
+        },
         pairs={name: difference(arms[a], arms[b]) for name, (a, b) in answer.pairs.items()},
         arms={arm: arm_mean(of) for arm, of in arms.items()},
         base=None if base is None else arm_mean(base[None, rows]),

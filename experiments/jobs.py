@@ -181,7 +181,9 @@ def locked(folder: Path, say: Callable[[str], None] = print) -> Iterator[int]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"{folder} is in use by an earlier start, or by commands that it left behind: waiting for them.")
+            say(
+                f"{folder} is in use by an earlier start, or by commands that it left behind: waiting for them."
+            )
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield descriptor
     finally:

@@ -9,9 +9,10 @@
     evaluation: {option of test: value}         the same for all arms
     answer:
       measure: style_score                      the score that decides (style_score, style_similarity, prompt_score)
-      effect: [arm, arm]                        the effect in question: from the first to the second
+      effect: {name: [arm, arm]}                the effect in question: from the first to the second
       ranges: {name: [arm, arm, ...]}           each a range of tuning: from the worst arm to the best
       pairs: {name: [arm, arm]}                 what else is compared: from the first to the second
+    notes: [sentence]                           what a reader of the results has to know
 
 Paths are seen from the folder that the command is started in, as in configs. A key that is there twice is an error,
 which plain YAML would pass over.
@@ -27,7 +28,7 @@ import yaml
 
 Measure = Literal["style_score", "style_similarity", "prompt_score"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
-KEYS = ("question", "config", "options", "seeds", "held_out", "arms", "evaluation", "answer")
+KEYS = ("question", "config", "options", "seeds", "held_out", "arms", "evaluation", "answer", "notes")
 ANSWER_KEYS = ("measure", "effect", "ranges", "pairs")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 OF_THE_RUNNER = {
@@ -43,12 +44,14 @@ class Answer:
 
     Attributes:
         measure: the score that decides.
+        name: of the effect in question, such as "curation".
         effect: from which arm to which.
         ranges: name -> arms of a star of tuning.
         pairs: name -> from which arm to which.
     """
 
     measure: Measure
+    name: str
     effect: tuple[str, str]
     ranges: Mapping[str, tuple[str, ...]]
     pairs: Mapping[str, tuple[str, str]]
@@ -66,6 +69,7 @@ class Plan:
     arms: Mapping[str, Mapping[str, Any]]
     evaluation: Mapping[str, Any]
     answer: Answer
+    notes: tuple[str, ...]
 
 
 def read_plan(path: Path) -> Plan:
@@ -75,7 +79,9 @@ def read_plan(path: Path) -> Plan:
         ValueError: with the file, what is wrong in it and what is valid.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: there is no such file (seen from {Path.cwd()}). Give an experiment's YAML.")
+        raise ValueError(
+            f"{path}: there is no such file (seen from {Path.cwd()}). Give an experiment's YAML."
+        )
     try:
         return _plan(_read_strictly(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
@@ -105,8 +111,10 @@ def _read_strictly(text: str) -> Any:
 
 
 def _plan(values: Any) -> Plan:
-    _keys("the experiment", values, KEYS, needed=KEYS)
-    arms = {name: _options(f"arms.{name}", of, "fit") for name, of in _mapping("arms", values["arms"]).items()}
+    _keys("the experiment", values, KEYS, needed=KEYS[:-1])
+    arms = {
+        name: _options(f"arms.{name}", of, "fit") for name, of in _mapping("arms", values["arms"]).items()
+    }
     if len(arms) < 2:
         raise ValueError(f"arms has {list(arms)}: an experiment compares two arms or more.")
     for name in arms:
@@ -124,6 +132,7 @@ def _plan(values: Any) -> Plan:
         arms=arms,
         evaluation=_options("evaluation", values["evaluation"], "test"),
         answer=_answer(values["answer"], tuple(arms)),
+        notes=tuple(str(note) for note in values.get("notes") or ()),
     )
 
 
@@ -133,9 +142,17 @@ def _answer(values: Any, arms: Sequence[str]) -> Answer:
         raise ValueError(f"answer.measure is {values['measure']!r}; it must be one of {', '.join(MEASURES)}.")
     ranges = _mapping("answer.ranges", values["ranges"])
     pairs = _mapping("answer.pairs", values.get("pairs") or {})
+    effect = _mapping("answer.effect", values["effect"])
+    if len(effect) != 1 or not ranges:
+        raise ValueError(
+            f"answer has the effects {list(effect)} and the ranges {list(ranges)}: it needs one effect and at least one"
+            " range."
+        )
+    ((name, of_effect),) = effect.items()
     return Answer(
         measure=values["measure"],
-        effect=_pair("answer.effect", values["effect"], arms),
+        name=str(name),
+        effect=_pair(f"answer.effect.{name}", of_effect, arms),
         ranges={name: _known(f"answer.ranges.{name}", of, arms) for name, of in ranges.items()},
         pairs={name: _pair(f"answer.pairs.{name}", of, arms) for name, of in pairs.items()},
     )
@@ -144,7 +161,9 @@ def _answer(values: Any, arms: Sequence[str]) -> Answer:
 def _seeds(values: Any) -> tuple[int, ...]:
     whole = isinstance(values, list) and all(type(seed) is int and seed >= 0 for seed in values)
     if not whole or not values or len(set(values)) != len(values):
-        raise ValueError(f"seeds is {values!r}; it must be a list of different whole numbers, such as [0, 1, 2].")
+        raise ValueError(
+            f"seeds is {values!r}; it must be a list of different whole numbers, such as [0, 1, 2]."
+        )
     return tuple(values)
 
 

@@ -1,11 +1,11 @@
 """The scores of all runs as arrays, from what `train.py test` wrote for each picture.
 
 Every run painted the same prompts from the same noise, so a place in the arrays is the same (prompt, picture seed) in
-every arm: T training seeds, P prompts, S picture seeds.
+every arm: T training seeds, P prompts, S picture seeds of each prompt.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ class Scores:
     Attributes:
         prompts: P texts.
         groups: the group of each prompt.
-        picture_seeds: S seeds of the starting noise.
         arms: measure -> arm -> float64 [T, P, S].
         base: measure -> float64 [P, S], of the base without a LoRA; empty where no test painted it.
         pictures: arm -> file of each picture of the first training seed, P rows of S.
@@ -34,7 +33,6 @@ class Scores:
 
     prompts: tuple[str, ...]
     groups: tuple[str, ...]
-    picture_seeds: tuple[int, ...]
     arms: Mapping[Measure, Mapping[str, Array]]
     base: Mapping[Measure, Array]
     pictures: Mapping[str, Sequence[Sequence[Path]]]
@@ -49,6 +47,7 @@ class _Tested:
     groups: Mapping[str, str]
     lora: Mapping[tuple[str, int], Mapping[str, Any]]
     base: Mapping[tuple[str, int], Mapping[str, Any]]
+    folder: Path
 
 
 def read_scores(files: Mapping[str, Sequence[Path]]) -> Scores:
@@ -62,30 +61,32 @@ def read_scores(files: Mapping[str, Sequence[Path]]) -> Scores:
     """
     tests = {arm: [_read(path) for path in paths] for arm, paths in files.items()}
     first = next(iter(tests.values()))[0]
-    prompts = tuple(first.groups)
-    seeds = tuple(dict.fromkeys(seed for _, seed in first.lora))
     for test in (test for of in tests.values() for test in of):
         _refuse_others(test, first)
-    places = [[(prompt, seed) for seed in seeds] for prompt in prompts]
+    places = _places(first)
     measures = [measure for measure in MEASURES if _has(first, measure)]
     return Scores(
-        prompts=prompts,
+        prompts=tuple(first.groups),
         groups=tuple(first.groups.values()),
-        picture_seeds=seeds,
         arms={
-            measure: {arm: np.stack([_array(test, measure, places) for test in of]) for arm, of in tests.items()}
+            measure: {
+                arm: np.stack([_values(test.lora, test.file, measure, places) for test in of])
+                for arm, of in tests.items()
+            }
             for measure in measures
         },
-        base={measure: _values(first.base, first.file, measure, places) for measure in measures if first.base},
-        pictures={arm: _files(of[0].lora, of[0].file, places) for arm, of in tests.items()},
-        base_pictures=_files(first.base, first.file, places) if first.base else (),
+        base={
+            measure: _values(first.base, first.file, measure, places) for measure in measures if first.base
+        },
+        pictures={arm: _files(of[0].lora, of[0].folder, places) for arm, of in tests.items()},
+        base_pictures=_files(first.base, first.folder, places) if first.base else (),
     )
 
 
 def _read(path: Path) -> _Tested:
     """The plain pictures of a test at strength 0 and 1."""
-    rows = json.loads(path.read_text(encoding="utf-8"))["pictures"]
-    plain = [row for row in rows if not row["enhanced"]]
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    plain = [row for row in metrics["pictures"] if not row["enhanced"]]
     sides = {
         strength: {(row["prompt"], row["seed"]): row for row in plain if row["lora_scale"] == strength}
         for strength in (STRENGTH, 0.0)
@@ -93,7 +94,18 @@ def _read(path: Path) -> _Tested:
     if not sides[STRENGTH]:
         raise ValueError(f"{path} has no pictures with the LoRA at strength 1: arms are compared by those.")
     groups = {prompt: str(row["group"]) for (prompt, _), row in sides[STRENGTH].items()}
-    return _Tested(path, groups, sides[STRENGTH], sides[0.0])
+    return _Tested(path, groups, sides[STRENGTH], sides[0.0], path.parent / metrics["pictures_folder"])
+
+
+def _places(test: _Tested) -> list[list[tuple[str, int]]]:
+    """For each prompt its S pictures, by (prompt, seed)."""
+    places = [[place for place in test.lora if place[0] == prompt] for prompt in test.groups]
+    if len({len(line) for line in places}) > 1:
+        counts = ", ".join(str(len(line)) for line in places)
+        raise ValueError(
+            f"{test.file} has {counts} pictures of its prompts: each needs as many as the others."
+        )
+    return places
 
 
 def _refuse_others(test: _Tested, first: _Tested) -> None:
@@ -106,10 +118,6 @@ def _refuse_others(test: _Tested, first: _Tested) -> None:
 
 def _has(test: _Tested, measure: Measure) -> bool:
     return all(row.get(measure) is not None for row in test.lora.values())
-
-
-def _array(test: _Tested, measure: Measure, places: Sequence[Sequence[tuple[str, int]]]) -> Array:
-    return _values(test.lora, test.file, measure, places)
 
 
 def _values(
@@ -127,6 +135,8 @@ def _values(
 
 
 def _files(
-    rows: Mapping[tuple[str, int], Mapping[str, Any]], file: Path, places: Iterable[Iterable[tuple[str, int]]]
+    rows: Mapping[tuple[str, int], Mapping[str, Any]],
+    folder: Path,
+    places: Sequence[Sequence[tuple[str, int]]],
 ) -> list[list[Path]]:
-    return [[file.parent / rows[place]["file"] for place in line] for line in places]
+    return [[folder / rows[place]["file"] for place in line] for line in places]
