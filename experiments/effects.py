@@ -1,8 +1,9 @@
 """Effects with intervals: what a difference between arms is, how sure it is, and how training seeds enter.
 
-Every quantity is a function of the arms' mean scores: a difference of two arms, the range of several (best minus worst),
-how far one exceeds the other. Arms share prompts, noise and, seed by seed, the stream of training, so a resample draws
-the *same* prompts and picture seeds for all arms (`evaluation/bootstrap.py`): what is common to them falls out.
+Every quantity is a function of the arms' mean scores: a difference of two arms, the range of several (best minus
+worst), how far one exceeds the other. Arms share prompts, noise and, seed by seed, the stream of training, so a
+resample draws the *same* prompts and picture seeds for all arms (`evaluation/bootstrap.py`): what is common to them
+falls out.
 
 Training seeds are few and crossed with the prompts (one training paints them all), so they aren't resampled: three of
 them would give an interval that claims more than it knows. Scores are averaged over training seeds first, and the

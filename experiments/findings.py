@@ -4,6 +4,7 @@
     range      of each star of tuning: its best arm minus its worst
     verdict    none    the effect isn't shown
                more    |effect| - range is shown to be above zero
+               worse   the same, with an effect below zero
                less    |effect| - range is shown to be below zero
                untold  neither
 
@@ -21,9 +22,10 @@ from experiments.effects import Effect, Range, arm_mean, difference, excess, lea
 from experiments.plan import Answer, Measure, Plan
 from experiments.scores import Scores
 
-Verdict = Literal["more", "less", "untold", "none"]
+Verdict = Literal["more", "worse", "less", "untold", "none"]
 VERDICTS: dict[Verdict, str] = {
     "more": "{effect} changed more than the whole range of {range}",
+    "worse": "{effect} lowered the score, by more than the whole range of {range}",
     "less": "the range of {range} is wider than the effect of {effect}",
     "untold": "the effect of {effect} and the range of {range} can't be told apart",
     "none": "no effect of {effect} is shown",
@@ -121,7 +123,9 @@ def verdict(effect: Effect, beyond: Effect) -> Verdict:
         return "none"
     if not beyond.shown:
         return "untold"
-    return "more" if beyond.value > 0 else "less"
+    if beyond.value < 0:
+        return "less"
+    return "more" if effect.value > 0 else "worse"
 
 
 def _decisive(answer: Answer) -> str:

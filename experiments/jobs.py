@@ -48,7 +48,7 @@ class Step:
     before: Callable[[], None]
 
 
-class StepFailed(ValueError):
+class StepError(ValueError):
     """A command ended with an error, or without what it should have made."""
 
 
@@ -84,12 +84,12 @@ class Workshop:
         """Do the steps of each chain in order; steps that are done are passed over.
 
         Raises:
-            StepFailed: the first step that fails; those under way are finished before.
+            StepError: the first step that fails; those under way are finished before.
         """
         waiting = [rest for chain in chains if (rest := [step for step in chain if not step.done()])]
         self._left = Counter(step.kind for rest in waiting for step in rest)
         self._all = sum(len(chain) for chain in chains)
-        failed: StepFailed | None = None
+        failed: StepError | None = None
         with self._terminated_together():
             while self._running or (waiting and failed is None):
                 while waiting and failed is None and len(self._running) < self._jobs:
@@ -116,13 +116,13 @@ class Workshop:
         )
         self._running.append(_Running(step, rest, process, log, time.monotonic()))
 
-    def _finish(self, one: _Running, failed: StepFailed | None) -> StepFailed | None:
+    def _finish(self, one: _Running, failed: StepError | None) -> StepError | None:
         """Take note of a command that has ended and start the next of its chain."""
         self._running.remove(one)
         one.log.close()
         step = one.step
         if one.process.returncode != 0 or not step.done():
-            return failed or StepFailed(_failure(step, one.process.returncode))
+            return failed or StepError(_failure(step, one.process.returncode))
         seconds = time.monotonic() - one.since
         self._took[step.kind].append(seconds)
         self._left[step.kind] -= 1

@@ -2,8 +2,8 @@
 
 All training sets are beginnings of two lists, so they are nested: V1 is part of V2 and of the unbalanced 150, the
 thinned V2 is part of V2. The portraits and the first 50 landscapes are the style set's scenes. The other 85 landscapes
-are new pictures, but with captions that the base's training had: the painted world has 464 different landscape captions,
-and only 70 of them weren't in it.
+are new pictures, but with captions that the base's training had: the painted world has 464 different landscape
+captions, and only 70 of them weren't in it.
 
 The evaluation's prompts and the held-out pictures have captions that neither the base's training nor any training set
 here has. Of landscape captions so few are left that the held-out landscapes are 2 pictures of each of 7; there

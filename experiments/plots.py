@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from evaluation.bootstrap import Estimate
-from evaluation.plots import COLOURS, INK, MARKERS, QUIET, drawn, empty_figure, legend_below
+from evaluation.plots import COLOURS, GRID, INK, MARKERS, QUIET, drawn, empty_figure, legend_below
 from experiments.curves import Curves
 
 ROW = 0.34  # inches of a line of a plot
@@ -29,12 +29,15 @@ def bars_with_intervals(title: str, panels: Mapping[str, Mapping[str, Estimate]]
     for place, (group, bars) in zip(places, panels.items(), strict=True):
         for row, bar in enumerate(bars.values()):
             place.barh(row, bar.value, height=0.55, color=COLOURS[row % len(COLOURS)])
+            end = max(0.0, bar.value, bar.value if bar.high is None else bar.high)
             place.annotate(
-                f"{bar.value:.1f}", (0, row), (4, 0), textcoords="offset points", va="center", color="white"
+                f"{bar.value:.3g}", (end, row), (6, 0), textcoords="offset points", va="center", color=INK
             )
         _intervals(place, list(bars.values()), colour=INK, marker="")
         _rows(place, names, group, axis)
         place.axvline(0, color=QUIET, linewidth=1)
+        place.margins(x=0.18)
+    _one_scale(places)
     return drawn(figure)
 
 
@@ -56,18 +59,19 @@ def arm_means(
         if group in bases:
             place.axvline(bases[group], color=QUIET, linestyle="--", linewidth=1.2)
         _rows(place, names, group, axis)
+    _one_scale(places)
     return drawn(figure)
 
 
-def loss_curves(title: str, curves: Curves, arms: Sequence[str]) -> Image.Image:
+def loss_curves(title: str, curves: Curves, arms: Sequence[str], groups: Sequence[str]) -> Image.Image:
     """The held-out loss over the steps, one panel a group, one line an arm: means over training seeds.
 
     Args:
         title: above all.
         curves: arm -> group -> step -> loss.
         arms: which to draw.
+        groups: in the order of the panels.
     """
-    groups = list(curves[arms[0]])
     figure, places = empty_figure(title, len(groups), height=4.6)
     for place, group in zip(places, groups, strict=True):
         for number, arm in enumerate(arms):
@@ -104,6 +108,13 @@ def _rows(place: Axes, names: Sequence[str], group: str, axis: str) -> None:
     place.set_yticks(range(len(names)), names)
     place.set_ylim(len(names) - 0.4, -0.6)
     place.grid(axis="y", visible=False)
-    place.grid(axis="x", visible=True)
+    place.grid(axis="x", visible=True, color=GRID, linewidth=0.8)
     place.set_title(group, fontsize=11, color=INK)
     place.set_xlabel(axis, color=QUIET)
+
+
+def _one_scale(places: Sequence[Axes]) -> None:
+    """The same values at the same places in all panels."""
+    low, high = zip(*(place.get_xlim() for place in places), strict=True)
+    for place in places:
+        place.set_xlim(min(low), max(high))

@@ -60,9 +60,9 @@ def headline(findings: Findings) -> str:
     verdicts = findings.verdicts()
     phrases = {group: _phrase(findings, verdict) for group, verdict in verdicts.items()}
     if len(set(phrases.values())) == 1:
-        yes = {"more": "Yes", "less": "No"}.get(next(iter(verdicts.values())), "Not shown")
-        return f"{yes}: in {_and(list(phrases))} alike, {next(iter(phrases.values()))}."
-    return "It depends: " + "; ".join(f"in {group}, {phrase}" for group, phrase in phrases.items()) + "."
+        yes = {"more": "Yes", "worse": "No", "less": "No"}.get(next(iter(verdicts.values())), "Not shown")
+        return f"{yes}: for {_and(list(phrases))} alike, {next(iter(phrases.values()))}."
+    return "It depends: " + "; ".join(f"for {group}, {phrase}" for group, phrase in phrases.items()) + "."
 
 
 def sentence(findings: Findings, group: str) -> str:
@@ -70,11 +70,12 @@ def sentence(findings: Findings, group: str) -> str:
     answer, finding = findings.plan.answer, findings.of[findings.plan.answer.measure][group]
     against, measure = finding.against[findings.decisive], answer.measure
     first, second = answer.effect
+    tuned = against.range
     return (
         f"{group}: {answer.name} ({first} to {second}) moved the {WORDS[measure]} by "
-        f"{_signed(finding.effect, measure)} ({_seeds(finding.effect, measure)}); the whole range of {findings.decisive}"
-        f" is {_interval(against.range.effect.estimate, measure)}, from {against.range.worst} up to {against.range.best}"
-        f" ({_seeds(against.range.effect, measure)}).{_lead(against, answer.effect[1], measure)}"
+        f"{_signed(finding.effect, measure)} ({_seeds(finding.effect, measure)}); the whole range of "
+        f"{findings.decisive} is {_interval(tuned.effect.estimate, measure)}, from {tuned.worst} up to {tuned.best} "
+        f"({_seeds(tuned.effect, measure)}).{_lead(against, answer.effect[1], measure)}"
     )
 
 
@@ -94,13 +95,13 @@ def what_would_change_it(findings: Findings) -> Iterator[str]:
         if against.without_worst is not None and against.verdict_without_worst is not None:
             same = "still" if against.verdict_without_worst == against.verdict else "then"
             yield (
-                f"Without the worst arm of the range ({against.range.worst}) in {group}: {same} "
+                f"Without the worst arm of the range ({against.range.worst}) for {group}: {same} "
                 f"{_phrase(findings, against.verdict_without_worst)} (effect minus range "
                 f"{_signed(against.without_worst, answer.measure)})."
             )
     yield (
         "How wide the star of tuning is, is a choice: wider steps can only widen its range, narrower ones narrow it. "
-        f"The training seeds are {len(findings.plan.seeds)}: others could move every figure by about what theirs differ."
+        f"The training seeds are {len(findings.plan.seeds)}: others could move every figure by about what they differ."
     )
 
 
@@ -165,8 +166,8 @@ def _pairs(findings: Findings) -> Iterator[Block]:
             rows.append([name if pair is None else f"{name} ({pair[0]} to {pair[1]})", *cells])
         yield Table(columns, rows)
     yield Text(
-        "* shown: the 95 % interval leaves out zero and every training seed alone has the same sign; without the star no "
-        "difference is shown. d is the standardised paired difference (mean over standard deviation of the prompts' "
+        "* shown: the 95 % interval leaves out zero and every training seed alone has the same sign; without the star "
+        "no difference is shown. d is the standardised paired difference (mean over standard deviation of the prompts' "
         "differences)."
     )
 
@@ -216,14 +217,15 @@ def _grid(findings: Findings) -> Figure:
 def _curves(findings: Findings, curves: Curves) -> Iterator[Block]:
     answer = findings.plan.answer
     compared = dict.fromkeys([*answer.effect, *(arm for pair in answer.pairs.values() for arm in pair)])
+    groups = _groups(findings)
     families = {
         "arms that are compared": list(compared),
         **{name: list(arms) for name, arms in answer.ranges.items()},
     }
     for number, (name, arms) in enumerate(families.items()):
-        if all(curves[arm] for arm in arms):
+        if all(group in curves[arm] for arm in arms for group in groups):
             text = f"Loss on held-out pictures, {name}: means over the training seeds"
-            yield Figure(f"loss_{number}.png", loss_curves(text, curves, arms), text)
+            yield Figure(f"loss_{number}.png", loss_curves(text, curves, arms, groups), text)
 
 
 def _derivation(findings: Findings) -> Iterator[str]:
@@ -231,27 +233,28 @@ def _derivation(findings: Findings) -> Iterator[str]:
     answer = plan.answer
     seeds = next(iter(scores.arms[answer.measure].values())).shape[2]
     yield (
-        f"Rule, set before anything was measured: by the {WORDS[answer.measure]}, the effect of {answer.name} is "
-        f"{answer.effect[1]} minus {answer.effect[0]}, both as they are; a range is the best arm minus the worst of "
-        "its star. The verdict is taken from effect minus range (the effect in absolute value), if that is shown. "
-        "A range is best minus worst of noisy means, which comes out too large rather than too small: that favours tuning."
+        f"The rule: by the {WORDS[answer.measure]}, the effect of {answer.name} is {answer.effect[1]} minus "
+        f"{answer.effect[0]}, both as they are; a range is the best arm minus the worst of its star. The verdict is "
+        "taken from effect minus range (the effect in absolute value), if that is shown. A range is best minus worst "
+        "of noisy means, which comes out too large rather than too small: that favours tuning."
     )
     yield (
-        f"Pairing: every arm paints the same {len(scores.prompts)} prompts with the same {seeds} noises each, and in arms "
-        "of one training seed noise, timesteps and, at one rank, the adapter at step 0 are the same numbers. Differences "
-        "are taken picture by picture."
+        f"Pairing: every arm paints the same {len(scores.prompts)} prompts with the same {seeds} noises each, and in "
+        "arms of one training seed noise, timesteps and, at one rank, the adapter at step 0 are the same numbers. "
+        "Differences are taken picture by picture."
     )
     yield f"Intervals: 95 %, {METHOD}; the same resamples for all arms."
     yield (
-        f"Training seeds ({', '.join(map(str, plan.seeds))}): scores are averaged over them, and they are not resampled "
-        f"({len(plan.seeds)} are too few to say how trainings vary). So an interval says what other prompts might have "
-        "shown with these trainings. An effect counts as shown (*) only if each training seed alone has its sign too."
+        f"Training seeds ({', '.join(map(str, plan.seeds))}): scores are averaged over them, and they are not "
+        f"resampled ({len(plan.seeds)} are too few to say how trainings vary). So an interval says what other prompts "
+        "might have shown with these trainings. An effect counts as shown (*) only if each training seed alone has its "
+        "sign too."
     )
     yield from plan.notes
 
 
 def _verdicts(findings: Findings, verdicts: Mapping[str, str], name: str | None = None) -> str:
-    said = [f"in {group}, {_phrase(findings, verdict, name)}" for group, verdict in verdicts.items()]
+    said = [f"for {group}, {_phrase(findings, verdict, name)}" for group, verdict in verdicts.items()]
     return "; ".join(said) + "."
 
 

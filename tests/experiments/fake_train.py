@@ -12,7 +12,12 @@ from pathlib import Path
 
 from PIL import Image
 
-PROMPTS = [("a girl", "portrait"), ("a boy", "portrait"), ("hills", "landscape"), ("the <b>sea</b>", "landscape")]
+PROMPTS = [
+    ("a girl", "portrait"),
+    ("a boy", "portrait"),
+    ("hills", "landscape"),
+    ("the <b>sea</b>", "landscape"),
+]
 STEPS = 3
 
 

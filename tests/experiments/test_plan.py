@@ -22,25 +22,55 @@ def test_the_committed_experiment_keeps_the_draws_of_all_arms_equal() -> None:
     assert len(plan.seeds) == 3
     changed = {name.split(".")[0] for options in plan.arms.values() for name in options}
     assert changed == {"data", "model"}  # nothing of the trainer: the same steps
-    assert not [name for options in plan.arms.values() for name in options if "batch" in name or "alpha" in name]
+    assert not [
+        name for options in plan.arms.values() for name in options if "batch" in name or "alpha" in name
+    ]
 
 
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("seeds: [0, 1]\nheld", "sedes: [0]\nheld", "has sedes, which isn't known and lacks seeds. It has the keys"),
+        (
+            "seeds: [0, 1]\nheld",
+            "sedes: [0]\nheld",
+            "has sedes, which isn't known and lacks seeds. It has the keys",
+        ),
         ("  tuned:", "  plain:", "'plain' stands twice, in lines 8 and 10. Rename one of them."),
-        ("seeds: [0, 1]\nheld", "seeds: [0, 0]\nheld", r"seeds is \[0, 0\]; it must be a list of different whole"),
+        (
+            "seeds: [0, 1]\nheld",
+            "seeds: [0, 0]\nheld",
+            r"seeds is \[0, 0\]; it must be a list of different whole",
+        ),
         ("seeds: [0, 1]\nheld", "seeds: []\nheld", r"seeds is \[\]; it must be a list"),
         ("small.yaml", "absent.yaml", "absent.yaml: there is no such file"),
         ("  tuned: {", "  a/b: {", "the arm 'a/b' is to be a folder"),
-        ("options: {", "options: {data.holdout_folder: x, ", "options has data.holdout_folder: the runner sets"),
+        (
+            "options: {",
+            "options: {data.holdout_folder: x, ",
+            "options has data.holdout_folder: the runner sets",
+        ),
         ("evaluation: {", "evaluation: {lora: x, ", "evaluation has lora: the runner sets"),
-        ("measure: style_score", "measure: beauty", "answer.measure is 'beauty'; it must be one of style_score,"),
-        ("[plain, curated]", "[plain, curate]", "answer.effect.curation names curate: no such arm. There are plain,"),
-        ("{tuning: [plain, tuned]}", "{tuning: [plain, plain]}", "it must be a list of two or more different arms"),
+        (
+            "measure: style_score",
+            "measure: beauty",
+            "answer.measure is 'beauty'; it must be one of style_score,",
+        ),
+        (
+            "[plain, curated]",
+            "[plain, curate]",
+            "answer.effect.curation names curate: no such arm. There are plain,",
+        ),
+        (
+            "{tuning: [plain, tuned]}",
+            "{tuning: [plain, plain]}",
+            "it must be a list of two or more different arms",
+        ),
         ("[plain, curated]", "[plain, curated, tuned]", "it must be two arms: from the first to the second"),
-        ("{tuning: [plain, tuned]}", "{}", r"has the effects \['curation'\] and the ranges \[\]: it needs one"),
+        (
+            "{tuning: [plain, tuned]}",
+            "{}",
+            r"has the effects \['curation'\] and the ranges \[\]: it needs one",
+        ),
         ("options: {sleep", "options: [sleep", "expected ',' or '\\]'"),
     ],
 )

@@ -9,14 +9,19 @@ from pathlib import Path
 import pytest
 
 from experiments import run as runner
-from experiments.jobs import StepFailed
+from experiments.jobs import StepError
 from experiments.plan import read_plan
 from experiments.run import run_experiment
 from tests.experiments.small_plan import write_plan
 
 ROOT = Path(__file__).parent.parent.parent
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_train.py")))
-EVERY = [f"{kind} {arm}/seed{k}" for kind in ("fit", "test") for arm in ("plain", "curated", "tuned") for k in (0, 1)]
+EVERY = [
+    f"{kind} {arm}/seed{k}"
+    for kind in ("fit", "test")
+    for arm in ("plain", "curated", "tuned")
+    for k in (0, 1)
+]
 
 
 def begun(output: Path) -> Counter[str]:
@@ -45,8 +50,8 @@ def test_every_arm_and_seed_once_then_a_report_then_nothing_more(
     assert "about 0:00 left" in printed
     text = (output / "RESULTS.md").read_text()
     assert text.startswith("# Does it matter?")
-    assert "in portrait, curation changed more than the whole range of tuning" in text
-    assert "in landscape, the range of tuning is wider than the effect of curation" in text
+    assert "for portrait, curation changed more than the whole range of tuning" in text
+    assert "for landscape, the range of tuning is wider than the effect of curation" in text
     assert "Everything is fake." in text
     for name in ("effect_and_ranges.png", "pictures.jpg", "arms_style_score.png"):
         assert (output / "results" / name).is_file()
@@ -95,7 +100,9 @@ def test_killed_in_the_middle_it_goes_on(tmp_path: Path, whole_group: bool) -> N
 def test_a_failed_command_is_shown_and_the_same_command_goes_on(tmp_path: Path) -> None:
     output = tmp_path / "out"
     broken = read_plan(write_plan(tmp_path, replace={"score.landscape: 31": "fail: true"}))
-    with pytest.raises(StepFailed, match=r"(?s)curated, seed 0: .* exit status 2.*the learning rate is a fish.*same"):
+    with pytest.raises(
+        StepError, match=r"(?s)curated, seed 0: .* exit status 2.*the learning rate is a fish.*same"
+    ):
         run_experiment(broken, output, 1, FAKE)
     assert begun(output) == {"fit plain/seed0": 1, "test plain/seed0": 1, "fit curated/seed0": 1}
 
@@ -104,7 +111,9 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
     output = tmp_path / "out"
     run_experiment(read_plan(write_plan(tmp_path)), output, 1, FAKE)
     other = read_plan(write_plan(tmp_path, replace={"score.landscape: 36": "score.landscape: 37"}))
-    with pytest.raises(ValueError, match=r"tuned/seed0 holds a run of other settings \(different: score.landscape\)"):
+    with pytest.raises(
+        ValueError, match=r"tuned/seed0 holds a run of other settings \(different: score.landscape\)"
+    ):
         run_experiment(other, output, 1, FAKE)
 
 
@@ -112,7 +121,9 @@ def test_another_evaluation_measures_anew_and_trains_nothing(tmp_path: Path) -> 
     output = tmp_path / "out"
     run_experiment(read_plan(write_plan(tmp_path)), output, 1, FAKE)
     run_experiment(
-        read_plan(write_plan(tmp_path, replace={"evaluation: {seeds: [0, 1]}": "evaluation: {seeds: [0, 1, 2]}"})),
+        read_plan(
+            write_plan(tmp_path, replace={"evaluation: {seeds: [0, 1]}": "evaluation: {seeds: [0, 1, 2]}"})
+        ),
         output,
         1,
         FAKE,
