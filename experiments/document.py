@@ -107,9 +107,9 @@ def _in_markdown(block: Block, pictures: str) -> str:
         case Answer(text, lines):
             return "\n\n".join([f"**{text}**", "\n".join(f"- {line}" for line in lines)])
         case Table(columns, rows):
-            lines = [columns, ["---"] * len(columns), *rows]
+            every: list[Sequence[str]] = [columns, ["---"] * len(columns), *rows]
             return "\n".join(
-                "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+                "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in every
             )
         case Figure(file, _, text):
             return f"![{text}]({pictures}/{file})\n\n*{text}*"

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from evaluation.bootstrap import RESOLUTION, Array, Estimate, estimate, mean
 from evaluation.paired import paired_scores
@@ -85,8 +86,9 @@ def quantity(function: Quantity, arms: Sequence[Array]) -> Effect:
     Raises:
         ValueError: arms of different shapes, or a score that isn't finite.
     """
-    stacked = np.stack([np.stack(paired_scores(_named(number, arm))) for number, arm in enumerate(arms)])
-    _, _, prompts, seeds = stacked.shape  # [A, T, P, S]
+    flat: dict[str, ArrayLike] = {f"arm {k}": arm.reshape(-1, arm.shape[-1]) for k, arm in enumerate(arms)}
+    stacked = np.stack(paired_scores(flat)).reshape(len(arms), *arms[0].shape)  # [A, T, P, S]
+    prompts, seeds = stacked.shape[2:]
 
     def of(scores: Array) -> Callable[[Array], Array]:
         return lambda weights: function(np.einsum("bps,aps->ba", weights, scores))
@@ -131,7 +133,3 @@ def lead(arm: Array, others: Sequence[Array]) -> Effect:
 def _range(means: Array) -> Array:
     width: Array = means.max(1) - means.min(1)
     return width
-
-
-def _named(number: int, arm: Array) -> dict[str, Array]:
-    return {f"arm {number}, training {k}": of for k, of in enumerate(arm)}

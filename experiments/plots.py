@@ -36,7 +36,7 @@ def bars_with_intervals(title: str, panels: Mapping[str, Mapping[str, Estimate]]
         _intervals(place, list(bars.values()), colour=INK, marker="")
         _rows(place, names, group, axis)
         place.axvline(0, color=QUIET, linewidth=1)
-        place.margins(x=0.18)
+        place.margins(x=0.28)
     _one_scale(places)
     return drawn(figure)
 

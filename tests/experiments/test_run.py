@@ -69,8 +69,8 @@ def test_the_page_shows_words_as_text(tmp_path: Path) -> None:
     assert "Is &lt;script&gt;alert(1)&lt;/script&gt; safe?" in page
 
 
-@pytest.mark.parametrize("whole_group", [False, True], ids=["the runner alone", "with its commands"])
-def test_killed_in_the_middle_it_goes_on(tmp_path: Path, whole_group: bool) -> None:
+@pytest.mark.parametrize("how", ["the runner alone", "with its commands", "asked to end"])
+def test_killed_in_the_middle_it_goes_on(tmp_path: Path, how: str) -> None:
     path, output = write_plan(tmp_path, sleep=0.5), tmp_path / "out"
     program = (
         "import sys; from pathlib import Path; from experiments.plan import read_plan;"
@@ -82,18 +82,18 @@ def test_killed_in_the_middle_it_goes_on(tmp_path: Path, whole_group: bool) -> N
         assert process.poll() is None
         time.sleep(0.02)
     done = ended(output)
-    if whole_group:
+    if how == "with its commands":
         os.killpg(process.pid, signal.SIGKILL)
     else:
-        process.kill()
-    process.wait()
+        process.send_signal(signal.SIGKILL if how == "the runner alone" else signal.SIGTERM)
+    assert process.wait() == (143 if how == "asked to end" else -signal.SIGKILL)
     assert not (output / "RESULTS.md").exists()
     assert 0 < len(done) < len(EVERY)
     run_experiment(read_plan(path), output, 2, FAKE)
     assert (output / "RESULTS.md").exists()
     assert ended(output) == set(EVERY)
     assert {name: begun(output)[name] for name in done} == dict.fromkeys(done, 1)
-    if not whole_group:  # what the kill left behind was waited for, not done again beside it
+    if how == "the runner alone":  # what the kill left behind was waited for, not done again beside it
         assert begun(output) == dict.fromkeys(EVERY, 1)
 
 
