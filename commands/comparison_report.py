@@ -13,13 +13,13 @@ from tqdm import tqdm
 
 from commands.evaluation_options import EvaluationOptions
 from commands.style_pictures import StylePictures
-from datamodules.comparison_pictures import ComparisonPictures, Subject
+from datamodules.comparison_pictures import ComparisonPictures, Subject, spread
 from datamodules.prompt_entries import PictureJob
 from evaluation.bootstrap import Array
 from evaluation.caption_agreement import picture_vectors
 from evaluation.clip import Clip
 from evaluation.measure import Copies, Vectors, measure, text_score
-from evaluation.memorisation import Looks, Memorisation, thumbnail
+from evaluation.memorisation import Captioned, Looks, Memorisation, thumbnail
 from evaluation.prompts import strip_weights
 from evaluation.report import FourWays, Measured, NearPair, Report, SideBySide, Strip
 from evaluation.style_similarity import style_similarity
@@ -52,7 +52,7 @@ def judge(pictures: ComparisonPictures, style: StylePictures, clip: Clip, style_
     texts = _float(clip.of_texts([*words, strip_weights(style_prompt)]))
     jobs = pictures.jobs
     painted = (Image.open(pictures.path(job)).convert("RGB") for job in jobs)
-    vectors = _float(picture_vectors(clip, tqdm(painted, "Scoring pictures", len(jobs), unit=" pictures")))
+    vectors = _float(picture_vectors(clip, _counted(painted, "Scoring pictures", len(jobs))))
     return Judged(
         dict(zip(jobs, vectors, strict=True)),
         texts[:-1],
@@ -62,11 +62,11 @@ def judge(pictures: ComparisonPictures, style: StylePictures, clip: Clip, style_
     )
 
 
-def compare(pictures: ComparisonPictures, judged: Judged, reasons: Sequence[str]) -> Measured:
+def compare(
+    pictures: ComparisonPictures, judged: Judged, style: StylePictures, reasons: Sequence[str]
+) -> Measured:
     """Every number of the report."""
-    samples, training, unseen = _samples(pictures, judged), judged.training, judged.held_out
-    copies = Copies(samples, training, unseen) if training and unseen else None
-    return measure(_vectors(pictures, judged), copies, RESAMPLING_SEED, reasons)
+    return measure(_vectors(pictures, judged), _copies(pictures, judged, style), RESAMPLING_SEED, reasons)
 
 
 def report(
@@ -176,13 +176,34 @@ def _sample_jobs(pictures: ComparisonPictures) -> list[PictureJob]:
         for subject in pictures.subjects
         for repetition in pictures.repetitions
     ]
-    return list(dict.fromkeys([*own, *pictures.caption_jobs]))
+    return [*own, *pictures.of_captions(pictures.trained_captions)]
 
 
-def _samples(pictures: ComparisonPictures, judged: Judged) -> Looks:
-    jobs = _sample_jobs(pictures)
-    thumbnails = [thumbnail(Image.open(pictures.path(job))) for job in jobs]
+def _copies(pictures: ComparisonPictures, judged: Judged, style: StylePictures) -> Copies | None:
+    """What memorisation compares; None without training or held-out pictures."""
+    if judged.training is None or judged.held_out is None:
+        return None
+    trained = pictures.of_captions(pictures.trained_captions)
+    unseen = pictures.of_captions(pictures.unseen_captions)
+    own = _sample_jobs(pictures)[: -len(trained) or None]
+    places = spread(len(style.training), len(trained)), spread(len(style.held_out), len(unseen))
+    return Copies(
+        _painted(pictures, judged, own),
+        judged.training,
+        judged.held_out,
+        Captioned(_painted(pictures, judged, trained), places[0]) if trained else None,
+        Captioned(_painted(pictures, judged, unseen), places[1]) if unseen else None,
+    )
+
+
+def _painted(pictures: ComparisonPictures, judged: Judged, jobs: Sequence[PictureJob]) -> Looks:
+    thumbnails = [thumbnail(_image(pictures, job)) for job in jobs]
     return Looks(np.stack([judged.seen[job] for job in jobs]), np.stack(thumbnails))
+
+
+def _counted(images: Iterator[Image.Image], what: str, number: int) -> Iterator[Image.Image]:
+    """With a bar in a terminal."""
+    return iter(tqdm(images, what, number, unit=" pictures", leave=False, disable=None))
 
 
 def _looks(clip: Clip, images: Iterator[Image.Image], number: int, what: str) -> Looks | None:
@@ -192,7 +213,7 @@ def _looks(clip: Clip, images: Iterator[Image.Image], number: int, what: str) ->
     thumbnails: list[Array] = []
 
     def noted() -> Iterator[Image.Image]:
-        for image in tqdm(images, what, number, unit=" pictures"):
+        for image in _counted(images, what, number):
             thumbnails.append(thumbnail(image))
             yield image
 

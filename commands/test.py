@@ -26,6 +26,7 @@ from commands.report_files import METRICS, PAGE, write_report
 from commands.style_pictures import style_pictures
 from datamodules.comparison_pictures import ComparisonPictures, spread, subjects_of
 from datamodules.prompt_entries import Entry, read_entries
+from datamodules.records import Record
 from evaluation.clip import Clip
 from evaluation.findings import findings
 from lightning_modules.adapter_painter import AdapterPainter
@@ -84,19 +85,25 @@ class TestCLI(PaintingCLI):
 
     def _pictures(self, folder: Path) -> ComparisonPictures:
         options, (height, width) = self.options, self.size()
-        captions = [record.caption for record in self.style.training]
         pictures = ComparisonPictures(
             subjects_of(self._entries(), options.of_pictures(), height=height, width=width),
             repetitions=options.seeds,
             lora_scale=options.lora_scale,
             strengths=options.strengths if self.style.held_out else [],
             enhancement=options.enhancement,
-            captions=spread(captions, options.training_captions) if self.style.held_out else [],
+            trained_captions=self._captions(self.style.training),
+            unseen_captions=self._captions(self.style.held_out),
             output=folder,
             batch_size=options.batch_size,
         )
         self.name_pictures(pictures)
         return pictures
+
+    def _captions(self, records: tuple[Record, ...]) -> list[str]:
+        """Some captions of training or of held-out pictures; none where there is nothing to compare."""
+        if not (self.style.training and self.style.held_out):
+            return []
+        return [records[place].caption for place in spread(len(records), self.options.training_captions)]
 
     def _entries(self) -> list[Entry]:
         """The prompts: the options', or else the run's samples."""
@@ -127,7 +134,7 @@ class TestCLI(PaintingCLI):
         judged = judge(self.pictures, self.style, clip, style_prompt)
         found = report(
             self.pictures,
-            compare(self.pictures, judged, [*self.style.reasons, *self._left_out()]),
+            compare(self.pictures, judged, self.style, [*self.style.reasons, *self._left_out()]),
             self.style,
             self.options,
             title=f"{self.options.labels[1]}: {self.choice.name}",

@@ -71,7 +71,8 @@ class ComparisonPictures(PictureList):
         lora_scale: the strength that is compared with the base.
         strengths: of the sweep, painted in the first repetition; none leaves it out.
         enhancement: words to add to each prompt; None leaves that comparison out.
-        captions: painted by the LoRA alone, to see whether it repeats the pictures that it learnt them from.
+        trained_captions: painted by the LoRA alone, to see whether it repeats the pictures that it learnt them from.
+        unseen_captions: of held-out pictures, likewise, for comparison.
         output: folder of the pictures.
         batch_size: pictures painted together.
     """
@@ -84,7 +85,8 @@ class ComparisonPictures(PictureList):
         lora_scale: float,
         strengths: Sequence[float],
         enhancement: str | None,
-        captions: Sequence[str],
+        trained_captions: Sequence[str],
+        unseen_captions: Sequence[str],
         output: Path,
         batch_size: int,
     ) -> None:
@@ -94,7 +96,8 @@ class ComparisonPictures(PictureList):
         self.lora_scale = lora_scale
         self.strengths = strengths
         self.enhancement = enhancement
-        self.captions = captions
+        self.trained_captions = trained_captions
+        self.unseen_captions = unseen_captions
 
     def job(
         self, subject: Subject, repetition: int, strength: float, *, enhanced: bool = False
@@ -112,16 +115,17 @@ class ComparisonPictures(PictureList):
         words = _words(self.enhancement)
         return [place for place, one in enumerate(self.subjects) if not words <= _words(one.job.prompt)]
 
-    @cached_property
-    def caption_jobs(self) -> list[PictureJob]:
-        """The pictures of training captions, painted as the first subject is."""
+    def of_captions(self, captions: Sequence[str]) -> list[PictureJob]:
+        """The pictures of captions, painted as the first subject is, each from noise of its own."""
         like = replace(self.subjects[0].job, lora_scale=float(self.lora_scale))
-        return [replace(like, prompt=caption, seed=seed) for seed, caption in enumerate(self.captions)]
+        return [replace(like, prompt=caption, seed=seed) for seed, caption in enumerate(captions)]
 
     @cached_property
     def jobs(self) -> list[PictureJob]:  # type: ignore[override]
         """All pictures, equal ones once."""
-        return list(dict.fromkeys([*self._cells(), *self.caption_jobs]))
+        captions = (self.trained_captions, self.unseen_captions)
+        painted = [job for some in captions for job in self.of_captions(some)]
+        return list(dict.fromkeys([*self._cells(), *painted]))
 
     def _cells(self) -> Iterator[PictureJob]:
         for strength in (0.0, self.lora_scale):
@@ -134,18 +138,16 @@ class ComparisonPictures(PictureList):
             yield from (self.job(subject, self.repetitions[0], strength) for subject in self.subjects)
 
 
-def spread(captions: Sequence[str], number: int) -> list[str]:
-    """So many captions, evenly out of all; where there are fewer, they are repeated.
+def spread(pictures: int, number: int) -> list[int]:
+    """So many places, evenly out of all pictures; where there are fewer pictures, they come again.
 
     Args:
-        captions: of the training pictures.
-        number: how many are wanted.
+        pictures: how many there are.
+        number: how many places are wanted.
     """
-    if not captions:
-        return []
-    if len(captions) < number:
-        return [captions[k % len(captions)] for k in range(number)]
-    return [captions[k * len(captions) // number] for k in range(number)]
+    if pictures < number:
+        return [k % pictures for k in range(number)] if pictures else []
+    return [k * pictures // number for k in range(number)]
 
 
 def _words(prompt: str) -> set[str]:

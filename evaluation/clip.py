@@ -61,6 +61,9 @@ def load_clip(model: str, option: str) -> tuple[Any, Any]:
         ValueError: with the folder's missing files, or what to do where the hub can't be reached.
     """
     from transformers import CLIPModel, CLIPProcessor  # takes seconds to import
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # loading takes a second
 
     is_folder = Path(model).is_dir()
     remedy = (

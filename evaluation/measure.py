@@ -14,7 +14,7 @@ from evaluation.bootstrap import Array
 from evaluation.cmmd import style_distance
 from evaluation.diversity import diversity
 from evaluation.interaction import Interaction, interact
-from evaluation.memorisation import Looks, memorisation
+from evaluation.memorisation import Captioned, Looks, memorisation
 from evaluation.paired import compare
 from evaluation.report import Measured
 from evaluation.strength import StrengthSweep, sweep
@@ -57,11 +57,13 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Copies:
-    """What may have been copied from where: LoRA's pictures, training pictures, held-out ones."""
+    """What may have been copied from where: the arguments of `memorisation`."""
 
     samples: Looks
     training: Looks
     unseen: Looks
+    of_training: Captioned | None
+    of_unseen: Captioned | None
 
 
 def text_score(pictures: Array, texts: Array) -> Array:
@@ -113,11 +115,7 @@ def measure(vectors: Vectors, copies: Copies | None, seed: int, reasons: Sequenc
         style_distance=tried("CMMD", lambda: style_distance(base, lora, vectors.style, groups, seed))
         if styled
         else None,
-        memorisation=tried(
-            "Memorisation", lambda: memorisation(copies.samples, copies.training, copies.unseen)
-        )
-        if copies
-        else None,
+        memorisation=tried("Memorisation", lambda: memorisation(**vars(copies))) if copies else None,
         diversity=tried("Variety", lambda: diversity(base, lora, groups, seed)),
         strength=tried("Strength", lambda: _sweep(vectors, seed)) if styled and vectors.strengths else None,
         enhancement=_enhancement(vectors, seed) if len(vectors.enhanced) else {},

@@ -1,28 +1,33 @@
-"""Does the LoRA repeat pictures that it was trained on? Nearest training pictures, judged by unseen ones.
+"""Does the LoRA repeat pictures that it was trained on? Judged by pictures of the same style that it never saw.
 
-Held-out pictures are of the same style and were never trained on, so how near they come to the training pictures
-is how near a picture comes without being remembered. Two distances, since each sees what the other misses:
+Two distances, since each sees what the other misses:
 
-- CLIP: 1 - cosine, which sees what is shown wherever it stands;
+- CLIP: the distance of unit vectors, sqrt(2 - 2 cosine), which sees what is shown wherever it stands;
 - pixels: after Carlini et al. 2023 ("Extracting Training Data from Diffusion Models"), pictures of 64 x 64
   are cut into 16 tiles, and the distance is that of the tiles that differ most (root mean square, grey levels in
   [0, 1]), so that two flat skies are no match. A mirrored training picture counts, since training mirrors.
 
-The threshold of a distance comes from the held-out pictures: with m and s the mean and standard deviation of the
-logarithms of their n nearest distances, one more such picture lies below exp(m - t s sqrt(1 + 1/n)) with
-probability 0.025 / N (Student's t with n - 1 degrees of freedom, one-sided prediction bound). N is the number of
-samples, so unseen pictures in their place would raise the alarm in at most one report of 20.
+A plain picture is near to many. So, after the same paper, a distance is divided by a typical one of the same picture:
+the mean distance to the 4 nearest other pictures of the style, trained on or held out. A ratio near 1 is one motif
+among its like; a copy is far below. Two questions:
 
-What was memorised comes out when its caption is the prompt, so training captions belong among the prompts. A
-faithful picture of such a caption is nearer by CLIP than a held-out one, whose caption is another: where CLIP
-alone gives the alarm, look at the pairs.
+- of pictures of the prompts: the ratio of the nearest training picture. The control are the held-out pictures
+  themselves.
+- of pictures painted from training captions (what was memorised comes out when its caption is the prompt): the ratio
+  of the caption's own picture. A faithful picture is near to it without any copying, so the control are pictures that
+  the same LoRA painted from held-out captions, and the held-out pictures that those belong to.
+
+The threshold comes from the control: with m and s the mean and standard deviation of the logarithms of its n ratios,
+one more lies below exp(m - t s sqrt(1 + 1/n)) with probability 0.05 / (2 N) (Student's t with n - 1 degrees of freedom,
+one-sided prediction bound), N being the number of samples; and it is never above 1/2, the paper's limit. A picture is
+too near when it lies below by both distances: CLIP alone also sees the same motif, pixels alone the same flat colours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from scipy.stats import t as student_t
 
@@ -31,8 +36,10 @@ from evaluation.vectors import unit_vectors
 
 SIDE = 64  # of a thumbnail, pixels
 TILES = 4  # a side
-FALSE_ALARMS = 0.05  # of both distances together
-FEWEST_UNSEEN = 5  # with fewer the bound lies so low that nothing could fall below it
+NEIGHBOURS = 4  # other pictures that make a distance typical
+FEWEST_UNSEEN = NEIGHBOURS + 1  # of one training picture, a held-out one needs four others
+FALSE_ALARMS = 0.05  # of both questions together, were pictures as likely to be near as unseen ones are
+HALF = 0.5  # of the typical distance: farther is no copy, whatever unseen pictures reach
 PAIRS = 8  # shown
 
 
@@ -50,25 +57,39 @@ class Looks:
 
 
 @dataclass(frozen=True)
-class Nearness:
-    """One distance.
+class Captioned:
+    """Pictures that the LoRA painted from the captions of known pictures.
 
     Attributes:
-        unseen: of each held-out picture to its nearest training picture.
-        samples: of each sample to its nearest training picture.
-        nearest: which training picture that is, an index a sample.
-        threshold: samples below it are nearer than unseen pictures are.
-        too_near: indices of those samples, nearest first.
-        nearer_than_all_unseen: share of samples nearer than every held-out picture, for comparison with
-            `chance`.
-        chance: the share that unseen pictures in their place would have, 1 / (held-out + 1).
+        painted: N pictures.
+        own: of each the index of the picture whose caption it was.
     """
 
-    unseen: tuple[float, ...]
+    painted: Looks
+    own: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """One question by one distance.
+
+    Attributes:
+        what: such as "prompts, by CLIP".
+        control: ratios of unseen pictures.
+        samples: of each sample its ratio.
+        nearest: which training picture that is, an index a sample.
+        threshold: below it a sample is nearer than unseen pictures are.
+        below: places of those samples, nearest first.
+        nearer_than_all_unseen: share of samples with a ratio below all of the control, for comparison with `chance`.
+        chance: the share that unseen pictures in their place would have, 1 / (control + 1).
+    """
+
+    what: str
+    control: tuple[float, ...]
     samples: tuple[float, ...]
     nearest: tuple[int, ...]
     threshold: float
-    too_near: tuple[int, ...]
+    below: tuple[int, ...]
     nearer_than_all_unseen: float
     chance: float
 
@@ -78,11 +99,11 @@ class Pair:
     """A sample beside a training picture, for people to judge.
 
     Attributes:
-        sample: its index.
+        sample: its place among the pictures of prompts, followed by those of training captions.
         training: index of the training picture.
-        clip: their CLIP distance.
-        pixels: their pixel distance.
-        too_near: whether either distance is below its threshold.
+        clip: ratio by CLIP.
+        pixels: ratio by pixels.
+        too_near: whether both are below their thresholds.
     """
 
     sample: int
@@ -94,18 +115,19 @@ class Pair:
 
 @dataclass(frozen=True)
 class Memorisation:
-    """Both distances, the alarm, and what to show.
+    """All questions by both distances, the alarm, and what to show.
 
     Attributes:
-        clip: nearness by CLIP.
-        pixels: nearness by pixels.
-        alarm: whether any sample is too near by either distance.
+        nearness: by CLIP and by pixels: of the prompts, then (where captions were painted) of training captions.
+        too_near: samples that are too near, by their places among the pictures of prompts, followed by those of
+            training captions.
+        alarm: whether there are any.
         words: the finding as a sentence, with its figures.
         pairs: up to 8, the nearest in proportion to the thresholds first, one a sample.
     """
 
-    clip: Nearness
-    pixels: Nearness
+    nearness: tuple[Nearness, ...]
+    too_near: tuple[int, ...]
     alarm: bool
     words: str
     pairs: tuple[Pair, ...]
@@ -120,34 +142,44 @@ def thumbnail(image: Image.Image) -> Array:
     return np.asarray(small, np.float64) / 255
 
 
-def memorisation(samples: Looks, training: Looks, unseen: Looks) -> Memorisation:
-    """Judge samples by how near held-out pictures are to training ones.
+def memorisation(
+    samples: Looks,
+    training: Looks,
+    unseen: Looks,
+    of_training: Captioned | None = None,
+    of_unseen: Captioned | None = None,
+) -> Memorisation:
+    """Judge what the LoRA painted by pictures that it never saw.
 
     Args:
-        samples: what the LoRA painted.
+        samples: painted from prompts.
         training: every picture it was trained on.
         unseen: held-out pictures of the style, at least 5.
+        of_training: painted from training captions; None leaves that question out.
+        of_unseen: painted from held-out captions, at least 5, its control.
 
     Raises:
         ValueError: shapes that don't fit, fewer held-out pictures, or one that is among the training pictures.
     """
-    by_clip = _clip_distances(samples, training, unseen)
-    by_pixels = [
-        pixel_distances(_thumbnails(name, looks), _thumbnails("training", training))
-        for name, looks in (("samples", samples), ("unseen", unseen))
+    prompts = [_of_prompts(name, distance, samples, training, unseen) for name, distance in DISTANCES.items()]
+    captions = [
+        _of_captions(name, distance, of_training, training, unseen, of_unseen)
+        for name, distance in DISTANCES.items()
+        if of_training is not None and of_unseen is not None
     ]
-    for clips, tiles in zip(by_clip, by_pixels, strict=True):
-        if clips.shape != tiles.shape:
-            raise ValueError(
-                f"CLIP vectors make {clips.shape} pairs, thumbnails {tiles.shape}: give both of each picture."
-            )
-    clip, pixels = _nearness("CLIP", *by_clip), _nearness("pixel", *by_pixels)
+    if len({len(nearness.samples) for nearness in prompts}) > 1:
+        raise ValueError(
+            f"there are {len(prompts[0].samples)} CLIP vectors of samples and {len(prompts[1].samples)} thumbnails:"
+            " give both of each picture."
+        )
+    pairs = _pairs(prompts, captions)
+    too_near = tuple(pair.sample for pair in pairs if pair.too_near)
     return Memorisation(
-        clip=clip,
-        pixels=pixels,
-        alarm=bool(clip.too_near or pixels.too_near),
-        words=_words(clip, pixels),
-        pairs=_pairs(clip, pixels, by_clip[0], by_pixels[0]),
+        nearness=(*prompts, *captions),
+        too_near=too_near,
+        alarm=bool(too_near),
+        words=_words((*prompts, *captions), len(too_near), len(pairs)),
+        pairs=pairs[:PAIRS],
     )
 
 
@@ -181,87 +213,134 @@ def _tiles(pictures: Array) -> Array:
     return cut.transpose(1, 3, 0, 2, 4, 5).reshape(TILES**2, len(pictures), -1)
 
 
-def _clip_distances(samples: Looks, training: Looks, unseen: Looks) -> list[Array]:
-    """1 - cosine of samples and of held-out pictures with training pictures, [N, T] and [H, T]."""
-    names = {"samples": samples.clip, "training": training.clip, "unseen": unseen.clip}
-    painted, trained, held_out = unit_vectors(names, ndims=dict.fromkeys(names, 2))
-    return [np.maximum(1 - vectors @ trained.T, 0) for vectors in (painted, held_out)]
+def _by_clip(a: Looks, b: Looks) -> Array:
+    """Distance of unit vectors, [N, M]."""
+    left, right = unit_vectors({"samples": a.clip, "pictures": b.clip}, ndims={"samples": 2, "pictures": 2})
+    return np.sqrt(np.maximum(2 - 2 * left @ right.T, 0))
 
 
-def _thumbnails(name: str, looks: Looks) -> Array:
+def _by_pixels(a: Looks, b: Looks) -> Array:
+    """`pixel_distances`, [N, M]."""
+    return pixel_distances(_thumbnails(a), _thumbnails(b))
+
+
+Distance = Callable[[Looks, Looks], Array]
+DISTANCES: dict[str, Distance] = {"CLIP": _by_clip, "pixels": _by_pixels}
+
+
+def _thumbnails(looks: Looks) -> Array:
     array = np.asarray(looks.thumbnails, np.float64)
     if array.ndim != 4 or array.shape[1:] != (SIDE, SIDE, 3) or not len(array):
         raise ValueError(
-            f"the thumbnails of {name} have the shape {array.shape}: they need [pictures, {SIDE}, {SIDE}, 3],"
+            f"thumbnails have the shape {array.shape}: they need [pictures, {SIDE}, {SIDE}, 3],"
             " as `thumbnail` makes them."
         )
     return array
 
 
-def _nearness(kind: str, samples: Array, unseen: Array) -> Nearness:
-    """From distances [N, T] and [H, T]."""
-    found, held_out = samples.min(1), unseen.min(1)
-    limit = _threshold(held_out, len(found), kind)
-    order = np.argsort(found, kind="stable")
-    return Nearness(
-        unseen=tuple(held_out.tolist()),
-        samples=tuple(found.tolist()),
-        nearest=tuple(samples.argmin(1).tolist()),
-        threshold=limit,
-        too_near=tuple(int(index) for index in order if found[index] < limit),
-        nearer_than_all_unseen=float((found < held_out.min()).mean()),
-        chance=1 / (len(held_out) + 1),
-    )
-
-
-def _threshold(unseen: Array, samples: int, kind: str) -> float:
-    """The prediction bound of the module's docstring."""
-    n = len(unseen)
-    if n < FEWEST_UNSEEN:
+def _of_prompts(name: str, distance: Distance, samples: Looks, training: Looks, unseen: Looks) -> Nearness:
+    """Nearest training pictures, of samples and of the held-out pictures."""
+    found, held_out = distance(samples, training), distance(unseen, training)
+    if len(held_out) < FEWEST_UNSEEN:
         raise ValueError(
-            f"{n} held-out pictures are too few to say how near unseen pictures come:"
+            f"{len(held_out)} held-out pictures are too few to say how near unseen pictures come:"
             f" hold out {FEWEST_UNSEEN} or more."
         )
-    if unseen.min() < 1e-6:
+    if held_out.min() < 1e-6:
         raise ValueError(
-            f"held-out picture {int(unseen.argmin())} (from 0) is among the training pictures ({kind} distance 0):"
-            " take it out of one of them."
+            f"held-out picture {int(held_out.min(1).argmin())} (from 0) is among the training pictures ({name}"
+            " distance 0): take it out of one of them."
         )
-    logs = np.log(unseen)
-    quantile = student_t.ppf(1 - FALSE_ALARMS / 2 / samples, n - 1)
-    return float(np.exp(logs.mean() - quantile * logs.std(ddof=1) * np.sqrt(1 + 1 / n)))
+    control = _ratios(held_out, distance(unseen, unseen), held_out.argmin(1), alike=True)
+    ratios = _ratios(found, distance(samples, unseen), found.argmin(1))
+    return _nearness(f"prompts, by {name}", ratios, found.argmin(1), control)
 
 
-def _words(clip: Nearness, pixels: Nearness) -> str:
-    near = set(clip.too_near) | set(pixels.too_near)
-    nearest = (
-        f"nearest sample to a training picture: CLIP distance {min(clip.samples):.4f} (alarm below"
-        f" {clip.threshold:.4f}, unseen pictures from {min(clip.unseen):.4f}), pixel distance"
-        f" {min(pixels.samples):.3f} (alarm below {pixels.threshold:.3f}, unseen from {min(pixels.unseen):.3f})"
+def _of_captions(
+    name: str,
+    distance: Distance,
+    trained: Captioned,
+    training: Looks,
+    unseen: Looks,
+    control: Captioned,
+) -> Nearness:
+    """Each caption's own picture, of training captions and of held-out ones."""
+    if len(control.own) < FEWEST_UNSEEN:
+        raise ValueError(
+            f"{len(control.own)} pictures of held-out captions are too few to say how near a picture comes to that of"
+            f" its caption: paint {FEWEST_UNSEEN} or more."
+        )
+    own, others = np.asarray(trained.own), np.asarray(control.own)
+    ratios = _ratios(distance(trained.painted, training), distance(trained.painted, unseen), own)
+    beside = _ratios(distance(control.painted, unseen), distance(control.painted, training), others)
+    return _nearness(f"training captions, by {name}", ratios, own, beside)
+
+
+def _ratios(distances: Array, further: Array, places: NDArray[np.intp], *, alike: bool = False) -> Array:
+    """Distance to one picture over the mean distance to the four nearest others.
+
+    Args:
+        distances: [N, T], among them the one that counts.
+        further: to other pictures, [N, H].
+        places: of the one that counts, N indices into T.
+        alike: whether `further` has on its diagonal each picture beside itself.
+    """
+    rows = np.arange(len(places))
+    others = np.concatenate([distances, further], 1)
+    others[rows, places] = np.inf
+    if alike:
+        others[rows, distances.shape[1] + rows] = np.inf
+    typical = np.sort(others, axis=1)[:, :NEIGHBOURS].mean(1)
+    ratios: Array = distances[rows, places] / np.maximum(typical, 1e-9)
+    return ratios
+
+
+def _nearness(what: str, ratios: Array, nearest: NDArray[np.intp], control: Array) -> Nearness:
+    """From the ratios of samples and of the control."""
+    limit = _threshold(control, 2 * len(ratios))
+    order = np.argsort(ratios, kind="stable")
+    return Nearness(
+        what=what,
+        control=tuple(control.tolist()),
+        samples=tuple(ratios.tolist()),
+        nearest=tuple(nearest.tolist()),
+        threshold=limit,
+        below=tuple(int(index) for index in order if ratios[index] < limit),
+        nearer_than_all_unseen=float((ratios < control.min()).mean()),
+        chance=1 / (len(control) + 1),
     )
-    if not near:
-        return f"No sign of memorisation in {len(clip.samples)} samples; {nearest}."
-    return (
-        f"Memorised: {len(near)} of {len(clip.samples)} samples are nearer to a training picture than unseen"
-        f" pictures are; {nearest}."
+
+
+def _threshold(control: Array, questions: int) -> float:
+    """The prediction bound of the module's docstring."""
+    n = len(control)
+    logs = np.log(np.maximum(control, 1e-9))
+    quantile = student_t.ppf(1 - FALSE_ALARMS / questions, n - 1)
+    bound = np.exp(logs.mean() - quantile * logs.std(ddof=1) * np.sqrt(1 + 1 / n))
+    return min(float(bound), HALF)
+
+
+def _words(nearness: Sequence[Nearness], near: int, total: int) -> str:
+    figures = "; ".join(
+        f"{one.what}: {min(one.samples):.2f} (alarm below {one.threshold:.2f}, unseen from {min(one.control):.2f})"
+        for one in nearness
     )
-
-
-def _pairs(clip: Nearness, pixels: Nearness, by_clip: Array, by_pixels: Array) -> tuple[Pair, ...]:
-    """Each sample with the training picture that is nearest in proportion to the threshold; nearest first."""
-    proportion = np.minimum(by_clip / clip.threshold, by_pixels / pixels.threshold)
-    return tuple(
-        _pair(int(sample), int(proportion[sample].argmin()), by_clip, by_pixels, bool(limit < 1))
-        for sample, limit in _nearest_first(proportion.min(1))[:PAIRS]
+    said = (
+        f"Memorised: {near} of {total} samples are nearer to a training picture than unseen pictures are."
+        if near
+        else f"No sign of memorisation in {total} samples."
     )
+    return f"{said} Smallest distance to a training picture, over that to others of the style: {figures}."
 
 
-def _nearest_first(proportion: Array) -> Sequence[tuple[int, float]]:
-    order = np.argsort(proportion, kind="stable")
-    return [(int(index), float(proportion[index])) for index in order]
-
-
-def _pair(sample: int, training: int, by_clip: Array, by_pixels: Array, too_near: bool) -> Pair:
-    return Pair(
-        sample, training, float(by_clip[sample, training]), float(by_pixels[sample, training]), too_near
-    )
+def _pairs(prompts: Sequence[Nearness], captions: Sequence[Nearness]) -> tuple[Pair, ...]:
+    """Each sample with a training picture; those first that lie lowest by both distances, beside the thresholds."""
+    ranked: list[tuple[float, Pair]] = []
+    for question in (prompts, captions) if captions else (prompts,):
+        clip, pixels = question
+        for place, ratios in enumerate(zip(clip.samples, pixels.samples, strict=True)):
+            proportions = (ratios[0] / clip.threshold, ratios[1] / pixels.threshold)
+            training = (clip if proportions[0] <= proportions[1] else pixels).nearest[place]
+            sample = place + (len(prompts[0].samples) if question is captions else 0)
+            ranked.append((max(proportions), Pair(sample, training, *ratios, max(proportions) < 1)))
+    return tuple(pair for _, pair in sorted(ranked, key=lambda one: one[0]))

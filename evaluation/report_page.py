@@ -223,31 +223,32 @@ def _copies(found: Memorisation | None, pairs: Sequence[NearPair]) -> list[Html]
                 Picture(pair.sample, pair.prompt, badge="painted with the LoRA"),
                 Picture(pair.training, pair.name, badge=f"training: {pair.name}"),
             ],
-            f"{'Too near: ' if pair.pair.too_near else ''}CLIP distance {pair.pair.clip:.4f},"
-            f" pixel distance {pair.pair.pixels:.3f}",
+            f"{'Too near: ' if pair.pair.too_near else ''}ratio {pair.pair.clip:.2f} by CLIP,"
+            f" {pair.pair.pixels:.2f} by pixels",
         )
         for pair in pairs
     ]
     return [
         paragraph(
-            "Each painted picture is compared with every training picture. Pictures of the style that were never"
-            " trained on show how near a picture comes without being copied; the alarm begins well below that."
-            " Look at the pairs: the same motif is no copy, the same picture is."
+            "How near is each painted picture to one training picture, compared with how near it is to others of the"
+            " style? A ratio near 1 is one motif among its like; a copy is far below. What unseen pictures reach shows"
+            " what happens without copying; the alarm needs a picture well below that by both. Look at the pairs: the"
+            " same motif is no copy, the same picture is."
         ),
         table(
-            ["distance", "nearest painted", "nearest unseen", "alarm below", "painted too near"],
-            [_nearness("CLIP", found.clip, 4), _nearness("pixels", found.pixels, 3)],
+            ["ratio", "nearest painted", "nearest unseen", "alarm below", "painted below"],
+            [_nearness(one) for one in found.nearness],
         ),
         *([comparisons(shown)] if shown else []),
     ]
 
 
-def _nearness(name: str, found: Nearness, digits: int) -> tuple[str, ...]:
-    distances = (min(found.samples), min(found.unseen), found.threshold)
+def _nearness(found: Nearness) -> tuple[str, ...]:
+    ratios = (min(found.samples), min(found.control), found.threshold)
     return (
-        name,
-        *(number(distance, digits) for distance in distances),
-        f"{len(found.too_near)} of {len(found.samples)}",
+        found.what,
+        *(number(ratio, 2) for ratio in ratios),
+        f"{len(found.below)} of {len(found.samples)}",
     )
 
 

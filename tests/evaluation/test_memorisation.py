@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.stats import t
 
 from evaluation.bootstrap import Array
-from evaluation.memorisation import Looks, memorisation, pixel_distances, thumbnail
+from evaluation.memorisation import Captioned, Looks, memorisation, pixel_distances, thumbnail
 
 RANDOM = np.random.default_rng(0)
 
@@ -37,57 +37,69 @@ def test_unseen_pictures_raise_no_alarm(training: Looks, unseen: Looks) -> None:
     found = memorisation(looks(20, np.random.default_rng(3)), training, unseen)
     assert not found.alarm
     assert found.words.startswith("No sign of memorisation in 20 samples")
-    assert found.clip.chance == 1 / 13
+    assert [one.what for one in found.nearness] == ["prompts, by CLIP", "prompts, by pixels"]
+    assert found.nearness[0].chance == 1 / 13
     assert len(found.pairs) == 8
     assert not any(pair.too_near for pair in found.pairs)
 
 
-def test_unseen_pictures_raise_the_alarm_as_seldom_as_is_said() -> None:
-    """Distances drawn log-normal: 20 samples like 10 unseen pictures, one training picture on a line."""
-    random = np.random.default_rng(4)
-    alarms = 0
-    for _ in range(400):
-        angles = np.exp(random.normal(-2, 0.2, 30))
-        vectors = np.stack([np.cos(angles), np.sin(angles)], -1)
-        grey = np.broadcast_to(np.exp(random.normal(-2, 0.2, 30))[:, None, None, None], (30, 64, 64, 3))
-        found = memorisation(
-            Looks(vectors[:20], grey[:20]),
-            Looks([[1.0, 0.0]], np.zeros((1, 64, 64, 3))),
-            Looks(vectors[20:], grey[20:]),
-        )
-        alarms += found.alarm
-    assert 0.01 < alarms / 400 < 0.07  # 0.05 is the bound for independent samples; they share one threshold
-
-
-def test_a_copy_is_caught_by_both_distances_and_shown_first(training: Looks, unseen: Looks) -> None:
+def test_a_copy_is_caught_and_shown_first(training: Looks, unseen: Looks) -> None:
     samples = looks(20, np.random.default_rng(5))
     clip, thumbnails = arrays(samples)
     clip[7], thumbnails[7] = arrays(training)[0][3] * 2 + 0.01, np.clip(arrays(training)[1][3] + 0.02, 0, 1)
     found = memorisation(Looks(clip, thumbnails), training, unseen)
-    assert found.alarm
+    assert (found.alarm, found.too_near) == (True, (7,))
     assert found.words.startswith("Memorised: 1 of 20 samples")
-    assert (found.clip.too_near, found.pixels.too_near) == ((7,), (7,))
-    assert (found.clip.nearest[7], found.pixels.nearest[7]) == (3, 3)
+    assert [(one.below, one.nearest[7]) for one in found.nearness] == [((7,), 3), ((7,), 3)]
     first = found.pairs[0]
     assert (first.sample, first.training, first.too_near) == (7, 3, True)
-    assert first.clip == pytest.approx(found.clip.samples[7])
-    assert first.pixels == pytest.approx(found.pixels.samples[7])
+    assert (first.clip, first.pixels) == tuple(one.samples[7] for one in found.nearness)
     assert [pair.too_near for pair in found.pairs[1:]] == [False] * 7
 
 
-@pytest.mark.parametrize("kind", ["clip", "pixels"])
-def test_either_distance_is_enough(kind: str, training: Looks, unseen: Looks) -> None:
+@pytest.mark.parametrize("kind", [0, 1])
+def test_one_distance_alone_is_no_copy(kind: int, training: Looks, unseen: Looks) -> None:
+    """The same motif, or the same flat colours."""
     clip, thumbnails = arrays(looks(10, np.random.default_rng(6)))
-    if kind == "clip":
+    if kind == 0:
         clip[4] = arrays(training)[0][9]
     else:
         thumbnails[4] = arrays(training)[1][9]
     found = memorisation(Looks(clip, thumbnails), training, unseen)
-    near = {"clip": found.clip.too_near, "pixels": found.pixels.too_near}
-    assert near.pop(kind) == (4,)
-    assert near.popitem()[1] == ()
-    assert found.alarm
-    assert (found.pairs[0].sample, found.pairs[0].training) == (4, 9)
+    assert [one.below for one in found.nearness] == [(4,), ()][:: -1 if kind else 1]
+    assert not found.alarm
+
+
+def test_a_lora_of_one_picture_is_caught(unseen: Looks) -> None:
+    """No other training picture says what a typical distance is; the held-out ones do."""
+    training = looks(1, np.random.default_rng(8))
+    clip, thumbnails = arrays(looks(6, np.random.default_rng(9)))
+    clip[2], thumbnails[2] = arrays(training)[0][0] + 0.05, np.clip(arrays(training)[1][0] + 0.05, 0, 1)
+    assert memorisation(Looks(clip, thumbnails), training, unseen).too_near == (2,)
+
+
+def test_training_captions_are_judged_by_held_out_captions(training: Looks, unseen: Looks) -> None:
+    """Each caption's picture is half-way to its own; one of the training captions' is all the way."""
+
+    def half_way(of: Looks, number: int, seed: int) -> Captioned:
+        clip, thumbnails = arrays(looks(number, np.random.default_rng(seed)))
+        own = list(range(number))
+        return Captioned(Looks(clip + arrays(of)[0][own], (thumbnails + arrays(of)[1][own]) / 2), own)
+
+    trained, control = half_way(training, 8, 10), half_way(unseen, 8, 11)
+    calm = memorisation(looks(5, np.random.default_rng(3)), training, unseen, trained, control)
+    assert not calm.alarm
+    assert [one.what for one in calm.nearness[2:]] == [
+        "training captions, by CLIP",
+        "training captions, by pixels",
+    ]
+    clip, thumbnails = arrays(trained.painted)
+    clip[6], thumbnails[6] = arrays(training)[0][6], arrays(training)[1][6]
+    copied = Captioned(Looks(clip, thumbnails), trained.own)
+    found = memorisation(looks(5, np.random.default_rng(3)), training, unseen, copied, control)
+    assert found.too_near == (5 + 6,)
+    assert found.nearness[2].nearest == tuple(range(8))
+    assert found.words.startswith("Memorised: 1 of 13 samples")
 
 
 def test_a_mirrored_copy_is_a_copy() -> None:
@@ -102,14 +114,34 @@ def test_the_tile_that_differs_most_counts() -> None:
     assert pixel_distances(spotted, black)[0, 0] == pytest.approx(0.6 / np.sqrt(3))
 
 
-def test_the_threshold_is_the_prediction_bound(training: Looks, unseen: Looks) -> None:
-    found = memorisation(looks(20, np.random.default_rng(3)), training, unseen).clip
-    a, b = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (arrays(unseen)[0], arrays(training)[0]))
-    nearest = (1 - a @ b.T).min(1)
-    logs = np.log(nearest)
+def lengths(a: Array, b: Array) -> Array:
+    """Euclidean distances of unit vectors, [N, M]."""
+    left, right = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (a, b))
+    found: Array = np.linalg.norm(left[:, None] - right, axis=-1)
+    return found
+
+
+def test_ratio_and_threshold_by_hand(training: Looks, unseen: Looks) -> None:
+    """The nearest training picture over the mean of the four nearest others; the bound on the logarithms."""
+    found = memorisation(looks(20, np.random.default_rng(3)), training, unseen).nearness[0]
+    held_out, trained = arrays(unseen)[0], arrays(training)[0]
+    control = []
+    for place, picture in enumerate(held_out):
+        to_training = sorted(lengths(picture[None], trained)[0])
+        to_others = np.delete(lengths(picture[None], held_out)[0], place)
+        control.append(to_training[0] / np.mean(sorted([*to_training[1:], *to_others])[:4]))
+    logs = np.log(control)
     bound = logs.mean() - t.ppf(1 - 0.025 / 20, 11) * logs.std(ddof=1) * np.sqrt(13 / 12)
-    assert found.unseen == pytest.approx(tuple(nearest))
-    assert found.threshold == pytest.approx(np.exp(bound))
+    assert found.control == pytest.approx(tuple(control))
+    assert found.threshold == pytest.approx(min(np.exp(bound), 0.5))
+
+
+def test_a_threshold_is_never_above_half() -> None:
+    """Unseen pictures that are all as near to training pictures as to others leave room for no doubt."""
+    alike = Looks(np.eye(24)[:12] + 1, np.zeros((12, 64, 64, 3)) + 0.5)
+    trained = Looks(np.eye(24)[12:] + 1, np.zeros((12, 64, 64, 3)))
+    found = memorisation(alike, trained, alike)
+    assert found.nearness[0].threshold == 0.5
 
 
 def test_the_share_nearer_than_every_unseen_picture() -> None:
@@ -118,15 +150,15 @@ def test_the_share_nearer_than_every_unseen_picture() -> None:
         greys = np.array(angles)[:, None, None, None] * np.ones((1, 64, 64, 3))
         return Looks(vectors, greys)
 
-    found = memorisation(at([0.1, 0.2, 0.5, 0.9]), at([0.0]), at([0.3, 0.4, 0.5, 0.6, 0.7]))
-    assert found.clip.nearer_than_all_unseen == 0.5
-    assert found.pixels.nearer_than_all_unseen == 0.5
-    assert found.pixels.samples == pytest.approx((0.1, 0.2, 0.5, 0.9))
+    found = memorisation(at([0.001, 0.6]), at([0.0]), at([0.3, 0.4, 0.5, 0.6, 0.7])).nearness[1]
+    assert found.samples == pytest.approx((0.001 / 0.449, 0.6 / 0.1), rel=1e-6)
+    assert found.control[0] == pytest.approx(0.3 / 0.25)
+    assert found.nearer_than_all_unseen == 0.5
 
 
 def test_it_goes_to_json(training: Looks, unseen: Looks) -> None:
     text = json.dumps(asdict(memorisation(unseen, training, looks(8, RANDOM))), allow_nan=False)
-    assert len(json.loads(text)["clip"]["samples"]) == 12
+    assert len(json.loads(text)["nearness"][0]["samples"]) == 12
 
 
 def test_a_thumbnail_is_a_square_of_means() -> None:
@@ -134,6 +166,12 @@ def test_a_thumbnail_is_a_square_of_means() -> None:
     found = thumbnail(picture)
     assert found.shape == (64, 64, 3)
     np.testing.assert_allclose(found[10, 20], [1, 0, 0.2])
+
+
+def test_few_pictures_of_held_out_captions_are_refused(training: Looks, unseen: Looks) -> None:
+    few = Captioned(looks(4, RANDOM), [0, 1, 2, 3])
+    with pytest.raises(ValueError, match=r"4 pictures of held-out captions are too few .*: paint 5 or more"):
+        memorisation(looks(3, RANDOM), training, unseen, few, few)
 
 
 def test_few_held_out_pictures_are_refused(training: Looks) -> None:
@@ -149,10 +187,10 @@ def test_a_held_out_picture_that_was_trained_on_is_found(training: Looks, unseen
 
 
 def test_thumbnails_of_another_size_are_named(training: Looks, unseen: Looks) -> None:
-    with pytest.raises(ValueError, match=r"thumbnails of samples have the shape \(3, 32, 32, 3\)"):
+    with pytest.raises(ValueError, match=r"thumbnails have the shape \(3, 32, 32, 3\)"):
         memorisation(Looks(RANDOM.random((3, 16)), np.zeros((3, 32, 32, 3))), training, unseen)
 
 
 def test_vectors_and_thumbnails_are_of_the_same_pictures(training: Looks, unseen: Looks) -> None:
-    with pytest.raises(ValueError, match=r"CLIP vectors make \(2, 30\) pairs, thumbnails \(3, 30\)"):
+    with pytest.raises(ValueError, match="2 CLIP vectors of samples and 3 thumbnails"):
         memorisation(Looks(RANDOM.random((2, 16)), np.zeros((3, 64, 64, 3))), training, unseen)
