@@ -61,7 +61,8 @@ def headline(findings: Findings) -> str:
     phrases = {group: _phrase(findings, verdict) for group, verdict in verdicts.items()}
     if len(set(phrases.values())) == 1:
         yes = {"more": "Yes", "worse": "No", "less": "No"}.get(next(iter(verdicts.values())), "Not shown")
-        return f"{yes}: for {_and(list(phrases))} alike, {next(iter(phrases.values()))}."
+        alike = " alike" if len(phrases) > 1 else ""
+        return f"{yes}: for {_and(list(phrases))}{alike}, {next(iter(phrases.values()))}."
     return "It depends: " + "; ".join(f"for {group}, {phrase}" for group, phrase in phrases.items()) + "."
 
 

@@ -3,9 +3,20 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from experiments.document import Answer, Figure, Heading, Points, Table, Text, markdown, page, write_report
+from experiments.document import (
+    Answer,
+    Block,
+    Figure,
+    Heading,
+    Points,
+    Table,
+    Text,
+    markdown,
+    page,
+    write_report,
+)
 
-BLOCKS = [
+BLOCKS: list[Block] = [
     Answer("Yes.", ["because <b>", "and"]),
     Heading("Why"),
     Text("A paragraph."),
