@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 import traceback
+from argparse import ArgumentError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -34,6 +35,8 @@ class HelpfulParser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message, the closest option's name if there is one, and exit with status 2."""
+        if not self.exit_on_error:  # of a class that a value names: the parser around it says the rest
+            raise ArgumentError(None, f"{message}{suggestion(message, self.option_names())}") from ex
         print(f"error: {message}{suggestion(message, self.option_names())}", file=sys.stderr)
         sys.exit(USER_ERROR)
 
@@ -71,10 +74,19 @@ def exit_with_message(debug: bool = False) -> Iterator[None]:
     except _mendable() as error:
         if debug:
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {own_words(error)}", file=sys.stderr)
         if not debug:
             print("(add --debug to see where it happened)", file=sys.stderr)
         sys.exit(USER_ERROR)
+
+
+def own_words(error: Exception) -> str:
+    """An error's text; of one from a loader's worker, whose text is a traceback, what the worker's error said."""
+    text = str(error)
+    if "\nOriginal Traceback" not in text:
+        return text
+    said = re.split(r"^[\w.]*(?:Error|Exception): ", text, flags=re.MULTILINE)
+    return said[-1].strip() if len(said) > 1 else text.strip().splitlines()[-1]
 
 
 def _mendable() -> tuple[type[Exception], ...]:

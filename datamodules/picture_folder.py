@@ -15,6 +15,7 @@ from typing import Literal
 from datamodules.balance import Stream
 from datamodules.caption_checks import too_long
 from datamodules.caption_variation import CaptionOptions, Wording
+from datamodules.dataset_facts import dataset_facts
 from datamodules.geometry import BUCKET_STEP, training_size
 from datamodules.loss_weights import full_loss_weights
 from datamodules.orientation import orientation
@@ -237,6 +238,12 @@ class PictureFolder:
             "buckets": str(self.buckets),
             "loss weights": ", ".join(f"{name}: {weight:g}" for name, weight in self.group_weights.items()),
         }
+
+    def facts(self) -> dict[str, str]:
+        """What exported files say of the pictures, in strings."""
+        return dataset_facts(
+            self.training, resolution=self.resolution, buckets=self.buckets, trigger=self.trigger
+        )
 
     def exposure(self, draws: int) -> dict[str, tuple[int, float]]:
         """For each group: how many of the first draws it gets, and how often each of its pictures is seen."""

@@ -7,10 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lightning_modules.adapter_file import Dtype, LoraFormat, write_adapter
 from lightning_modules.components import Components, load_components
 from lightning_modules.export_check import TOLERANCE, ExportCheck, check_export
 from lightning_modules.lora import LoraOptions, add_lora, lora_state
-from lightning_modules.lora_formats import to_diffusers, write_safetensors
+from lightning_modules.lora_formats import adapter_of, write_safetensors
 from tests.ldm_checkpoint import save_ldm_checkpoint
 from tests.tiny_adapters import fill
 
@@ -25,7 +26,7 @@ def trained(base: Path, amount: float, dtype: torch.dtype = torch.float32) -> Co
 
 
 def export(parts: Components, folder: Path) -> Path:
-    return write_safetensors(folder / "lora.safetensors", *to_diffusers(parts.unet, OPTIONS))
+    return write_adapter(folder / "lora.safetensors", adapter_of(parts.unet), "diffusers", {})
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,18 @@ def test_the_right_file_passes_however_weak_the_adapter(
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert {p.dtype for n, p in parts.unet.named_parameters() if ".lora_" in n} == {torch.float32}
     assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize("format", ["diffusers", "kohya"])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
+def test_both_formats_pass_in_every_dtype(
+    tiny_base: Path, tmp_path: Path, format: LoraFormat, dtype: Dtype
+) -> None:
+    parts = trained(tiny_base, 1e-3)
+    path = write_adapter(tmp_path / "lora.safetensors", adapter_of(parts.unet), format, {}, dtype)
+    check = check_export(path, parts=parts, base_model=str(tiny_base))
+    assert check.scale > 1
+    assert check.passed
 
 
 @pytest.mark.parametrize("amount", [0.3, 1e-5])
