@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from experiments.plan import Plan
+from whole_file import whole_file
 
 QUICK: dict[
     str, Any
@@ -88,7 +89,8 @@ class ArmRun:
 
     def test_arguments(self) -> list[str]:
         """What follows `train.py` to measure it."""
-        where = ["--lora", str(self.folder), "--output", str(self.metrics.parent)]
+        # the exported file, since a run's folder stands for its newest checkpoint: a kill may have left an older one
+        where = ["--lora", str(self.adapter), "--output", str(self.metrics.parent)]
         shared = ["--pictures", str(self.output / "pictures"), "--held_out", str(self.plan.held_out)]
         return ["test", *where, *shared, *as_options(self.plan.evaluation)]
 
@@ -157,11 +159,9 @@ def as_options(options: Mapping[str, Any]) -> list[str]:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write beside the place and rename, making folders as needed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    beside.replace(path)
+    """Write the file whole, making folders as needed."""
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 def _read(path: Path) -> Any:

@@ -16,6 +16,7 @@ from evaluation.page import (
     plots,
     table,
 )
+from whole_file import whole_file
 
 JPEG_QUALITY = 85
 
@@ -86,9 +87,8 @@ def page(title: str, subtitle: str, blocks: Sequence[Block]) -> str:
 
 
 def write_report(folder: Path, title: str, subtitle: str, blocks: Sequence[Block]) -> None:
-    """Write `RESULTS.md` with the folder `results`, and `report.html`; each beside its place, then renamed."""
+    """Write `RESULTS.md` with the folder `results`, and `report.html`; each whole or absent."""
     pictures = folder / "results"
-    pictures.mkdir(parents=True, exist_ok=True)
     for block in blocks:
         if isinstance(block, Figure):
             _save(block, pictures / block.file)
@@ -132,16 +132,14 @@ def _in_html(block: Block) -> Html:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    beside = path.with_name(path.name + ".part")
-    if path.suffix == ".jpg":
-        figure.image.convert("RGB").save(beside, format="JPEG", quality=JPEG_QUALITY, optimize=True)
-    else:
-        small = figure.image.quantize(64, dither=Image.Dither.NONE)  # a plot has few colours
-        small.save(beside, format="PNG", optimize=True)
-    beside.replace(path)
+    with whole_file(path) as partial:
+        if path.suffix == ".jpg":
+            figure.image.convert("RGB").save(partial, format="JPEG", quality=JPEG_QUALITY, optimize=True)
+        else:
+            few = figure.image.quantize(64, dither=Image.Dither.NONE)  # a plot has few colours
+            few.save(partial, format="PNG", optimize=True)
 
 
 def _write(path: Path, text: str) -> None:
-    beside = path.with_name(path.name + ".part")
-    beside.write_bytes(text.encode("utf-8", "backslashreplace"))
-    beside.replace(path)
+    with whole_file(path) as partial:
+        partial.write_bytes(text.encode("utf-8", "backslashreplace"))

@@ -34,7 +34,7 @@ class Step:
     Attributes:
         kind: steps of one kind take about the same time ("trained", "measured"): the word for a step that is done.
         name: whose step it is, for the lines of progress.
-        arguments: the whole command.
+        arguments: gives the whole command, when it starts: it may name what an earlier step made.
         log: file that takes what it prints.
         done: whether there is nothing to do.
         before: called before it starts.
@@ -42,7 +42,7 @@ class Step:
 
     kind: str
     name: str
-    arguments: Sequence[str]
+    arguments: Callable[[], Sequence[str]]
     log: Path
     done: Callable[[], bool]
     before: Callable[[], None]
@@ -107,7 +107,7 @@ class Workshop:
         step.log.parent.mkdir(parents=True, exist_ok=True)
         log = step.log.open("ab")
         process = subprocess.Popen(
-            list(step.arguments),
+            list(step.arguments()),
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

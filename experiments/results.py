@@ -265,10 +265,14 @@ def _phrase(findings: Findings, verdict: str, name: str | None = None) -> str:
 
 
 def _lead(against: Against, curated: str, measure: Measure) -> str:
+    """Would tuning have caught up? The curated arm beside the best that tuning made of the other."""
     if against.lead is None:
         return ""
-    shown = "" if against.lead.shown else ", not shown"
-    return f" {curated} as it is, minus the best arm of that range: {_signed(against.lead, measure)}{shown}."
+    behind, before = f"no arm of that range reaches {curated}", f"{against.range.best} is above {curated}"
+    told = (
+        (behind if against.lead.value > 0 else before) if against.lead.shown else "they can't be told apart"
+    )
+    return f" {curated} as it is, minus the best arm of that range: {_signed(against.lead, measure)}; {told}."
 
 
 def _groups(findings: Findings) -> list[str]:

@@ -56,7 +56,7 @@ def steps_of(run: ArmRun, command: Sequence[str]) -> list[Step]:
         Step(
             kind="trained",
             name=name,
-            arguments=[*command, *run.train_arguments()],
+            arguments=lambda: [*command, *run.train_arguments()],
             log=run.folder / "train.log",
             done=lambda: run.trained,
             before=lambda: None,
@@ -64,7 +64,7 @@ def steps_of(run: ArmRun, command: Sequence[str]) -> list[Step]:
         Step(
             kind="measured",
             name=name,
-            arguments=[*command, *run.test_arguments()],
+            arguments=lambda: [*command, *run.test_arguments()],
             log=run.folder / "test.log",
             done=lambda: run.measured,
             before=run.before_measuring,

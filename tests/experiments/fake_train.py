@@ -59,7 +59,7 @@ def fit(given: dict[str, str]) -> None:
 
 def test(given: dict[str, str]) -> None:
     """Pictures and their scores."""
-    run, folder, pictures = Path(given["lora"]), Path(given["output"]), Path(given["pictures"])
+    run, folder, pictures = Path(given["lora"]).parent.parent, Path(given["output"]), Path(given["pictures"])
     note(pictures.parent, f"test {run.parent.name}/{run.name} begins")
     config = json.loads((run / "config.yaml").read_text())
     rows = []

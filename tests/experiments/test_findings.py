@@ -105,7 +105,8 @@ def test_the_answer_in_words(findings: Findings) -> None:
     assert sentence(findings, "portrait") == (
         "portrait: curation (v1 to v2) moved the style score by +20.0 (+20.0 to +20.0) (each training seed alone "
         "+20.0, +20.0); the whole range of tuning V1 is 8.0 (8.0 to 8.0), from v1_low up to v1_high (each "
-        "training seed alone +8.0, +8.0). v2 as it is, minus the best arm of that range: +18.0 (+18.0 to +18.0)."
+        "training seed alone +8.0, +8.0). v2 as it is, minus the best arm of that range: +18.0 (+18.0 to +18.0); no "
+        "arm of that range reaches v2."
     )
     said = " ".join(what_would_change_it(findings))
     assert "Judged by the prompt score: for portrait, no effect of curation is shown;" in said

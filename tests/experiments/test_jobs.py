@@ -13,7 +13,7 @@ def step(folder: Path, name: str, code: str) -> Step:
     return Step(
         kind="made",
         name=name,
-        arguments=[sys.executable, "-c", code],
+        arguments=lambda: [sys.executable, "-c", code],
         log=folder / f"{name}.log",
         done=(folder / name).exists,
         before=lambda: None,
