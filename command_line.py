@@ -12,13 +12,22 @@ import traceback
 from argparse import ArgumentError
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 from jsonargparse import ArgumentParser
 
+from commands.option_errors import did_you_mean, in_plain_words
+
 USER_ERROR = 2
 """Exit status when the user can mend it."""
+
+UNFORESEEN = 1
+"""Exit status of any other error."""
+
+COMMANDS = ("fit", "test", "predict", "audit", "export", "merge")
+"""What may follow `train.py`."""
 
 MEMORY_ADVICE = (
     "Try --data.batch_size 1 --trainer.accumulate_grad_batches 4, --model.gradient_checkpointing true, "
@@ -34,29 +43,39 @@ class HelpfulParser(ArgumentParser):
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print the message, the closest option's name if there is one, and exit with status 2."""
+        """Print the message in plain words, with the closest option's name, and exit with status 2."""
         if not self.exit_on_error:  # of a class that a value names: the parser around it says the rest
-            raise ArgumentError(None, f"{message}{suggestion(message, self.option_names())}") from ex
-        print(f"error: {message}{suggestion(message, self.option_names())}", file=sys.stderr)
+            raise ArgumentError(None, message) from ex
+        print(f"error: {in_plain_words(message, self.option_kinds())}", file=sys.stderr)
         sys.exit(USER_ERROR)
 
-    def option_names(self) -> list[str]:
-        """Every option of this parser and of its subcommands, e.g. `model.lora.rank`."""
+    def option_kinds(self) -> dict[str, Any]:
+        """Every option of this parser and of its subcommands, e.g. `model.lora.rank`, with its type."""
         parsers = [
             self,
             *(p for a in self._actions for p in (getattr(a, "_name_parser_map", None) or {}).values()),
         ]
-        return sorted({action.dest for parser in parsers for action in parser._actions})
+        return {
+            action.dest: getattr(action, "_typehint", None)
+            for parser in parsers
+            for action in parser._actions
+        }
+
+    def option_names(self) -> list[str]:
+        """Every option of this parser and of its subcommands, e.g. `model.lora.rank`."""
+        return sorted(self.option_kinds())
 
 
-def suggestion(message: str, names: list[str]) -> str:
-    """` Did you mean ...?` for the first word of the message that resembles an option without being one."""
-    typed = re.findall(r"--([\w.]*\w)", message)
-    for word in re.findall(r"[\w.]*\w", message.replace("--", "")):
-        close = difflib.get_close_matches(word, names, n=1, cutoff=0.8)
-        if ("." in word or "_" in word or word in typed) and word not in names and close:
-            return f"\nDid you mean --{close[0]}?"
-    return ""
+def check_command(name: str) -> None:
+    """Exit with a message unless `train.py` has a command of this name (or it is an option)."""
+    if name not in COMMANDS and not name.startswith("-"):
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        print(
+            f"error: there is no command {name!r}. Valid: {', '.join(COMMANDS)}."
+            f"{did_you_mean(next(iter(close), None))}",
+            file=sys.stderr,
+        )
+        sys.exit(USER_ERROR)
 
 
 @contextmanager
@@ -78,6 +97,16 @@ def exit_with_message(debug: bool = False) -> Iterator[None]:
         if not debug:
             print("(add --debug to see where it happened)", file=sys.stderr)
         sys.exit(USER_ERROR)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        place = Path(traceback.extract_tb(error.__traceback__)[-1].filename).name
+        print(
+            f"(not foreseen, in {place}. Run it again with --debug, and report what it prints then)",
+            file=sys.stderr,
+        )
+        sys.exit(UNFORESEEN)
 
 
 def own_words(error: Exception) -> str:

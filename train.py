@@ -39,14 +39,16 @@ from callbacks.sample_images import SampleImages
 from callbacks.steady_logger import SteadyLogger
 from callbacks.summary import RunSummary, stopped_by
 from callbacks.training_log import TrainingLog
-from command_line import HelpfulParser, as_typed, exit_with_message, without
+from command_line import HelpfulParser, as_typed, check_command, exit_with_message, without
 from commands.evaluation_options import EvaluationOptions
 from commands.export import export
+from commands.fit_config import configs_of, read_config
 from commands.merge import merge
-from commands.model_card import write_model_card
+from commands.model_card import CARD, write_model_card
 from commands.predict import predict
 from commands.run_folder import WholeConfig, claim, earlier_settings
 from commands.test import SECTION, test
+from commands.trainer_options import check_training
 from datamodules.caption_images import CaptionImages
 from demo.style_set import ensure_style_set
 from lightning_modules.adapter_source import read_adapter
@@ -118,6 +120,9 @@ class StyleCLI(LightningCLI):
         """Parse; tests and notebooks call `main` with arguments of their own."""
         self.config = parser.parse_args(args)  # type: ignore[arg-type]
         self.given = list(args)  # type: ignore[arg-type]
+        options = self.config[self.config.subcommand]
+        check_training(options.trainer)
+        check_run_names(options)
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would let the checkpoint's settings win over the command line in silence; ours don't."""
@@ -140,12 +145,6 @@ class StyleCLI(LightningCLI):
         options.ckpt_path, options.name = None, self.run_folder.name
         if self.resumed_from:
             refuse_if_done(self.resumed_from, options.trainer.max_steps, self.command(), self.run_folder)
-        if self.resumed_from is None and not os.environ.get("LOCAL_RANK") and newest(checkpoints):
-            raise ValueError(
-                f"{self.run_folder} holds a run already. Go on with it:\n  {self.command()} --ckpt_path last\n"
-                f"or start another beside it:\n  {self.command()} --name {free_name(self.run_folder)}"
-            )
-        claim(self.run_folder)
         ensure_style_set(Path(options.data.folder))
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
@@ -159,7 +158,7 @@ class StyleCLI(LightningCLI):
         first = [
             TrainingLog(),
             self.graceful_stop,
-            RunProgress(),
+            *([] if options.trainer.enable_progress_bar is False else [RunProgress()]),
             AdapterLearns(),
             ResumeGuard(self.resumed_from, self.changes() if self.resumed_from else ()),
             options.loss_guard,
@@ -171,7 +170,7 @@ class StyleCLI(LightningCLI):
             "val_check_interval": in_batches(options.trainer),
             "default_root_dir": str(self.run_folder),
             "logger": logger,
-            "callbacks": first + list(options.trainer.callbacks or []),
+            "callbacks": first + as_list(options.trainer.callbacks),
             **kwargs,
         }
         summary = RunSummary(command=self.command(), resume=self.resume_command())
@@ -183,7 +182,9 @@ class StyleCLI(LightningCLI):
         return changed_settings(earlier_settings(self.run_folder), yaml.safe_load(now))
 
     def after_instantiate_classes(self) -> None:
-        """Give the data what they need of the model: a way to count tokens, unless nothing is ever too long."""
+        """Keep another run whole; give the data a way to count tokens, unless nothing is ever too long."""
+        self.refuse_a_second_run()  # once all values are known to be good
+        claim(self.run_folder)
         if self.model.long_captions == "windows":
             return
         tokenizer = cache(lambda: load_tokenizer(self.model.base_model, self.model.base_config))
@@ -199,6 +200,19 @@ class StyleCLI(LightningCLI):
         if self.trainer.is_global_zero and all(path.is_file() for path in files):
             write_model_card(files, read_adapter(files[0]).digest, self.run_folder)
 
+    def refuse_a_second_run(self) -> None:
+        """Start no run in the folder of another one.
+
+        Raises:
+            ValueError: with the commands that go on, or start beside it.
+        """
+        folder = self.run_folder
+        if self.resumed_from is None and not os.environ.get("LOCAL_RANK") and newest(folder / "checkpoints"):
+            raise ValueError(
+                f"{folder} holds a run already. Go on with it:\n  {self.command()} --ckpt_path last\n"
+                f"or start another beside it:\n  {self.command()} --name {free_name(folder)}"
+            )
+
     def command(self) -> str:
         """What was typed, without a resume: for messages that offer the next command."""
         rest = without(without(self.given, "--ckpt_path"), "--trainer.max_steps")
@@ -208,6 +222,30 @@ class StyleCLI(LightningCLI):
         """What was typed, going on from the newest checkpoint."""
         rest = without(without(self.given, "--ckpt_path"), "--config", str(DEFAULT_CONFIG))
         return as_typed([*rest, "--ckpt_path", "last"])
+
+
+def as_list(callbacks: Any) -> list[L.Callback]:
+    """`--trainer.callbacks` takes one, several or none."""
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
+
+
+def check_run_names(options: Any) -> None:
+    """Check seed, `--name` and `--runs`.
+
+    Raises:
+        ValueError: one of them can't be.
+    """
+    seed, name, runs = options.seed_everything, options.name, Path(options.runs)
+    if isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise ValueError(f"--seed_everything is {seed}; it must be a whole number from 0 to {2**32 - 1}.")
+    if name is not None and (name in ("", ".", "..") or Path(name).name != name or not name.isprintable()):
+        raise ValueError(
+            f"--name is {name!r}; it must be the name of one folder, which will lie in --runs {runs}."
+        )
+    if runs.exists() and not runs.is_dir():
+        raise ValueError(f"--runs is {runs}, which is a file; give the folder that holds all runs.")
 
 
 def in_batches(trainer: Any) -> int | float:
@@ -225,7 +263,8 @@ def refuse_if_done(checkpoint: Path, max_steps: int, command: str, run: Path) ->
         ValueError: with the command that goes on.
     """
     match = STEP_FILE.fullmatch(checkpoint.name)
-    if match and int(match[1]) >= max_steps and finished_step(run) == int(match[1]):
+    final_files = finished_step(run) if (run / CARD).is_file() else None  # the card is written last
+    if match and int(match[1]) >= max_steps and int(match[1]) == final_files:
         raise ValueError(
             f"{checkpoint} is step {int(match[1])} of {max_steps}: this run is done. Go on further with\n"
             f"  {command} --ckpt_path last --trainer.max_steps {2 * max_steps}"
@@ -249,6 +288,7 @@ def main(args: list[str] | None = None) -> None:
             `export` and `merge` make files for other programs; `audit` looks at a folder.
     """
     args = list(sys.argv[1:] if args is None else args) or ["fit"]
+    check_command(args[0])
     if args[0] == "audit":
         from commands.audit import main as audit
 
@@ -262,6 +302,8 @@ def main(args: list[str] | None = None) -> None:
     for message in EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message)
     with exit_with_message(debug):
+        for config in configs_of(args):
+            read_config(config)  # for its messages
         if args[0] == "predict":
             return predict(args)
         if args[0] == "test":

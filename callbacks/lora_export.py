@@ -6,9 +6,9 @@
     <run>/<run>_kohya.safetensors                        ComfyUI and A1111, at the end
 
 `<run>` is the run's folder or its name. Headers say what the run was (`training_facts.py`); checkpoints carry the same,
-so that `python train.py export` writes the same header later. At the end the
-diffusers file is loaded into a fresh stock pipeline and its picture compared with memory's; a difference is a
-warning, since the training itself is safe in the checkpoints.
+so that `python train.py export` writes the same header later. At the end each file is loaded into a fresh stock
+pipeline and its picture compared with memory's; a difference is a warning, since the training itself is safe in the
+checkpoints.
 
 An export beside a checkpoint that can't be written (the disk is full) is said once and counted. A run that was
 killed after its last step, before its final files were whole, writes them when it is resumed.
@@ -44,17 +44,17 @@ class LoraExport(Callback):
     """Writes the adapter for diffusers, ComfyUI and A1111.
 
     Args:
-        self_test: at the end, compare the exported file's picture with memory's. It loads the base a
-            second time.
+        self_test: at the end, compare the exported files' pictures with memory's. It loads the base a
+            second time for each.
 
     Attributes:
-        check: the outcome of the test; None before it.
+        checks: the outcomes of the tests by file name; empty before them.
         failures: exports beside checkpoints that could not be written.
     """
 
     def __init__(self, self_test: bool = True) -> None:
         self.self_test = self_test
-        self.check: ExportCheck | None = None
+        self.checks: dict[str, ExportCheck] = {}
         self.failures = Failures(
             "An export could not be written",
             "The checkpoint beside it holds the same adapter. Free some space.",
@@ -97,12 +97,13 @@ class LoraExport(Callback):
         self._started_at = float(checkpoint.get("header", {}).get("ss_training_started_at", self._started_at))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the final files and test one of them, while the model is still on its device."""
+        """Write the final files and test them, while the model is still on its device."""
         if not trainer.is_global_zero:
             return
         path = self._finish(trainer, pl_module)
-        if self.self_test:
-            self._test(cast(AdapterExport, pl_module), path)
+        for written in (path, path.with_name(f"{path.absolute().parent.name}_kohya.safetensors")):
+            if self.self_test:
+                self._test(cast(AdapterExport, pl_module), written)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the final files of a run that had no step left: Lightning passes over `on_train_end` then."""
@@ -132,14 +133,14 @@ class LoraExport(Callback):
 
     def _test(self, module: AdapterExport, path: Path) -> None:
         try:
-            self.check = module.check_export(path)
+            check = self.checks[path.name] = module.check_export(path)
         except Exception as error:  # out of memory, say: the files are written and the run is done
             rank_zero_warn(f"{path} was written but couldn't be tested: {type(error).__name__}: {error}")
             return
-        if self.check.passed:
-            print(f"Tested {path.name}: {outcome(self.check)}", flush=True)
+        if check.passed:
+            print(f"Tested {path.name}: {outcome(check)}", flush=True)
         else:
-            rank_zero_warn(f"{path} failed its test: {outcome(self.check)}. Don't rely on it.")
+            rank_zero_warn(f"{path} failed its test: {outcome(check)}. Don't rely on it.")
 
 
 def outcome(check: ExportCheck) -> str:

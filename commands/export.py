@@ -67,7 +67,9 @@ def header_facts(saved: SavedAdapter, base: Mapping[str, str]) -> dict[str, str]
         saved: what is exported; a file of somebody else keeps its title, tags and so on.
         base: of `describe_base`. What the adapter was trained on is better known to its own file.
     """
-    own = {name: saved.metadata[name] for name in ("base", "ss_sd_model_name") if name in saved.metadata}
+    own: dict[str, str] = {
+        name: saved.metadata[name] for name in ("base", "ss_sd_model_name") if name in saved.metadata
+    }
     return {**saved.metadata, **base, **own}
 
 

@@ -11,6 +11,11 @@ from typing import Any
 
 import yaml
 
+from missing_paths import similar
+
+SECTIONS = {"data": "folder: my_pictures", "model": "base_model: my_model", "trainer": "max_steps: 1500"}
+"""Sections that hold settings, with an example of each."""
+
 
 def with_configs(args: list[str], known: Collection[str]) -> list[str]:
     """The arguments with each `--config FILE` replaced by the options in it.
@@ -37,21 +42,75 @@ def with_configs(args: list[str], known: Collection[str]) -> list[str]:
     return [*_options(settings, known), *typed]
 
 
+def configs_of(args: list[str]) -> list[str]:
+    """The files that `--config` names, in order."""
+    found = []
+    for i, arg in enumerate(args):
+        name, equals, value = arg.partition("=")
+        if name in ("--config", "-c") and (equals or i + 1 < len(args)):
+            found.append(value if equals else args[i + 1])
+    return found
+
+
 def read_config(path: str) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:
         ValueError: there is no such file, or it isn't a YAML mapping.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"--config {path}: there is no such file (seen from {Path.cwd()}).")
+    file = Path(path)
+    if not file.is_file():
+        what = "is a folder; give a YAML file" if file.is_dir() else "there is no such file"
+        raise ValueError(f"--config {path}: {what} (seen from {Path.cwd()}).{similar(file)}")
     try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"--config {path} is not valid YAML: {error}") from error
+        settings = yaml.load(file.read_text(encoding="utf-8-sig"), _Loader)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--config {path} is no UTF-8 text ({error.reason}). Save it as UTF-8.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date such as 2024-99-99 is a ValueError
+        raise ValueError(f"--config {path} is not valid YAML: {_said(error)}") from error
     if not isinstance(settings, dict):
         raise ValueError(f"--config {path} holds no settings: it should have sections such as `data:`.")
+    for name in SECTIONS:
+        if name in settings and not isinstance(settings[name], dict):
+            raise ValueError(
+                f"--config {path}: the section `{name}` is {settings[name]!r:.80}; it should hold settings, a line "
+                f"each, such as\n  {name}:\n    {SECTIONS[name]}"
+            )
     return settings
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain YAML in which no name may come twice: the last one would win in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping.
+
+        Raises:
+            yaml.constructor.ConstructorError: a name comes twice.
+        """
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            name = str(key.value)
+            if name in seen and name != "<<":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"`{name}` comes twice, in lines {seen[name]} and {line}. Keep one"
+                )
+            seen[name] = line
+        return super().construct_mapping(node, deep)
+
+
+def _said(error: Exception) -> str:
+    """What is wrong, and in which line."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply."
+    mark = getattr(error, "problem_mark", None)
+    what = getattr(error, "problem", None) or str(error)
+    if mark is None:
+        return f"{what}."
+    line = ((mark.buffer or "").rstrip("\0").split("\n") + [""] * (mark.line + 1))[mark.line]
+    tabs = " YAML wants blanks, no tabs." if "\t" in line else ""
+    return f"line {mark.line + 1}, column {mark.column + 1}: {what}.{tabs}"
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

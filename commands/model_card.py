@@ -16,8 +16,10 @@ import yaml
 from safetensors import safe_open
 
 from callbacks.exposure_ledger import FILE as EXPOSURE
+from whole_file import whole_file
 
 CARD = "README.md"
+GRID = "samples.png"
 MARK = "<!-- Written by train.py; a card without this line is never overwritten. -->"
 SETTINGS = {
     "base": "base model",
@@ -92,9 +94,8 @@ def write_model_card(files: Sequence[Path], digest: str, run: Path | None) -> Pa
     path = folder / CARD
     if path.is_file() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
         path = files[0].with_suffix(".md")
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_text(text(card), encoding="utf-8")
-    beside.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(text(card), encoding="utf-8")
     return path
 
 
@@ -265,8 +266,6 @@ def _grid(run: Path, folder: Path) -> str | None:
         return None
     if newest.resolve().is_relative_to(folder.resolve()):
         return newest.resolve().relative_to(folder.resolve()).as_posix()
-    beside = folder / "samples.png"
-    partial = beside.with_name(".samples.png.part")
-    shutil.copyfile(newest, partial)
-    partial.replace(beside)
-    return beside.name
+    with whole_file(folder / GRID) as partial:
+        shutil.copyfile(newest, partial)
+    return GRID

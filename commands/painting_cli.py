@@ -14,6 +14,7 @@ from callbacks.painting_progress import PaintingProgress
 from callbacks.picture_writer import PictureWriter
 from command_line import HelpfulParser
 from commands.adapter_choice import AdapterChoice, choose_adapter, own_size
+from commands.trainer_options import check_painting
 from datamodules.picture_list import PictureList
 from lightning_modules.adapter_painter import AdapterPainter
 from lightning_modules.adapter_source import read_adapter
@@ -47,7 +48,8 @@ class PaintingCLI(LightningCLI):
             "--lora",
             type=str | None,
             default=None,
-            help="run folder, checkpoint, or exported file in diffusers or kohya format (default: the last run)",
+            help="run folder, checkpoint, or LoRA file of any trainer in diffusers, peft or kohya format (default: the "
+            "last run)",
         )
         parser.add_argument("--runs", type=str, default="runs", help="folder that holds all runs")
         parser.link_arguments("lora", "model.lora")
@@ -55,6 +57,7 @@ class PaintingCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse; tests and notebooks call `main` with arguments of their own."""
         self.config = parser.parse_args(args)  # type: ignore[arg-type]
+        check_painting(self.config[self.config.subcommand].trainer)
 
     def before_instantiate_classes(self) -> None:
         """Find the adapter, and take from its run what wasn't given."""

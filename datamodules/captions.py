@@ -32,6 +32,7 @@ from datamodules.problems import (
     LINKED_FOLDER,
     LONELY_SIDECAR,
     MALFORMED,
+    SAME_BUT_CASE,
     SHARED_SIDECAR,
     SOME_WITHOUT_GROUP,
     SPLIT_FOLDERS,
@@ -274,7 +275,15 @@ def _grouped(found: Sequence[_Found]) -> tuple[list[Entry], list[Problem]]:
     groupless = [entry for entry in entries if entry.group == DEFAULT_GROUP]
     if len(groupless) < len(entries):
         problems += [Problem(SOME_WITHOUT_GROUP, entry.name) for entry in groupless]
-    return entries, problems
+    return entries, problems + _same_but_case({entry.group for entry in entries})
+
+
+def _same_but_case(groups: set[str]) -> list[Problem]:
+    """`Portrait` and `portrait` are two groups, which is seldom meant."""
+    alike: dict[str, list[str]] = {}
+    for group in sorted(groups):
+        alike.setdefault(group.casefold(), []).append(group)
+    return [Problem(SAME_BUT_CASE, " and ".join(names)) for names in alike.values() if len(names) > 1]
 
 
 def _entry(found: _Found, in_splits: bool) -> tuple[Entry, str]:

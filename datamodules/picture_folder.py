@@ -6,6 +6,7 @@ Plain Python: the DataModule builds on it, and so does `python train.py audit`, 
 import hashlib
 import json
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
@@ -23,6 +24,7 @@ from datamodules.planned_visits import PlannedVisits, planned_visits
 from datamodules.problems import (
     SOME_WITHOUT_GROUP,
     STRADDLES,
+    UNUSABLE_MIX,
     DatasetError,
     Problem,
     describe,
@@ -32,6 +34,10 @@ from datamodules.repeats import said_of_repeats, shares_of_repeats
 from datamodules.split import split
 
 log = logging.getLogger(__name__)
+
+MANY_WORKERS = 32
+LARGEST = 4096
+"""Pixels of a side beyond which no Stable Diffusion 1.x or 2.x paints anything, and no card holds a step."""
 
 
 class PictureFolder:
@@ -97,8 +103,10 @@ class PictureFolder:
         """
         super().__init__()
         _check("resolution", resolution, resolution > 0 and resolution % 8 == 0, "a positive multiple of 8")
+        _check("resolution", resolution, resolution <= LARGEST, f"at most {LARGEST}")
         _check("batch_size", batch_size, batch_size > 0, "at least 1")
-        _check("num_workers", num_workers, num_workers >= 0, "0 or more")
+        most = max(MANY_WORKERS, 4 * (os.cpu_count() or 1))
+        _check("num_workers", num_workers, 0 <= num_workers <= most, f"from 0 to {most}")
         _check("holdout_fraction", holdout_fraction, 0 <= holdout_fraction < 1, "at least 0 and below 1")
         _check("captions.keep_tags", captions.keep_tags, captions.keep_tags >= 0, "0 or more")
         _check(
@@ -129,6 +137,10 @@ class PictureFolder:
             raise ValueError(
                 f"data.holdout_folder is {holdout_folder!r}, the same as data.folder. Give another folder, or null to"
                 " hold out data.holdout_fraction of this one."
+            )
+        if cache_folder is not None and Path(cache_folder).is_file():
+            raise ValueError(
+                f"data.cache_folder is {cache_folder!r}, a file; give a folder, or null to keep nothing."
             )
         self.folder = Path(folder)
         self.resolution = resolution
@@ -167,6 +179,7 @@ class PictureFolder:
             return
         errors = self.read()
         if errors:
+            errors += self._mismatches()
             folders = " and ".join(str(report.folder) for report in self.reports)
             raise DatasetError(_full_text(folders, errors, self.warnings))
         self.divide()
@@ -190,6 +203,18 @@ class PictureFolder:
         self.warnings.extend(self._too_long(self.reports))
         return [problem for report in self.reports for problem in report.errors] + _straddling(self.reports)
 
+    def _mismatches(self) -> list[Problem]:
+        """What is wrong with the mix as well, as far as it shows: every problem is told at once."""
+        if not self.reports[0].records:
+            return []
+        try:
+            self.divide()
+        except ValueError as error:
+            return [Problem(UNUSABLE_MIX, str(error).rstrip("."))]
+        finally:
+            self._stream = None
+        return []
+
     def divide(self) -> None:
         """Part what was read into training and hold-out, and set up the stream.
 
@@ -201,6 +226,12 @@ class PictureFolder:
         if self.holdout_folder is not None:
             self.held_out = split(self.reports[1].records, 0.0)[0]
         stream = self._balanced()
+        if self.batch_size > len(self.training):
+            raise ValueError(
+                f"data.batch_size is {self.batch_size}, but there are {len(self.training)} pictures to train on: a"
+                f" batch would hold some twice. Set it to {len(self.training)} or less; for larger steps, set"
+                " trainer.accumulate_grad_batches."
+            )
         self.group_weights = full_loss_weights(stream.sizes, self.loss_weights)
         self._stream = stream
 

@@ -94,6 +94,11 @@ SHARED_SIDECAR = Kind("pictures that share one .txt caption", "Rename one, if th
 SOME_WITHOUT_GROUP = Kind(
     "pictures without a group, put into group `all`", "Name a group for each.", stops=False
 )
+SAME_BUT_CASE = Kind(
+    "groups whose names differ by capital letters alone, kept apart",
+    "Spell them alike if they are one group.",
+    stops=False,
+)
 TWO_SIDECARS = Kind(".caption files beside a .txt, not used", "The .txt decides.", stops=False)
 FOLDER_NAME_AS_CAPTION = Kind(
     "folders without captions, captioned by their name as kohya does",

@@ -25,6 +25,7 @@ from datamodules.problems import (
     Kind,
     Problem,
 )
+from missing_paths import similar
 
 MOST_ENLARGED = 2.0
 
@@ -99,8 +100,9 @@ def scan(
         DatasetError: the folder isn't there. Every other problem is in the report.
     """
     if not folder.is_dir():
+        what = "that is a file" if folder.is_file() else "there is no such folder"
         raise DatasetError(
-            f"{option} is {str(folder)!r}, but there is no such folder (seen from {Path.cwd()})."
+            f"{option} is {str(folder)!r}, but {what} (seen from {Path.cwd()}).{similar(folder)}"
         )
     listing = list_captions(folder)
     placed, problems = _place(folder, listing.entries)

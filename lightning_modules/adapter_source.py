@@ -11,7 +11,6 @@ The same adapter has the same digest in all three kinds of file.
 
 import hashlib
 import json
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,6 +40,9 @@ AdapterFormat = Literal["checkpoint", "diffusers", "kohya"]
 
 PEFT_CONFIG = "adapter_config.json"
 """What peft writes beside its weights: rank and alpha."""
+
+IN_FOLDERS = ("adapter_model.safetensors", "pytorch_lora_weights.safetensors")
+"""What peft's `save_pretrained` and diffusers' `save_lora_weights` call their files."""
 
 PICKLED = (".bin", ".pt", ".pth")
 
@@ -98,19 +100,18 @@ def read_adapter(path: Path, option: str = "--lora") -> SavedAdapter:
     """Read a checkpoint (its moving average where there is one), or an adapter file of any trainer.
 
     Args:
-        path: the file, or the folder that peft wrote.
+        path: the file, or the folder that peft or diffusers wrote (a finished run's is one).
         option: how it was given, for messages.
 
     Raises:
         ValueError: there is no such file, it is broken, or it holds no adapter.
     """
     given = f"{option} {path}"
-    if path.is_dir() and (path / PEFT_CONFIG).is_file():
-        path = path / "adapter_model.safetensors"
+    path = next((path / name for name in IN_FOLDERS if (path / name).is_file()), path)
     if not path.is_file():
         raise ValueError(
-            f"{given}: there is no such file. Give a run folder, a checkpoint (.ckpt) of this trainer, or a "
-            ".safetensors file in diffusers, peft or kohya format."
+            f"{given}: there is no such file. Give a finished run's folder, a checkpoint (.ckpt) of this trainer, or "
+            "a .safetensors file in diffusers, peft or kohya format."
         )
     if path.suffix == ".ckpt":
         return _read_checkpoint(path, given)
@@ -208,7 +209,7 @@ def _read_safetensors(path: Path, given: str) -> tuple[dict[str, Tensor], dict[s
 def _read_pickled(path: Path, given: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
+    except Exception as error:  # a torn pickle fails in any way
         raise ValueError(
             f"{given} isn't opened: it is broken, or a pickle of more than tensors, which runs whatever code is in "
             "it. Give a .safetensors file."
@@ -226,9 +227,9 @@ def _read_checkpoint(path: Path, given: str) -> SavedAdapter:
         trained = checkpoint["fingerprint"]
         rank, alpha = trained["lora rank"], trained["lora alpha"]
         rslora = trained["lora use_rslora"] == "True"
-        strengths = checkpoint.get("lora_strengths", {})
-        said = checkpoint.get("header", {})
-    except (KeyError, AttributeError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        strengths = dict(checkpoint.get("lora_strengths", {}))
+        said = dict(checkpoint.get("header", {}))
+    except Exception as error:  # a torn pickle fails in any way
         raise ValueError(
             f"{given} is no checkpoint of this trainer ({type(error).__name__}). Take a .ckpt file from a "
             "run's checkpoints folder, or an exported .safetensors file."

@@ -12,6 +12,7 @@ What else the header says is in `lora_metadata.py`; how other trainers name thei
 """
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -247,9 +248,14 @@ def _with_middle(path: str, parts: Mapping[str, Tensor]) -> Tensor:
 
 
 def _strength(config: Mapping[str, Any], path: str, rank: int) -> float:
-    by_layer = config.get("unet.alpha_pattern") or {}  # patterns match the end of a path, as in peft
-    matching = [pattern for pattern in by_layer if re.fullmatch(rf"(.*\.)?({pattern})", path)]
-    alpha = float(by_layer[matching[0]] if matching else config.get("unet.lora_alpha", rank))
+    try:
+        by_layer = config.get("unet.alpha_pattern") or {}  # patterns match the end of a path, as in peft
+        matching = [pattern for pattern in by_layer if re.fullmatch(rf"(.*\.)?({pattern})", path)]
+        alpha = float(by_layer[matching[0]] if matching else config.get("unet.lora_alpha", rank))
+    except (TypeError, ValueError, re.error) as error:
+        raise ValueError(f"what it says of alpha is no number a layer ({error})") from error
+    if not math.isfinite(alpha):
+        raise ValueError(f"what it says of alpha is {alpha}")
     return alpha / (rank**0.5 if config.get("unet.use_rslora") else rank)
 
 

@@ -22,7 +22,14 @@ from torch import Tensor
 from lightning_modules.diffusion.prediction import PredictionType
 from lightning_modules.lora_formats import ADAPTER_METADATA, Adapter, commonest
 
-RECOMPUTED = ("format", ADAPTER_METADATA, "sshs_model_hash", "modelspec.hash_sha256", "ss_network_args")
+RECOMPUTED = (
+    "format",
+    ADAPTER_METADATA,
+    "sshs_model_hash",
+    "sshs_legacy_hash",
+    "modelspec.hash_sha256",
+    "ss_network_args",
+)
 """What a header must not keep when its tensors are written anew; the rest is overwritten in any case."""
 
 

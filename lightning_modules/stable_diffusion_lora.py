@@ -48,6 +48,7 @@ from lightning_modules.lora import LoraOptions, add_lora, load_lora_state, lora_
 from lightning_modules.lora_formats import adapter_of, describe
 from lightning_modules.lora_metadata import base_facts
 from lightning_modules.one_shape_parts import in_batch_order, one_shape_parts
+from lightning_modules.option_ranges import check_options, rehearse
 from lightning_modules.residence import bring, send_away, visiting
 from lightning_modules.sampling import SamplerName, sample_images
 from lightning_modules.text_cache import TextCache
@@ -118,6 +119,18 @@ class StableDiffusionLora(L.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        check_options(
+            {
+                "min_snr_gamma": min_snr_gamma,
+                "noise_offset": noise_offset,
+                "caption_dropout": caption_dropout,
+                "ema_decay": ema_decay,
+                "validation_noise_levels": validation_noise_levels,
+                "lora.dropout": lora.dropout,
+                "lora.alpha": lora.alpha,
+            }
+        )
+        rehearse(optimizer, lr_scheduler)
         self.base_model = base_model
         self.base_config = base_config
         self.lora_options = lora

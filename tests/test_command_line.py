@@ -3,7 +3,7 @@
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from command_line import as_typed, exit_with_message, own_words, suggestion, without
+from command_line import as_typed, exit_with_message, own_words, without
 
 
 def test_without_drops_an_option_and_its_value_in_both_spellings() -> None:
@@ -20,14 +20,6 @@ def test_a_typed_command_can_be_copied_into_a_shell() -> None:
     assert (
         as_typed(["fit", "--data.folder", "my pictures"]) == "python train.py fit --data.folder 'my pictures'"
     )
-
-
-def test_a_misspelt_option_gets_the_closest_name() -> None:
-    names = ["model.lora.rank", "model.lora.alpha", "data.folder"]
-    assert suggestion("Key 'model.lora.ranc' is not expected", names) == "\nDid you mean --model.lora.rank?"
-    assert suggestion("unrecognized arguments: --folde x", ["folder"]) == "\nDid you mean --folder?"
-    assert suggestion("something else went wrong", names) == ""
-    assert suggestion("the folde x", ["folder"]) == ""
 
 
 def test_a_mendable_error_is_its_message_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,3 +49,13 @@ def test_an_error_of_a_worker_is_what_it_said() -> None:
         next(iter(DataLoader(Absent(), num_workers=1)))
     assert own_words(error.value) == "the cache was deleted.\nGo on with --ckpt_path last"
     assert own_words(OSError("the disk is full")) == "the disk is full"
+
+
+def test_an_unforeseen_error_is_one_message_and_status_1(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop, exit_with_message():
+        raise TypeError("no such thing")
+    assert stop.value.code == 1
+    printed = capsys.readouterr().err
+    assert "error: TypeError: no such thing" in printed
+    assert "Run it again with --debug" in printed
+    assert "Traceback" not in printed

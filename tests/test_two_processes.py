@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from lightning_modules.adapter_file import write_adapter
 from lightning_modules.lora import LoraOptions
-from lightning_modules.lora_formats import to_diffusers, write_safetensors
+from lightning_modules.lora_formats import adapter_of
 from tests.small_run import adapter, picture_folder, small_config
 from tests.tiny_adapters import learned_unet
 
@@ -42,7 +43,7 @@ def test_two_processes_evaluate_what_one_evaluates(tmp_path: Path, tiny_base: Pa
     """The same pictures to 1/255 and the same numbers to 1e-4, each picture painted once."""
     unet = learned_unet(tiny_base, OPTIONS)
     file = tmp_path / "lora.safetensors"
-    write_safetensors(file, *to_diffusers(unet, OPTIONS))
+    write_adapter(file, adapter_of(unet), "diffusers", {})
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("".join(f'{{"prompt": "girl {n}", "group": "g{n % 2}"}}\n' for n in range(5)))
     held_out = picture_folder(tmp_path / "held_out")

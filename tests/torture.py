@@ -143,6 +143,7 @@ class Torture:
         straight = self.go("straight")
         assert straight.status == 0, self.log.read_text()
         self.usual = {phase: sum(took) / len(took) for phase, took in straight.took.items()}
+        self.often = {phase: len(took) for phase, took in straight.took.items()}
         self.say("a phase takes " + ", ".join(f"{p} {1000 * s:.0f} ms" for p, s in self.usual.items()))
 
     @property
@@ -210,7 +211,9 @@ class Torture:
         """Resume the run and end it in a phase; if it comes to its end before, compare it."""
         if wanted == "caching":
             shutil.rmtree(self.folder / "cache", ignore_errors=True)
-        skip = self.random.randrange(3) if wanted in ("step", "checkpoint") else self.random.randrange(2)
+        skip = self.random.randrange(
+            max(1, self.often[wanted] // 3)
+        )  # so that the run gets on between two signals
 
         def strike(phase: str) -> float | None:
             nonlocal skip

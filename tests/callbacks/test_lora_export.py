@@ -100,8 +100,24 @@ def test_files_at_every_checkpoint_and_at_the_end(tmp_path: Path, capsys: pytest
     assert len(module.written.files) == 6  # step 4 has two checkpoints and one export
     facts = module.written.files[0][2]
     assert (facts["run"], facts["ss_output_name"], facts["ss_max_train_steps"]) == ("ghibli", "ghibli", "4")
-    assert module.written.tested == [folder / "pytorch_lora_weights.safetensors"]
+    assert module.written.tested == [
+        folder / "pytorch_lora_weights.safetensors",
+        folder / "ghibli_kohya.safetensors",
+    ]
     assert "Tested pytorch_lora_weights.safetensors: in a fresh stock pipeline" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_checkpoints_carry_the_header_and_the_first_start(tmp_path: Path) -> None:
+    run(tmp_path / "ghibli", Check())
+    path = tmp_path / "ghibli" / "checkpoints" / "step=2.ckpt"
+    header = torch.load(path, weights_only=True)["header"]
+    assert (header["run"], header["steps"]) == ("ghibli", "2")
+    again = LoraExport(self_test=False)
+    started = {"header": header | {"ss_training_started_at": "12.5"}}
+    again.on_load_checkpoint(L.Trainer(logger=False, accelerator="cpu"), L.LightningModule(), started)
+    module = run(tmp_path / "again", Check(), again)
+    assert module.written.files[0][2]["ss_training_started_at"] == "12.5"
 
 
 @pytest.mark.filterwarnings("ignore:.*(workers|checkpoint|eval|litlogger).*")

@@ -1,6 +1,7 @@
 """`python train.py merge`, through the command line: the folder paints by itself what base and adapter paint."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from lightning_modules.components import load_components
 from lightning_modules.lora import LoraOptions, scaled
 from lightning_modules.lora_formats import adapter_of
 from lightning_modules.merging import MergeCheck
+from tests.ldm_checkpoint import save_ldm_checkpoint
 from tests.tiny_adapters import EVERYWHERE, learned_unet, unet_output
 from train import main
 
@@ -25,8 +27,12 @@ def base(request: pytest.FixtureRequest, tiny_base: Path, tiny_base_sd1: Path) -
 
 @pytest.fixture
 def run(base: Path, tmp_path: Path) -> Path:
+    return run_on(base, tmp_path)
+
+
+def run_on(base: Path, folder: Path) -> Path:
     """A run with its final export."""
-    run = tmp_path / "runs" / "tiny"
+    run = folder / "runs" / "tiny"
     unet = learned_unet(base, OPTIONS)
     write_adapter(run / "pytorch_lora_weights.safetensors", adapter_of(unet), "diffusers", {})
     (run / "config.yaml").write_text(f'model: {{base_model: "{base}", base_config: null}}\n')
@@ -68,13 +74,26 @@ def test_a_merged_model_is_a_base_again(run: Path, tmp_path: Path) -> None:
     assert not torch.equal(unet_output(unets[0]), unet_output(unets[1]))
 
 
-def test_a_schedule_that_the_user_asked_for_goes_along(run: Path, tmp_path: Path) -> None:
+def test_a_schedule_that_the_user_asked_for_goes_along(tiny_base: Path, tmp_path: Path) -> None:
+    run = run_on(tiny_base, tmp_path)
     config = (run / "config.yaml").read_text().replace("null}", "null, zero_terminal_snr: true}")
     (run / "config.yaml").write_text(config)
     merge(run, tmp_path / "merged")
     settings = json.loads((tmp_path / "merged/scheduler/scheduler_config.json").read_text())
     assert settings["_class_name"] == DDIMScheduler.__name__
     assert (settings["rescale_betas_zero_snr"], settings["timestep_spacing"]) == (True, "trailing")
+
+
+def test_a_single_file_base_becomes_a_whole_folder(tiny_base_sd1: Path, tmp_path: Path) -> None:
+    run, configs = run_on(tiny_base_sd1, tmp_path), tmp_path / "configs"
+    shutil.copytree(tiny_base_sd1, configs, ignore=shutil.ignore_patterns("*.safetensors"))
+    file = save_ldm_checkpoint(tiny_base_sd1, tmp_path / "model.safetensors")
+    merge(run, tmp_path / "merged", "--model.base_model", str(file), "--model.base_config", str(configs))
+    merged = load_components(str(tmp_path / "merged"))
+    torch.testing.assert_close(
+        unet_output(merged.unet), unet_output(learned_unet(tiny_base_sd1, OPTIONS)), atol=1e-5, rtol=1e-4
+    )
+    assert merged.prediction_type == "epsilon"
 
 
 def test_what_paints_something_else_is_not_kept(

@@ -14,8 +14,9 @@ from scipy.stats import bootstrap
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import CLIPModel, CLIPProcessor
 
+from lightning_modules.adapter_file import write_adapter
 from lightning_modules.lora import LoraOptions
-from lightning_modules.lora_formats import to_diffusers, to_kohya, write_safetensors
+from lightning_modules.lora_formats import adapter_of
 from tests.small_run import picture_folder
 from tests.tiny_adapters import learned_unet
 from train import main
@@ -32,9 +33,8 @@ def run(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("test")
     run = folder / "runs" / "tiny"
     unet = learned_unet(tiny_base, OPTIONS)
-    write_safetensors(run / "pytorch_lora_weights.safetensors", *to_diffusers(unet, OPTIONS))
-    kohya = to_kohya(unet, OPTIONS, is_sd2=True, prediction_type="v_prediction", facts={})
-    write_safetensors(run / "tiny_kohya.safetensors", *kohya)
+    write_adapter(run / "pytorch_lora_weights.safetensors", adapter_of(unet), "diffusers", {})
+    write_adapter(run / "tiny_kohya.safetensors", adapter_of(unet), "kohya", {})
     prompts = [f"portrait {n}" for n in range(3)] + ["hills", "sea"]
     entries = [
         *(

@@ -127,6 +127,15 @@ def test_text_encoder_layers_are_left_out_by_name(tiny_base: Path, tmp_path: Pat
     assert notes(saved)[0].endswith(f"so pictures differ from other programs': {name}")
 
 
+def test_a_folder_stands_for_the_file_that_diffusers_writes(tiny_base: Path, tmp_path: Path) -> None:
+    write_diffusers(learned_unet(tiny_base, OPTIONS), tmp_path).rename(
+        tmp_path / "pytorch_lora_weights.safetensors"
+    )
+    assert read_adapter(tmp_path).path == tmp_path / "pytorch_lora_weights.safetensors"
+    with pytest.raises(ValueError, match=r"^--model\.init_lora .*/empty: there is no such file"):
+        read_adapter(tmp_path / "empty", "--model.init_lora")
+
+
 def changed(path: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> Path:
     """The file with other tensors."""
     save_file(change(load_file(path)), path)

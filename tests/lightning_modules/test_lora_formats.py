@@ -201,6 +201,14 @@ def test_numbers_that_cannot_be_are_refused(tiny_base: Path) -> None:
         from_diffusers({}, {"lora_adapter_metadata": "[]"})
     with pytest.raises(ValueError, match="is no JSON "):
         from_diffusers({}, {"lora_adapter_metadata": "{"})
+    state, _ = to_diffusers(adapter_of(unet))
+    for said in (
+        {"unet.lora_alpha": "four"},
+        {"unet.alpha_pattern": {"(": 2}},
+        {"unet.lora_alpha": float("inf")},
+    ):
+        with pytest.raises(ValueError, match="what it says of alpha is"):
+            from_diffusers(state, {"lora_adapter_metadata": json.dumps(said)})
 
 
 def test_a_file_is_written_beside_and_renamed(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_to_kohya
-from lycoris.kohya import create_network
+from lycoris import LycorisNetwork
 from peft import LoraConfig, get_peft_model
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
@@ -122,16 +122,30 @@ def by_diffusers_for_kohya(base: Path, folder: Path) -> tuple[Path, Tensor]:
     return folder / "kohya.safetensors", unet_output(unet)
 
 
-def by_lycoris(base: Path, folder: Path, **options: Any) -> tuple[Path, Tensor]:
-    """LyCORIS inside kohya's scripts: every layer, convolutions with a rank and an alpha of their own."""
+class KohyaNetwork(LycorisNetwork):  # type: ignore[misc]
+    """LyCORIS with the names that it gives inside kohya's scripts (`lycoris/kohya.py`)."""
+
+    LORA_PREFIX = "lora_unet"
+
+
+def by_lycoris(
+    base: Path, folder: Path, network_type: type[LycorisNetwork] = KohyaNetwork, **options: Any
+) -> tuple[Path, Tensor]:
+    """Every linear and convolution layer, convolutions with a rank and an alpha of their own."""
     unet = load_components(str(base)).unet
-    network = create_network(1.0, 4, 2.0, None, [], unet, conv_dim=3, conv_alpha=1.0, **options)
-    network.apply_to([], unet, False, True)
+    kind = {"network_module": "lora", "use_tucker": False, **options}
+    network = network_type(unet, lora_dim=4, alpha=2.0, conv_lora_dim=3, conv_alpha=1.0, **kind)
+    network.apply_to()
     learned(network)
     network.save_weights(
         str(folder / "lycoris.safetensors"), torch.float32, {"ss_network_module": "lycoris.kohya"}
     )
     return folder / "lycoris.safetensors", unet_output(unet)
+
+
+def by_lycoris_alone(base: Path, folder: Path) -> tuple[Path, Tensor]:
+    """LyCORIS as SimpleTuner uses it: names begin with lycoris_."""
+    return by_lycoris(base, folder, LycorisNetwork)
 
 
 def by_lycoris_with_tucker(base: Path, folder: Path) -> tuple[Path, Tensor]:
@@ -154,6 +168,7 @@ WRITERS = [
         by_peft,
         by_diffusers_for_kohya,
         by_lycoris,
+        by_lycoris_alone,
         by_lycoris_with_tucker,
         by_lycoris_with_rslora,
     ),
@@ -197,7 +212,7 @@ def test_text_encoder_layers_and_embeddings_are_said_and_left_out(tiny_base: Pat
 def test_other_kinds_of_adapter_are_refused_by_kind_and_name(
     tiny_base: Path, tmp_path: Path, algo: str, options: dict[str, Any], kind: str
 ) -> None:
-    path, _ = by_lycoris(tiny_base, tmp_path, algo=algo, **options)
+    path, _ = by_lycoris(tiny_base, tmp_path, network_module=algo, **options)
     with pytest.raises(ValueError, match=f"It holds {kind}, which this trainer has no layer for") as error:
         place_adapter(load_components(str(tiny_base)).unet, read_adapter(path))
     strange = [
@@ -219,7 +234,7 @@ def test_broken_files_are_refused(tiny_base: Path, tmp_path: Path) -> None:
     save_file(tensors | {first: tensors[first] * float("nan")}, path / "adapter_model.safetensors")
     with pytest.raises(ValueError, match=r"holds NaN or infinity in .*lora_A\.weight"):
         unet_adapter(read_adapter(path), skeleton)
-    twice = {f"unet.{first.removeprefix('base_model.model.')}": tensors[first]}
+    twice = {f"unet.{first.removeprefix('base_model.model.')}": tensors[first].clone()}
     save_file(tensors | twice, path / "adapter_model.safetensors")
     with pytest.raises(ValueError, match="some layer is in it twice"):
         unet_adapter(read_adapter(path), skeleton)

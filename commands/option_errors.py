@@ -1,0 +1,247 @@
+"""What the parser says of a wrong option, in words for people: what was given, what is valid, which option.
+
+jsonargparse writes for programmers: it names Python types and lists every reading of a value that it tried. Its
+message is taken apart here and said again, shortly. What isn't known here is passed on as it is.
+"""
+
+import difflib
+import inspect
+import re
+import sys
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, Literal, Union, get_args, get_origin
+
+WANTED = {
+    "data.shares": "a positive number for each group, such as {portrait: 2, landscape: 1}, or null",
+    "data.loss_weights": "a positive number for each group it names, such as {prior: 0.5}, or null",
+    "seed_everything": "a whole number from 0 to 4294967295",
+    "trainer.precision": "one of 32-true, bf16-mixed, 16-mixed",
+    "samples.prompts": "a list such as [{prompt: a house by the sea, seed: 1}], or null",
+    "model.optimizer": "a class by its full path, such as torch.optim.AdamW",
+    "model.lr_scheduler": "a class by its full path, such as torch.optim.lr_scheduler.LinearLR",
+    "trainer.callbacks": "a list of classes by their full paths",
+}
+"""What options hold whose type says too little, or too much."""
+
+LINKED = {
+    "model.seed": "seed_everything",
+    "data.seed": "seed_everything",
+    "model.resolution": "data.resolution",
+}
+"""Options that are taken from another one, which is the user's to mend."""
+
+KINDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a finite number",
+    bool: "true or false",
+    str: "a text",
+    type(None): "null",
+    "int": "a whole number",
+    "float": "a finite number",
+    "bool": "true or false",
+    "str": "a text",
+    "list": "a list such as [a, b]",
+    "dict": "names with values, such as {a: 1}",
+    "NoneType": "null",
+    "PositiveInt": "a whole number above 0",
+    "NonNegativeInt": "a whole number, 0 or more",
+    "PositiveFloat": "a finite number above 0",
+    "NonNegativeFloat": "a number, 0 or more",
+    "ClosedUnitInterval": "a number from 0 to 1",
+}
+
+OTHER_TRAINERS = {
+    "lr": "model.optimizer.init_args.lr",
+    "learning_rate": "model.optimizer.init_args.lr",
+    "unet_lr": "model.optimizer.init_args.lr",
+    "optimizer_type": "model.optimizer",
+    "max_train_steps": "trainer.max_steps",
+    "steps": "trainer.max_steps",
+    "epochs": "trainer.max_steps",
+    "num_train_epochs": "trainer.max_steps",
+    "max_train_epochs": "trainer.max_steps",
+    "train_batch_size": "data.batch_size",
+    "gradient_accumulation_steps": "trainer.accumulate_grad_batches",
+    "mixed_precision": "trainer.precision",
+    "network_dim": "model.lora.rank",
+    "network_alpha": "model.lora.alpha",
+    "pretrained_model_name_or_path": "model.base_model",
+    "model_name_or_path": "model.base_model",
+    "train_data_dir": "data.folder",
+    "dataset": "data.folder",
+    "trigger_word": "data.trigger",
+    "output_dir": "runs",
+    "output_name": "name",
+    "run_name": "name",
+    "resume": "ckpt_path",
+    "resume_from_checkpoint": "ckpt_path",
+    "seed": "seed_everything",
+    "save_every_n_steps": "checkpoints.every_n_steps",
+    "checkpointing_steps": "checkpoints.every_n_steps",
+    "clip_skip": "samples.prompts",
+}
+"""What people's fingers know from other trainers, and its name here."""
+
+_TYPO = re.compile(r"(?:unrecognized arguments: |does not accept option ')(\S*[^\s'])")
+_REQUIRED = re.compile(r"the following arguments are required: (.+)")
+_KEY = re.compile(r'Parser key "([^"]+)"')
+_CLASS = re.compile(r"class_path[ =]'([\w.]+)'")
+_VALUES = (
+    re.compile(r"Given value: (.+?)(?:\. Got value: .*|\n.*|$)"),
+    re.compile(r"Got value: (.+?)(?:\. Got value: .*|\n.*|$)"),
+    re.compile(r"Not of type \w+: (?:.* (?:10|float): )?(.+?)(?: does not conform.*)?(?:\n.*|$)"),
+)
+LONGEST = 100  # signs of a value that are shown
+
+
+def in_plain_words(message: str, kinds: Mapping[str, Any]) -> str:
+    """The parser's message for people.
+
+    Args:
+        message: of jsonargparse.
+        kinds: type of each option by its name, e.g. `model.lora.rank`.
+    """
+    if found := _TYPO.search(message):
+        return f"there is no option {found[1]}." + did_you_mean(closest_option(found[1], kinds), "--")
+    if _KEY.match(message):
+        return _of_option(message, kinds)
+    if found := _REQUIRED.search(message):
+        return f"--{found[1].split('.', 1)[-1]} is missing; it has to be given."
+    if found := re.search(r'Linked "([^"]+)" must be given via "([^"]+)"', message):
+        return f"--{found[1]} is taken from --{found[2]}: give that one instead."
+    if found := re.match(r"argument (?:\S+/)?(--\S+): expected one argument", message):
+        return f"{found[1]} needs a value behind it."
+    return message
+
+
+def closest_option(typed: str, names: Iterable[str]) -> str | None:
+    """The option that was meant, if one resembles it: a longer name with this end, another trainer's, or a typo."""
+    typed, names = typed.lstrip("-").partition("=")[0], sorted(names)
+    end = typed.rpartition(".")[2]
+    longer = [name for name in names if name.endswith(f".{typed}")]
+    known = OTHER_TRAINERS.get(end, "")
+    if not longer and known and any(known == name or known.startswith(f"{name}.") for name in names):
+        return known
+    ends = {name.rpartition(".")[2]: name for name in reversed(names)}
+    close = difflib.get_close_matches(typed, names, n=1, cutoff=0.8)
+    near = [ends[one] for one in difflib.get_close_matches(end, ends, n=1, cutoff=0.8)]
+    return next(iter([*longer, *close, *near]), None)
+
+
+def did_you_mean(found: str | None, before: str = "") -> str:
+    """` Did you mean ...?`, or nothing."""
+    return f" Did you mean {before}{found}?" if found else ""
+
+
+def describe(kind: Any) -> str:
+    """What an option of this type holds, e.g. "a whole number above 0, or null"."""
+    origin, inside = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return ", or ".join(dict.fromkeys(describe(one) for one in inside))
+    if origin is Literal:
+        return f"one of {', '.join(str(one) for one in inside)}"
+    if origin is dict:
+        return "names with values, such as {a: 1}"
+    if origin is list:
+        return "a list such as [a, b]"
+    if is_dataclass(kind):
+        return "settings: " + ", ".join(field.name for field in fields(kind))
+    name = getattr(kind, "__name__", str(kind))
+    return KINDS.get(name) or KINDS.get(kind) or str(name)
+
+
+def _of_option(message: str, kinds: Mapping[str, Any]) -> str:
+    """What is wrong with the value of one option, which may have settings inside."""
+    option, *inner = dict.fromkeys(_KEY.findall(message))
+    option = LINKED.get(option, option)
+    about_class = _of_class(option, message)
+    if about_class:
+        return about_class
+    last = message[message.rfind("Parser key") :]
+    value = next((found[1] for pattern in _VALUES if (found := pattern.search(last))), "not valid")
+    shown = value if len(value) <= LONGEST else f"{value[:LONGEST]} ..."
+    if inner:
+        name = f"{option}.init_args." if WANTED.get(option, "").startswith("a class") else f"{option}: "
+        return f"--{name}{'.'.join(inner)} is {shown}; it must be {_wanted_in(last)}."
+    valid = WANTED.get(option) or describe(kinds.get(option, "something else"))
+    close = difflib.get_close_matches(value, _choices(kinds.get(option)), n=1)
+    return (
+        f"--{option} is {shown}{_as_yaml(value)}; it must be {valid}.{did_you_mean(next(iter(close), None))}"
+    )
+
+
+def _of_class(option: str, message: str) -> str:
+    """What is wrong with a class that was named, or with its settings; "" if it is something else."""
+    named = _CLASS.findall(message)
+    if found := re.search(r"Option '([\w.]+)' is not accepted", message):
+        names = _settings(named[-1]) if named else []
+        close = difflib.get_close_matches(found[1], names, n=1)
+        known = f" It has {', '.join(names)}." if names and not close else ""
+        return f"--{option}: there is no setting {found[1]!r}.{known}{did_you_mean(next(iter(close), None))}"
+    if found := _REQUIRED.search(message):
+        name = named[-1].rpartition(".")[2] if named else "it"
+        return f"--{option}: {name} needs {found[1].partition('. Got')[0]}; give it among its settings."
+    if found := re.search(r"No module named '([\w.]+)'", message):
+        package = found[1].partition(".")[0]
+        return (
+            f"--{option}: {package} isn't installed. Install it (pip install {package}), or choose another."
+        )
+    if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
+        close = difflib.get_close_matches(found[2], dir(sys.modules.get(found[1], object())), n=1)
+        return f"--{option}: {found[1]} has no {found[2]}.{did_you_mean(next(iter(close), None), found[1] + '.')}"
+    if found := re.search(r"Expected '([\w.]+)' to be a subclass of <class '(\w+)'>", message):
+        return (
+            f"--{option}: {found[1]} is no {found[2]}; it must be {WANTED.get(option, 'a subclass of it')}."
+        )
+    found = re.search(r"Expected a dot import path string: (.+)", message)
+    if (
+        found
+        and WANTED.get(option, "").partition(" by ")[0] in ("a class", "a list of classes")
+        and not named
+    ):
+        return (
+            f"--{option} is {found[1]}; it must be {WANTED[option]}.{_known_class(found[1], WANTED[option])}"
+        )
+    return ""
+
+
+def _settings(class_path: str) -> list[str]:
+    """Names of a class's settings; the parser has imported it already."""
+    module, _, name = class_path.rpartition(".")
+    kind = getattr(sys.modules.get(module), name, None)
+    names = list(inspect.signature(kind).parameters) if kind is not None else []
+    return [name for name in names if name not in ("params", "optimizer", "self", "kwargs")]
+
+
+def _known_class(name: str, wanted: str) -> str:
+    """The class of PyTorch that was meant, where the option takes one of those."""
+    module = next((m for m in ("torch.optim.lr_scheduler", "torch.optim") if m in wanted), "")
+    close = difflib.get_close_matches(name, dir(sys.modules.get(module, object())), n=1)
+    return did_you_mean(next(iter(close), None), f"{module}.")
+
+
+def _wanted_in(text: str) -> str:
+    """What the parser's text says that it expected."""
+    if found := re.search(r"Expected a typing.Literal\[(.*?)\]", text):
+        return "one of " + found[1].replace("'", "")
+    names = re.findall(r"Expected a <class '(\w+)'>|Not of type (\w+)", text)
+    words = [KINDS.get(one or other, one or other) for one, other in names]
+    if found := re.search(r"Expected a tuple with (\d+) elements", text):
+        words.append(f"a list of {found[1]} values")
+    return ", or ".join(dict.fromkeys(words)) or "of another kind"
+
+
+def _choices(kind: Any) -> Sequence[str]:
+    """The texts that an option can take, where these are few."""
+    if get_origin(kind) is Literal:
+        return [str(one) for one in get_args(kind)]
+    return [choice for one in get_args(kind) for choice in _choices(one)]
+
+
+def _as_yaml(value: str) -> str:
+    """A note on numbers such as 2:1, which YAML 1.1 reads to the base of 60."""
+    if re.fullmatch(r"\d{2,6}", value) and int(value) > 60:
+        return f" (YAML reads {int(value) // 60}:{int(value) % 60} as this number)"
+    return ""
