@@ -44,6 +44,7 @@ def blocks(findings: Findings, curves: Curves) -> Iterator[Block]:
     yield Heading("The effect beside the range")
     yield _against_table(findings)
     yield Heading("What else was compared")
+    yield Points(list(pair_sentences(findings)))
     yield from _pairs(findings)
     yield Heading("Every arm")
     yield from _arms(findings)
@@ -104,6 +105,18 @@ def what_would_change_it(findings: Findings) -> Iterator[str]:
         "How wide the star of tuning is, is a choice: wider steps can only widen its range, narrower ones narrow it. "
         f"The training seeds are {len(findings.plan.seeds)}: others could move every figure by about what they differ."
     )
+
+
+def pair_sentences(findings: Findings) -> Iterator[str]:
+    """Each further comparison in a sentence, by the measure that decides."""
+    measure = findings.plan.answer.measure
+    for name, pair in findings.plan.answer.pairs.items():
+        effects = {group: finding.pairs[name] for group, finding in findings.of[measure].items()}
+        said = [
+            f"{group} {_signed(effect, measure)}" if effect.shown else f"{group} no difference shown"
+            for group, effect in effects.items()
+        ]
+        yield f"{name} ({' to '.join(pair)}): {'; '.join(said)}."
 
 
 def _main_plot(findings: Findings) -> Figure:

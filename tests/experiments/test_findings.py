@@ -7,7 +7,7 @@ from evaluation.bootstrap import Estimate
 from experiments.effects import Effect
 from experiments.findings import Findings, find, verdict
 from experiments.plan import MEASURES, Answer, Measure, Plan
-from experiments.results import headline, sentence, what_would_change_it
+from experiments.results import headline, pair_sentences, sentence, what_would_change_it
 from experiments.scores import Scores
 
 UP, DOWN = Effect(Estimate(2.0, 1.0, 3.0), (2.0,)), Effect(Estimate(-2.0, -3.0, -1.0), (-2.0,))
@@ -108,6 +108,9 @@ def test_the_answer_in_words(findings: Findings) -> None:
         "training seed alone +8.0, +8.0). v2 as it is, minus the best arm of that range: +18.0 (+18.0 to +18.0); no "
         "arm of that range reaches v2."
     )
+    assert list(pair_sentences(findings)) == [
+        "learning rate (v1 to v1_high): portrait +2.0 (+2.0 to +2.0); landscape +6.0 (+6.0 to +6.0)."
+    ]
     said = " ".join(what_would_change_it(findings))
     assert "Judged by the prompt score: for portrait, no effect of curation is shown;" in said
     assert "Beside tuning V2: for portrait, curation changed more than the whole range of tuning V2;" in said
