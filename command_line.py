@@ -5,6 +5,7 @@ change. `--debug` shows the traceback as well. Nothing here loads Lightning, sin
 """
 
 import difflib
+import re
 import shlex
 import sys
 import traceback
@@ -25,7 +26,7 @@ USER_ERROR = 2
 UNFORESEEN = 1
 """Exit status of any other error."""
 
-COMMANDS = ("fit", "predict", "test", "audit")
+COMMANDS = ("fit", "test", "predict", "audit", "export", "merge")
 """What may follow `train.py`."""
 
 MEMORY_ADVICE = (
@@ -55,7 +56,9 @@ class HelpfulParser(ArgumentParser):
             *(p for a in self._actions for p in (getattr(a, "_name_parser_map", None) or {}).values()),
         ]
         return {
-            action.dest: getattr(action, "_typehint", None) for parser in parsers for action in parser._actions
+            action.dest: getattr(action, "_typehint", None)
+            for parser in parsers
+            for action in parser._actions
         }
 
     def option_names(self) -> list[str]:
@@ -90,7 +93,7 @@ def exit_with_message(debug: bool = False) -> Iterator[None]:
     except _mendable() as error:
         if debug:
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {own_words(error)}", file=sys.stderr)
         if not debug:
             print("(add --debug to see where it happened)", file=sys.stderr)
         sys.exit(USER_ERROR)
@@ -104,6 +107,15 @@ def exit_with_message(debug: bool = False) -> Iterator[None]:
             file=sys.stderr,
         )
         sys.exit(UNFORESEEN)
+
+
+def own_words(error: Exception) -> str:
+    """An error's text; of one from a loader's worker, whose text is a traceback, what the worker's error said."""
+    text = str(error)
+    if "\nOriginal Traceback" not in text:
+        return text
+    said = re.split(r"^[\w.]*(?:Error|Exception): ", text, flags=re.MULTILINE)
+    return said[-1].strip() if len(said) > 1 else text.strip().splitlines()[-1]
 
 
 def _mendable() -> tuple[type[Exception], ...]:

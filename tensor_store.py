@@ -21,6 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from whole_file import remove_leftovers, whole_file
+
 log = logging.getLogger(__name__)
 
 Entry = dict[str, Tensor]
@@ -28,7 +30,6 @@ Entry = dict[str, Tensor]
 SHARD_BYTES = 16 * 2**20  # 128 pictures of 512x512: mean and std of 4x64x64 float32 are 128 KB
 SHARD_SECONDS = 60.0  # a slow encoder loses a minute at most when it is killed
 MEMORY_BYTES = 2**30  # a process; 150 pictures of 512x512, mirrored too, take 38 MB
-ABANDONED_SECONDS = 3600.0  # a shard is written in seconds: a partial file this old has no writer any more
 
 
 class _Slab:
@@ -72,7 +73,7 @@ class TensorStore:
         self._pending_since = 0.0
         self._writable = True
         if folder is not None:
-            _remove_abandoned(folder)
+            remove_leftovers(folder)
             self.refresh()
 
     def __contains__(self, key: str) -> bool:
@@ -261,16 +262,11 @@ class TensorStore:
 
 def _write_shard(folder: Path, entries: Mapping[str, Entry]) -> str:
     """Write beside and rename; returns the file's name."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"shard-{uuid.uuid4().hex}.safetensors"
-    partial = path.with_suffix(".partial")
     tensors = {f"{key}/{name}": tensor for key, entry in entries.items() for name, tensor in entry.items()}
-    try:
-        header = {key: " ".join([_checksum(entry), *entry]) for key, entry in entries.items()}
+    header = {key: " ".join([_checksum(entry), *entry]) for key, entry in entries.items()}
+    with whole_file(path) as partial:
         save_file(tensors, partial, header)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path.name
 
 
@@ -285,13 +281,3 @@ def _checksum(entry: Mapping[str, Tensor]) -> str:
 
 def _size(entry: Mapping[str, Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in entry.values())
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Delete partial shards of runs that were killed."""
-    for path in folder.glob("shard-*.partial"):
-        try:
-            if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
-                path.unlink()
-        except OSError:  # its writer has just finished, or another run deleted it
-            continue

@@ -22,27 +22,36 @@ if __name__ == "__main__" and sys.argv[1:2] == ["audit"]:
     audit(sys.argv[2:])  # exits: what follows takes seconds to import, and the audit needs none of it
 
 import lightning as L
+import yaml
+from jsonargparse.typing import PositiveFloat
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from callbacks.adapter_learns import AdapterLearns
 from callbacks.checkpoints import STEP_FILE, Checkpoints, newest, resolve
 from callbacks.clip_score import ClipScore
 from callbacks.exposure_ledger import ExposureLedger
-from callbacks.lora_export import LoraExport
+from callbacks.graceful_stop import STOPPED_EARLY, GracefulStop, StoppedEarly, signals_restored
+from callbacks.lora_export import DIFFUSERS_FILE, LoraExport, finished_step
+from callbacks.loss_guard import LossGuard
 from callbacks.progress import RunProgress
-from callbacks.resume_guard import ResumeGuard
+from callbacks.resume_guard import ResumeGuard, changed_settings
 from callbacks.sample_images import SampleImages
-from callbacks.summary import RunSummary
+from callbacks.steady_logger import SteadyLogger
+from callbacks.summary import RunSummary, stopped_by
 from callbacks.training_log import TrainingLog
 from command_line import HelpfulParser, as_typed, check_command, exit_with_message, without
 from commands.evaluation_options import EvaluationOptions
+from commands.export import export
 from commands.fit_config import configs_of, read_config
+from commands.merge import merge
+from commands.model_card import CARD, write_model_card
 from commands.predict import predict
+from commands.run_folder import WholeConfig, claim, earlier_settings
 from commands.test import SECTION, test
 from commands.trainer_options import check_training
 from datamodules.caption_images import CaptionImages
 from demo.style_set import ensure_style_set
+from lightning_modules.adapter_source import read_adapter
 from lightning_modules.components import load_tokenizer
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 from lightning_modules.text_conditioning import lost_words, token_count
@@ -90,11 +99,19 @@ class StyleCLI(LightningCLI):
             "--name", type=str | None, default=None, help="run's name (default: its config's name)"
         )
         parser.add_argument("--runs", type=str, default="runs", help="folder that holds all runs")
+        parser.add_argument(
+            "--max_minutes",
+            type=PositiveFloat | None,
+            default=None,
+            help="stop after this many minutes of this process, at the next optimizer step, with a checkpoint, the "
+            "exports and the command that goes on",
+        )
         parser.add_lightning_class_args(SampleImages, "samples")
         parser.add_lightning_class_args(ClipScore, "clip_score")
         parser.add_lightning_class_args(Checkpoints, "checkpoints")
         parser.add_lightning_class_args(LoraExport, "export")
         parser.add_class_arguments(EvaluationOptions, SECTION)  # kept in the run's config.yaml for `test`
+        parser.add_lightning_class_args(LossGuard, "loss_guard")
         parser.link_arguments("seed_everything", "model.seed")
         parser.link_arguments("seed_everything", "data.seed")
         parser.link_arguments("data.resolution", "model.resolution")
@@ -120,12 +137,14 @@ class StyleCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Settle where the run lives and where it starts, before anything is loaded."""
         options = self.config[self.subcommand]
+        self.graceful_stop = GracefulStop(options.max_minutes)
+        self.graceful_stop.listen()
         checkpoints = self.run_folder / "checkpoints"
         self.resumed_from = resolve(options.ckpt_path, checkpoints)
         # config.yaml repeats the run: it has the run's name, and no checkpoint to start from
         options.ckpt_path, options.name = None, self.run_folder.name
         if self.resumed_from:
-            refuse_if_done(self.resumed_from, options.trainer.max_steps, self.command())
+            refuse_if_done(self.resumed_from, options.trainer.max_steps, self.command(), self.run_folder)
         ensure_style_set(Path(options.data.folder))
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
@@ -135,12 +154,14 @@ class StyleCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The Trainer with this run's folder and logger, and the callbacks in the order that they need."""
         options = self.config_init[self.subcommand]
-        logger = TensorBoardLogger(self.run_folder, name="", version="", default_hp_metric=False)
+        logger = SteadyLogger(self.run_folder, name="", version="", default_hp_metric=False)
         first = [
             TrainingLog(),
+            self.graceful_stop,
             *([] if options.trainer.enable_progress_bar is False else [RunProgress()]),
             AdapterLearns(),
-            ResumeGuard(self.resumed_from),
+            ResumeGuard(self.resumed_from, self.changes() if self.resumed_from else ()),
+            options.loss_guard,
             ExposureLedger(),
         ]
         own = [options.samples, options.clip_score, options.checkpoints, options.export]
@@ -152,16 +173,32 @@ class StyleCLI(LightningCLI):
             "callbacks": first + as_list(options.trainer.callbacks),
             **kwargs,
         }
-        return self._instantiate_trainer(settings, [*own, RunSummary(command=self.command())])
+        summary = RunSummary(command=self.command(), resume=self.resume_command())
+        return self._instantiate_trainer(settings, [*own, summary])
+
+    def changes(self) -> list[str]:
+        """Settings that differ from those that the run had before."""
+        now = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
+        return changed_settings(earlier_settings(self.run_folder), yaml.safe_load(now))
 
     def after_instantiate_classes(self) -> None:
         """Keep another run whole; give the data a way to count tokens, unless nothing is ever too long."""
         self.refuse_a_second_run()  # once all values are known to be good
+        claim(self.run_folder)
         if self.model.long_captions == "windows":
             return
         tokenizer = cache(lambda: load_tokenizer(self.model.base_model, self.model.base_config))
         self.datamodule.count_tokens = lambda caption: token_count(tokenizer(), caption)
         self.datamodule.lost_words = lambda caption: lost_words(tokenizer(), caption)
+
+    def after_fit(self) -> None:
+        """The model card beside the final exports; they are there only after a run that came to its end."""
+        files = [
+            self.run_folder / DIFFUSERS_FILE,
+            self.run_folder / f"{self.run_folder.name}_kohya.safetensors",
+        ]
+        if self.trainer.is_global_zero and all(path.is_file() for path in files):
+            write_model_card(files, read_adapter(files[0]).digest, self.run_folder)
 
     def refuse_a_second_run(self) -> None:
         """Start no run in the folder of another one.
@@ -181,6 +218,11 @@ class StyleCLI(LightningCLI):
         rest = without(without(self.given, "--ckpt_path"), "--trainer.max_steps")
         return as_typed(without(rest, "--config", str(DEFAULT_CONFIG)))
 
+    def resume_command(self) -> str:
+        """What was typed, going on from the newest checkpoint."""
+        rest = without(without(self.given, "--ckpt_path"), "--config", str(DEFAULT_CONFIG))
+        return as_typed([*rest, "--ckpt_path", "last"])
+
 
 def as_list(callbacks: Any) -> list[L.Callback]:
     """`--trainer.callbacks` takes one, several or none."""
@@ -199,7 +241,9 @@ def check_run_names(options: Any) -> None:
     if isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"--seed_everything is {seed}; it must be a whole number from 0 to {2**32 - 1}.")
     if name is not None and (name in ("", ".", "..") or Path(name).name != name or not name.isprintable()):
-        raise ValueError(f"--name is {name!r}; it must be the name of one folder, which will lie in --runs {runs}.")
+        raise ValueError(
+            f"--name is {name!r}; it must be the name of one folder, which will lie in --runs {runs}."
+        )
     if runs.exists() and not runs.is_dir():
         raise ValueError(f"--runs is {runs}, which is a file; give the folder that holds all runs.")
 
@@ -210,14 +254,17 @@ def in_batches(trainer: Any) -> int | float:
     return interval * trainer.accumulate_grad_batches if isinstance(interval, int) else interval
 
 
-def refuse_if_done(checkpoint: Path, max_steps: int, command: str) -> None:
+def refuse_if_done(checkpoint: Path, max_steps: int, command: str, run: Path) -> None:
     """Say that a run has all its steps already, instead of loading everything to find nothing to do.
+
+    A run that was killed while it wrote its final files isn't done: resumed, it writes them.
 
     Raises:
         ValueError: with the command that goes on.
     """
     match = STEP_FILE.fullmatch(checkpoint.name)
-    if match and int(match[1]) >= max_steps:
+    final_files = finished_step(run) if (run / CARD).is_file() else None  # the card is written last
+    if match and int(match[1]) >= max_steps and int(match[1]) == final_files:
         raise ValueError(
             f"{checkpoint} is step {int(match[1])} of {max_steps}: this run is done. Go on further with\n"
             f"  {command} --ckpt_path last --trainer.max_steps {2 * max_steps}"
@@ -238,7 +285,7 @@ def main(args: list[str] | None = None) -> None:
     Args:
         args: what follows `train.py`; null takes it from the process. No subcommand means `fit`; `fit` without a
             `--config` runs the embedded default, `configs/demo.yaml`. `predict` paints; `test` compares with the base;
-            `audit` looks at a folder.
+            `export` and `merge` make files for other programs; `audit` looks at a folder.
     """
     args = list(sys.argv[1:] if args is None else args) or ["fit"]
     check_command(args[0])
@@ -261,16 +308,34 @@ def main(args: list[str] | None = None) -> None:
             return predict(args)
         if args[0] == "test":
             return test(args)
-        StyleCLI(
-            StableDiffusionLora,
-            CaptionImages,
-            args=args,
-            seed_everything_default=0,
-            trainer_defaults=TRAINER_DEFAULTS,
-            auto_configure_optimizers=False,
-            save_config_kwargs={"overwrite": True},
-            parser_class=FitParser,
-        )
+        if args[0] == "export":
+            return export(args[1:])
+        if args[0] == "merge":
+            return merge(args[1:])
+        fit(args)
+
+
+def fit(args: list[str]) -> None:
+    """Train; a run that was asked to stop early exits with status 75."""
+    try:
+        with signals_restored():
+            command_line = StyleCLI(
+                StableDiffusionLora,
+                CaptionImages,
+                args=args,
+                seed_everything_default=0,
+                trainer_defaults=TRAINER_DEFAULTS,
+                auto_configure_optimizers=False,
+                save_config_callback=WholeConfig,
+                save_config_kwargs={"overwrite": True},
+                parser_class=FitParser,
+            )
+    except StoppedEarly as reason:
+        again = as_typed(without(args, "--config", str(DEFAULT_CONFIG)))
+        print(f"\nStopped by {reason} before training began; nothing is lost. Start again:\n  {again}")
+        sys.exit(STOPPED_EARLY)
+    if stopped_by(command_line.trainer):
+        sys.exit(STOPPED_EARLY)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
 """When a checkpoint is written, how, and which one `last` means.
 
 A checkpoint holds the adapter, the optimizer, the schedule and the position in the stream: megabytes. It is
-written at step 0, every N optimizer steps, at least every few minutes, at the end, and when the run is asked
-to stop (Ctrl-C or SIGTERM); the best one by validation loss is kept apart. Always between two optimizer steps:
-inside an accumulation window part of the gradients would be lost. Each file is written beside its place and
-renamed, so one that exists is complete.
+written at step 0, every N optimizer steps, at least every few minutes, and at the end, also when the run was
+asked to stop (callbacks/graceful_stop.py); the best one by validation loss is kept apart. Always between two
+optimizer steps: inside an accumulation window part of the gradients would be lost.
+
+Each file is written beside its place and renamed. One that is damaged all the same (by a disk, or a copy that
+broke off) is named and passed over for the one before it. A disk that is full costs the checkpoint, not the
+training: the older files stay, and it is tried again when the next one is due.
 """
 
+import io
 import math
 import re
-import signal
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,15 @@ from typing import Any
 import lightning as L
 import torch
 from jsonargparse.typing import PositiveFloat, PositiveInt
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import STEP_OUTPUT
+
+from callbacks.failures import Failures
+from callbacks.sound_checkpoint import damage
+from whole_file import whole_file
 
 STEP_FILE = re.compile(r"step_(\d+)\.ckpt")
 ABANDONED = "abandoned"
@@ -33,7 +41,7 @@ def step_file(folder: Path, step: int) -> Path:
 
 
 def step_files(folder: Path) -> list[tuple[int, Path]]:
-    """The complete step checkpoints of a folder with their step numbers, in rising order."""
+    """The step checkpoints of a folder with their step numbers, in rising order; by their names alone."""
     found = ((STEP_FILE.fullmatch(path.name), path) for path in folder.glob("step_*.ckpt"))
     return sorted((int(match[1]), path) for match, path in found if match)
 
@@ -44,23 +52,34 @@ def newest(folder: Path) -> Path | None:
     return files[-1][1] if files else None
 
 
+def newest_sound(folder: Path) -> Path | None:
+    """The newest checkpoint that can be resumed from; a warning names each damaged one that is passed over."""
+    for _, path in reversed(step_files(folder)):
+        wrong = damage(path)
+        if wrong is None:
+            return path
+        rank_zero_warn(f"{path} is {wrong}: it is passed over for the checkpoint before it.")
+    return None
+
+
 def resolve(ckpt_path: str | None, folder: Path) -> Path | None:
     """The checkpoint that `--ckpt_path` names.
 
     Args:
-        ckpt_path: `last` (there must be one), `auto` (the newest if there is one), `best`, a file, or null.
+        ckpt_path: `last` (there must be one), `auto` (the newest if there is one), `best`, a file, or null. Of
+            `last` and `auto` damaged ones are passed over.
         folder: the run's checkpoint folder.
 
     Raises:
-        ValueError: when `last` finds nothing, or the file doesn't exist.
+        ValueError: when `last` finds nothing, or the file doesn't exist or is damaged.
     """
     if ckpt_path is None:
         return None
     if ckpt_path in ("last", "auto"):
-        found = newest(folder)
+        found = newest_sound(folder)
         if found is None and ckpt_path == "last":
             raise ValueError(
-                f"--ckpt_path last: there is no checkpoint in {folder}. "
+                f"--ckpt_path last: there is no complete checkpoint in {folder}. "
                 "Give a file, or --ckpt_path auto to start afresh when there is none."
             )
         return found
@@ -68,6 +87,11 @@ def resolve(ckpt_path: str | None, folder: Path) -> Path | None:
     if not path.is_file():
         raise ValueError(
             f"--ckpt_path {ckpt_path}: no such file. Valid: last, auto, best, or a checkpoint's path."
+        )
+    if wrong := damage(path):
+        raise ValueError(
+            f"--ckpt_path {ckpt_path}: {path} is {wrong}. Give another .ckpt file of the run's checkpoints folder, "
+            "or --ckpt_path last for the newest that is complete."
         )
     return path
 
@@ -97,11 +121,14 @@ class Checkpoints(Checkpoint):
         self.keep = keep
         self.best_loss: float | None = None
         self.best_step: int | None = None
+        self.failures = Failures(
+            "A checkpoint could not be written",
+            "The older ones are still good, and it is tried again when the next is due. "
+            "Free some space, or what is trained from here on can't be kept.",
+        )
         self._seen_step = 0
         self._saved_step = -1
-        self._saved_at = time.monotonic()
-        self._asked_to_stop = False
-        self._handlers: dict[int, Any] = {}
+        self._tried_at = time.monotonic()
 
     def folder(self, trainer: L.Trainer) -> Path:
         """Where this run's checkpoints lie."""
@@ -109,13 +136,12 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save step 0, so that there is always something to go back to."""
-        self._saved_at = time.monotonic()
+        self._tried_at = time.monotonic()
         self._seen_step = self._saved_step = trainer.global_step
+        if trainer.is_global_zero:
+            set_aside(self.folder(trainer), trainer.global_step)
         if trainer.global_step == 0:
             self._save(trainer)
-        elif trainer.is_global_zero:
-            set_aside(self.folder(trainer), trainer.global_step)
-        self._listen()
 
     def on_train_batch_end(
         self,
@@ -129,12 +155,10 @@ class Checkpoints(Checkpoint):
         if trainer.global_step == self._seen_step:
             return
         self._seen_step = trainer.global_step
-        late = time.monotonic() - self._saved_at > 60 * self.minutes
-        late, stop = trainer.strategy.broadcast((late, self._asked_to_stop))
-        if late or stop or trainer.global_step % self.every_n_steps == 0:
+        late = trainer.strategy.broadcast(time.monotonic() - self._tried_at > 60 * self.minutes)
+        ends = trainer.should_stop or trainer.global_step == trainer.max_steps
+        if late or ends or trainer.global_step % self.every_n_steps == 0:
             self._save(trainer)
-        if stop:
-            trainer.should_stop = True
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the checkpoint with the lowest validation loss; a step file of this step learns of it, too."""
@@ -142,42 +166,45 @@ class Checkpoints(Checkpoint):
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or not math.isfinite(loss):
             return
         if self.best_loss is None or loss < self.best_loss:
+            before = self.best_loss, self.best_step
             self.best_loss, self.best_step = loss, trainer.global_step
-            write(trainer, self.folder(trainer) / "best.ckpt")
+            if not self._written(trainer, self.folder(trainer) / "best.ckpt"):
+                self.best_loss, self.best_step = before
         if self._saved_step == trainer.global_step:
             self._save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the last step."""
+        """Save the last step, if that hasn't worked yet.
+
+        Raises:
+            OSError: it can't be written now either.
+        """
         if trainer.global_step != self._saved_step:
             self._save(trainer)
+        if trainer.global_step != self._saved_step:
+            raise OSError(
+                f"The last step, {trainer.global_step}, could not be saved in {self.folder(trainer)}; the newest "
+                f"checkpoint there is step {newest_step(self.folder(trainer))}. Free some space, then go on from "
+                "it with --ckpt_path last."
+            )
 
     def _save(self, trainer: L.Trainer) -> None:
+        """Save this step, and delete what is older than the newest `keep`."""
         folder = self.folder(trainer)
-        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
-        write(trainer, step_file(folder, trainer.global_step))
+        self._tried_at = time.monotonic()
+        if not self._written(trainer, step_file(folder, trainer.global_step)):
+            return
+        self._saved_step = trainer.global_step
         if trainer.is_global_zero:
             for _, old in step_files(folder)[: -self.keep]:
-                old.unlink()
+                old.unlink(missing_ok=True)
 
-    def _listen(self) -> None:
-        """Take the first Ctrl-C or SIGTERM as a wish to stop at the next optimizer step; the second kills."""
-
-        def stop(number: int, frame: object) -> None:
-            self._asked_to_stop = True
-            print("\nStopping after this step, with a checkpoint. Again to stop at once.", flush=True)
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-
-        if threading.current_thread() is threading.main_thread():
-            self._handlers = {
-                number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)
-            }
-
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Put the signal handlers back; Lightning calls this after errors, too."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
+    def _written(self, trainer: L.Trainer, path: Path) -> bool:
+        """Try to write a checkpoint; every process gets the same answer."""
+        error = trainer.strategy.broadcast(write(trainer, path))
+        if error is not None:
+            self.failures.happened(error)
+        return error is None
 
     def state_dict(self) -> dict[str, Any]:
         """What the best was so far."""
@@ -188,21 +215,56 @@ class Checkpoints(Checkpoint):
         self.best_loss, self.best_step = state_dict["best_loss"], state_dict["best_step"]
 
 
-def write(trainer: L.Trainer, path: Path) -> None:
-    """Write a checkpoint beside its place, then rename it; every rank must call this.
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint whole or not at all.
+
+    An error is kept and not raised: only the first process writes, and the others wait for it at the barrier
+    behind.
+
+    Attributes:
+        error: of the last writing; None if it went well.
+    """
+
+    error: OSError | None = None
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write `checkpoint` to `path`."""
+        self.error = None
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        try:
+            with whole_file(Path(path)) as partial:
+                partial.write_bytes(content.getbuffer())
+        except OSError as error:
+            self.error = error
+
+
+def newest_step(folder: Path) -> int | None:
+    """The step of the newest checkpoint; None if there is none."""
+    files = step_files(folder)
+    return files[-1][0] if files else None
+
+
+def write(trainer: L.Trainer, path: Path) -> OSError | None:
+    """Write a checkpoint whole; every process must call this.
+
+    Returns:
+        Why it couldn't be written, in the first process.
 
     Raises:
-        RuntimeError: when the adapter holds NaN or infinity; the files that are there stay.
+        ValueError: when the adapter holds NaN or infinity; the files that are there stay.
     """
     trained = [p for p in trainer.lightning_module.parameters() if p.requires_grad]
     if not all(bool(torch.isfinite(parameter).all()) for parameter in trained):
-        raise RuntimeError(
+        raise ValueError(
             f"At step {trainer.global_step} the adapter holds NaN or infinity, so it isn't saved; the checkpoints in "
             f"{path.parent} are still good. Go on from one of them with a lower learning rate "
             "(--model.optimizer.init_args.lr), or with --trainer.precision 32-true."
         )
-    beside = path.with_suffix(".ckpt.part")
-    trainer.save_checkpoint(beside, weights_only=False)  # the optimizer, too
-    if trainer.is_global_zero:
-        beside.replace(path)
-    trainer.strategy.barrier("checkpoint written")
+    before, files = trainer.strategy.checkpoint_io, WholeCheckpoints()
+    trainer.strategy.checkpoint_io = files
+    try:
+        trainer.save_checkpoint(path, weights_only=False)  # the optimizer, too
+    finally:
+        trainer.strategy.checkpoint_io = before
+    return files.error

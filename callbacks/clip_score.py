@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
+from callbacks.failures import Failures
 from callbacks.progress import announce
 from callbacks.sample_images import SampleImages, SampleSet
 from evaluation.clip import as_tensor, check_clip_folder, load_clip
@@ -67,6 +67,7 @@ class ClipScore(Callback):
 
     Attributes:
         latest: the scores of the last step that was scored; None before it.
+        failures: validations that could not be scored.
     """
 
     def __init__(
@@ -79,7 +80,9 @@ class ClipScore(Callback):
         self.latest: ClipScores | None = None
         self._scorer: Scorer | None = None
         self._base: dict[str, list[float]] | None = None
-        self._failed = False
+        self.failures = Failures(
+            "Samples could not be scored by CLIP", "See --clip_score.model; null scores nothing."
+        )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a folder without a CLIP; a hub that can't be reached is no reason not to train."""
@@ -107,14 +110,10 @@ class ClipScore(Callback):
             return None
         scores = None
         samples = _latest_samples(trainer)
-        if trainer.is_global_zero and samples is not None and not self._failed:
+        if trainer.is_global_zero and samples is not None:
             announce(trainer, "scoring samples")
-            try:
-                with isolate_rng(), torch.no_grad():
-                    scores = self._scores_of(samples)
-            except Exception as error:  # a missing CLIP must not cost a training run
-                self._failed = True
-                rank_zero_warn(f"No CLIP score in this run: {error}")
+            with self.failures.survived(), isolate_rng(), torch.no_grad():
+                scores = self._scores_of(samples)
             announce(trainer, "")
         scores = trainer.strategy.broadcast(scores)
         self.latest = scores or self.latest

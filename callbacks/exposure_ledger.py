@@ -22,8 +22,10 @@ from typing import Any, Protocol, cast
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
+from callbacks.failures import Failures
 from callbacks.training_log import writers
 from processes import of_all_processes
+from whole_file import whole_file
 
 FILE = "exposure.json"
 
@@ -91,6 +93,7 @@ class ExposureLedger(Callback):
         self._waiting = Counts()  # of the optimizer step that is being gathered
         self._step = 0
         self._logged_step = 0
+        self.failures = Failures(f"{FILE} could not be written", "The counts are in the checkpoints, too.")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin between two optimizer steps, and log nothing again that the resumed run has logged."""
@@ -141,7 +144,8 @@ class ExposureLedger(Callback):
         if not trainer.is_global_zero:
             return
         exposures = compare(_data(trainer), counts)
-        write(Path(trainer.default_root_dir) / FILE, exposures)
+        with self.failures.survived():
+            write(Path(trainer.default_root_dir) / FILE, exposures)
         if trainer.global_step > self._logged_step:
             self._logged_step = trainer.global_step
             groups = by_group(exposures)
@@ -214,17 +218,15 @@ def difference(exposures: Sequence[Exposure]) -> str:
 
 
 def write(path: Path, exposures: Sequence[Exposure]) -> None:
-    """Write the ledger as JSON beside its place, then rename it."""
+    """Write the ledger as JSON, whole."""
     content = {
         "draws": sum(exposure.seen for exposure in exposures),
         "as_planned": not difference(exposures),
         "groups": by_group(exposures),
         "pictures": [vars(exposure) for exposure in exposures],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".json.part")
-    beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    beside.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def nested(counts: Counts) -> dict[str, dict[str, int]]:

@@ -1,7 +1,7 @@
 """Painted pictures as PNGs that say how they were made.
 
 The text of `evaluation/generation_parameters.py` stands in each file under `parameters`, where A1111 ("PNG Info") and
-most galleries look. A file is written beside its place and renamed: one that is there is whole.
+most galleries look. A file that is there is whole.
 """
 
 from pathlib import Path
@@ -13,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from evaluation.generation_parameters import KEY, UsedLora, generation_text
 from evaluation.grids import to_picture
+from whole_file import whole_file
 
 
 class PictureWriter(Callback):
@@ -70,10 +71,8 @@ class PictureWriter(Callback):
 
 
 def write_png(picture: Image.Image, path: Path, text: str) -> None:
-    """Write a PNG with its generation text beside `path`, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a PNG with its generation text, whole."""
     info = PngInfo()
     info.add_text(KEY, text)
-    beside = path.with_name(f".{path.name}.part")
-    picture.save(beside, format="PNG", pnginfo=info)
-    beside.replace(path)
+    with whole_file(path) as partial:
+        picture.save(partial, format="PNG", pnginfo=info)

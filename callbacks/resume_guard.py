@@ -10,16 +10,25 @@ What a resume restores, and who owns it:
 - which file `last` is: `callbacks/checkpoints.py`
 
 This callback compares the two runs' fingerprints, before the model loads. A run may go on with more steps,
-another learning rate or other prompts; with another base, adapter shape, objective, seed, dataset or step
-size it would not be the same run. The contract is `tests/test_resume.py`.
+another learning rate or other prompts, and what changed is said and logged; with another base, adapter shape,
+objective, seed, dataset or step size it would not be the same run. The contract is `tests/test_resume.py`.
 """
 
 import pickle
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_only
+
+from callbacks.training_log import first_step, writers
+
+ABSENT = "null"
+
+WHERE = ("config", "ckpt_path", "name", "runs")
+"""Options that say where a run lives, not what it does."""
 
 
 class Fingerprinted(Protocol):
@@ -35,10 +44,12 @@ class ResumeGuard(L.Callback):
 
     Args:
         resumed_from: the checkpoint that this run goes on from; null for a fresh run.
+        changes: settings that differ from those that the run had before, a line each.
     """
 
-    def __init__(self, resumed_from: Path | None = None) -> None:
+    def __init__(self, resumed_from: Path | None = None, changes: Sequence[str] = ()) -> None:
         self.resumed_from = resumed_from
+        self.changes = changes
         self._fingerprint: dict[str, str] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -54,6 +65,15 @@ class ResumeGuard(L.Callback):
                 f"--ckpt_path {self.resumed_from} belongs to another run; these differ:\n"
                 + "\n".join(f"  {line}" for line in differences)
                 + "\nSet them back to go on with that run, or start a new one: another --name, and no --ckpt_path."
+            )
+        if self.changes:
+            say("\n".join(["Going on with other settings than before:", *(f"  {c}" for c in self.changes)]))
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log what changed."""
+        for writer in writers(trainer) if self.resumed_from and self.changes else ():
+            writer.add_text(
+                "resume", "\n".join(f"- {change}" for change in self.changes), first_step(trainer)
             )
 
     def on_save_checkpoint(
@@ -99,3 +119,33 @@ def compare(saved: dict[str, str], now: dict[str, str]) -> list[str]:
         for name in names
         if saved.get(name) != now.get(name)
     ]
+
+
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """A line for each setting that differs between two configs, e.g. `trainer.max_steps: 200 -> 400`."""
+    old, new = flat(before), flat(now)
+    return [
+        f"{name}: {old.get(name, ABSENT)} -> {new.get(name, ABSENT)}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name, ABSENT) != new.get(name, ABSENT) and name.split(".")[0] not in WHERE
+    ]
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A nested config as dotted names and texts; a list's entries are numbered."""
+    found: dict[str, str] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, list):
+            value = dict(enumerate(value))
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, name + ".")
+        elif value is not None:
+            found[name] = str(value)
+    return found
+
+
+@rank_zero_only
+def say(text: str) -> None:
+    """Print in the first process."""
+    print(text, flush=True)

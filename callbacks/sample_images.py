@@ -6,7 +6,7 @@ there. A resumed run paints its base again, silently. Grids go to TensorBoard, o
 `<run>/samples/step_000100.png`.
 
 Painting leaves no trace in training: it runs without gradients, in eval mode, under its own random state.
-When it fails it warns once and training goes on.
+When it fails this is said once, then counted, and training goes on.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,15 +19,16 @@ import numpy as np
 import torch
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from PIL import Image
 from torch import Tensor
 
+from callbacks.failures import Failures
 from callbacks.progress import announce
 from callbacks.protocols import KnowsItsLimits, TextToImage
 from callbacks.training_log import first_step, writers
 from evaluation.grids import Row, comparison_grid, stack_right
+from whole_file import whole_file
 
 SamplerName = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "unipc"]
 """Written here too, since callbacks don't import the module that samples; a test compares the two."""
@@ -84,13 +85,14 @@ class SampleImages(Callback):
 
     Attributes:
         latest: the pictures of the last painting; None before it, or if it failed.
+        failures: paintings that failed.
     """
 
     def __init__(self, prompts: list[SamplePrompt] | None = None) -> None:
         self.prompts = prompts or []
         self.latest: SampleSet | None = None
         self._base: list[Tensor] | None = None
-        self._warned = False
+        self.failures = Failures("Samples could not be painted")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse what this base can't paint.
@@ -114,27 +116,23 @@ class SampleImages(Callback):
         for writer in writers(trainer):
             writer.add_text("prompts", prompt_table(self.prompts), first_step(trainer))
         self._base = None
-        self._paint(trainer, pl_module, with_lora=False)
-        if self.latest is not None and trainer.global_step == 0:
-            _publish(trainer, self.latest)
+        self._paint(trainer, pl_module, with_lora=False, publish=trainer.global_step == 0)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Paint with the adapter, before the validation loss: `self.log` is still allowed after it."""
         if trainer.sanity_checking:
             return
-        self._paint(trainer, pl_module, with_lora=True)
-        if self.latest is not None:
-            _publish(trainer, self.latest)
+        self._paint(trainer, pl_module, with_lora=True, publish=True)
 
-    def _paint(self, trainer: Trainer, pl_module: LightningModule, *, with_lora: bool) -> None:
-        """Set `latest`, on the first process only; the others wait."""
+    def _paint(self, trainer: Trainer, pl_module: LightningModule, *, with_lora: bool, publish: bool) -> None:
+        """Set `latest` and show it, on the first process only; the others wait."""
         self.latest = None
         if self.prompts and trainer.is_global_zero:
             announce(trainer, "painting samples")
-            try:
+            with self.failures.survived():
                 self.latest = self._sample_set(trainer.global_step, pl_module, with_lora)
-            except Exception as error:  # whatever a sampler raises, hours of training are worth more
-                self._warn(error)
+                if publish:
+                    _publish(trainer, self.latest)
             announce(trainer, "")
         trainer.strategy.barrier("samples")
 
@@ -145,13 +143,6 @@ class SampleImages(Callback):
                 self._base = paint(model, self.prompts, lora_scale=0.0)
             lora = paint(model, self.prompts, lora_scale=1.0) if with_lora else self._base
         return SampleSet(step, self.prompts, self._base, lora)
-
-    def _warn(self, error: Exception) -> None:
-        if not self._warned:
-            rank_zero_warn(
-                f"Samples could not be painted ({type(error).__name__}: {error}). Training goes on without."
-            )
-        self._warned = True
 
 
 def paint(model: TextToImage, prompts: Sequence[SamplePrompt], *, lora_scale: float) -> list[Tensor]:
@@ -211,15 +202,8 @@ def _publish(trainer: Trainer, samples: SampleSet) -> None:
             writer.add_image(f"samples/{group}", np.asarray(grid), samples.step, dataformats="HWC")
         writer.flush()
     folder = Path(trainer.default_root_dir) / "samples"
-    _write(stack_right(list(by_group.values())), folder / f"step_{samples.step:06d}.png")
-
-
-def _write(picture: Image.Image, path: Path) -> None:
-    """Write beside and rename: a kill leaves no half a picture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    picture.save(partial, format="PNG")
-    partial.replace(path)
+    with whole_file(folder / f"step_{samples.step:06d}.png") as partial:
+        stack_right(list(by_group.values())).save(partial, format="PNG")
 
 
 @contextmanager

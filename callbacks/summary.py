@@ -5,11 +5,15 @@ import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.checkpoints import Checkpoints
 from callbacks.clip_score import ClipScore, ClipScores
+from callbacks.failures import Failures
+from callbacks.graceful_stop import GracefulStop
+from callbacks.loss_guard import LossGuard
 from callbacks.progress import clock
 
 RULE = "-" * 78
@@ -20,10 +24,12 @@ class RunSummary(Callback):
 
     Args:
         command: the command line that started the run, without `--ckpt_path` and `--trainer.max_steps`.
+        resume: the command line that goes on with it when it was stopped early.
     """
 
-    def __init__(self, command: str = "python train.py fit") -> None:
+    def __init__(self, command: str = "python train.py fit", resume: str = "") -> None:
         self.command = command
+        self.resume = resume
         self._started_at = 0.0
         self._first_step = 0
 
@@ -50,18 +56,46 @@ class RunSummary(Callback):
         return [
             "",
             RULE,
-            f"Done: {trainer.global_step} steps{resumed}, {took}. Everything is in {run}",
+            f"{_outcome(trainer)}{resumed}, {took}. Everything is in {run}",
             *_validation_lines(trainer),
             *_score_lines(trainer),
+            *_failure_lines(trainer),
             "",
             *_file_lines(run),
             "",
             "Look at it:",
             f"  tensorboard --logdir {run.parent} --samples_per_plugin images=1000",
             "Go on:",
-            f"  {self.command} --ckpt_path last --trainer.max_steps {2 * trainer.global_step}",
+            f"  {self._next_command(trainer)}",
             RULE,
         ]
+
+    def _next_command(self, trainer: Trainer) -> str:
+        if stopped_by(trainer):
+            return self.resume
+        return f"{self.command} --ckpt_path last --trainer.max_steps {2 * trainer.global_step}"
+
+
+def stopped_by(trainer: Trainer) -> str | None:
+    """What ended the run before its last step; None if nothing did."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((callback.stopped_by for callback in callbacks if isinstance(callback, GracefulStop)), None)
+
+
+def _outcome(trainer: Trainer) -> str:
+    reason = stopped_by(trainer)
+    if reason:
+        return f"Stopped by {reason}: {trainer.global_step} of {trainer.max_steps} steps"
+    return f"Done: {trainer.global_step} steps"
+
+
+def _failure_lines(trainer: Trainer) -> list[str]:
+    """What went wrong beside the training, and how often."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    found = [getattr(part, "failures", None) for part in (*callbacks, *trainer.loggers)]
+    guards = [callback for callback in callbacks if isinstance(callback, LossGuard)]
+    lines = [part.line() for part in (*found, *guards) if isinstance(part, Failures | LossGuard)]
+    return [line for line in lines if line]
 
 
 def file_use(name: str) -> str:

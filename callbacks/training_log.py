@@ -27,6 +27,8 @@ from torch.optim import Optimizer
 from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from callbacks.failures import Failures
+
 SMOOTHING = 0.98
 """Decay of the smoothed loss: a mean over about 1 / (1 - 0.98) = 50 steps."""
 
@@ -122,7 +124,8 @@ class TrainingLog(Callback):
         options = flat_options(_run_config(trainer))
         metrics = [tag for tag in trainer.logged_metrics if tag in FINAL_METRICS]
         for writer in writers(trainer):
-            register_run(writer, options, [*metrics, "train/loss_smooth"], step=trainer.global_step)
+            with Failures("The run could not be entered in TensorBoard's table of runs").survived():
+                register_run(writer, options, [*metrics, "train/loss_smooth"], step=trainer.global_step)
             writer.flush()
 
     def _take_in(self, trainer: Trainer, outputs: Any, batch: Any) -> None:

@@ -15,6 +15,8 @@ from commands.fit_config import read_config
 from lightning_modules.base_files import CONFIG_FILES, config_folder, read_json
 
 CONFIG = "config.yaml"
+PEFT_FILE = "adapter_model.safetensors"
+"""What peft's `save_pretrained` writes."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,13 @@ class AdapterChoice:
         file: a checkpoint or an exported file.
         name: of its kohya file, without the suffix: what stands in `<lora:name:1>`.
         run: the run's folder; None for a file on its own.
+        option: by which it was chosen, for messages.
     """
 
     file: Path
     name: str
     run: Path | None
+    option: str = "--lora"
 
     @property
     def config(self) -> dict[str, Any]:
@@ -52,32 +56,33 @@ class AdapterChoice:
         base: str | None = self.setting("model", "base_model")
         if base is None:
             raise ValueError(
-                f"--lora {self.file} doesn't lie in a run's folder (with {CONFIG}), so where its base lies isn't "
-                "known. Say which model it was trained on: --model.base_model FOLDER_OR_HUB_ID"
+                f"{self.option} {self.file} doesn't lie in a run's folder (with {CONFIG}), so where its base lies "
+                "isn't known. Say which model it was trained on: --model.base_model FOLDER_OR_HUB_ID"
                 + (f". The file's header says: {described}" if described else "")
             )
         return base
 
 
-def choose_adapter(lora: str | None, runs: Path) -> AdapterChoice:
-    """The adapter that `--lora` names.
+def choose_adapter(lora: str | None, runs: Path, option: str = "--lora") -> AdapterChoice:
+    """The adapter that `--lora` (or `--ckpt_path`, of commands that don't paint) names.
 
     Args:
         lora: a run's folder, a checkpoint, an exported file, or null for the run in `runs` that was trained last.
         runs: folder that holds all runs.
+        option: the option's name.
 
     Raises:
         ValueError: there is none.
     """
     if lora is None:
-        return _of_run(_last_trained(runs))
+        return _of_run(_last_trained(runs, option), option)
     path = Path(lora)
     if path.is_dir():
-        return _of_run(path)
+        return _of_run(path, option)
     run = next(
         (f for f in (path.absolute().parent, path.absolute().parent.parent) if (f / CONFIG).is_file()), None
     )
-    return AdapterChoice(path, _kohya_name(path, run), run)
+    return AdapterChoice(path, _kohya_name(path, run), run, option)
 
 
 def own_size(base_model: str, base_config: str | None) -> tuple[int, int]:
@@ -89,29 +94,31 @@ def own_size(base_model: str, base_config: str | None) -> tuple[int, int]:
     return height * factor, width * factor
 
 
-def _of_run(run: Path) -> AdapterChoice:
+def _of_run(run: Path, option: str) -> AdapterChoice:
     file = _adapter_file(run)
     if file is None:
         raise ValueError(
-            f"--lora {run} is a folder without an adapter: it has neither checkpoints/step_*.ckpt nor "
+            f"{option} {run} is a folder without an adapter: it has neither checkpoints/step_*.ckpt nor "
             f"{DIFFUSERS_FILE}. Give a run's folder (runs/NAME) or a file."
         )
-    return AdapterChoice(file, f"{run.absolute().name}_kohya", run if (run / CONFIG).is_file() else None)
+    own = run if (run / CONFIG).is_file() else None
+    return AdapterChoice(file, f"{run.absolute().name}_kohya", own, option)
 
 
 def _adapter_file(run: Path) -> Path | None:
     """The newest checkpoint, or where none was kept the final export."""
     found = newest(run / "checkpoints")
-    files = [found] if found else [run / DIFFUSERS_FILE, *sorted(run.glob("*_kohya.safetensors"))]
+    exports = [run / DIFFUSERS_FILE, *sorted(run.glob("*_kohya.safetensors")), run / PEFT_FILE]
+    files = [found] if found else exports
     return next((file for file in files if file.is_file()), None)
 
 
-def _last_trained(runs: Path) -> Path:
+def _last_trained(runs: Path, option: str) -> Path:
     files = {run: file for run in sorted(runs.glob("*/")) if (file := _adapter_file(run))}
     if not files:
         raise ValueError(
             f"there is no trained run in {runs}/. Train one (python train.py fit), name another folder of runs with "
-            "--runs, or give --lora FILE."
+            f"--runs, or give {option} FILE."
         )
     return max(files, key=lambda run: files[run].stat().st_mtime)
 

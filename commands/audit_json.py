@@ -1,26 +1,21 @@
 """The audit for other programs: everything that the table and the page show, as JSON."""
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from datamodules.audit_result import Audit, name_in
 from datamodules.problems import Problem
+from whole_file import whole_file
 
 VERSION = 1  # of the file's layout
 
 
 def write_audit_json(audit: Audit, path: Path) -> None:
     """Write the file beside its place and rename it, making folders as needed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_text(json.dumps(audit_values(audit), indent=1) + "\n", encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(audit_values(audit), indent=1) + "\n", encoding="utf-8")
 
 
 def audit_values(audit: Audit) -> dict[str, Any]:

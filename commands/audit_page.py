@@ -4,7 +4,6 @@ A page shows at most so many thumbnails of one finding or group and says how man
 every name. What the crop to the trained square cuts off is dimmed on the thumbnails.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from evaluation.page import (
     share_bars,
     table,
 )
+from whole_file import whole_file
 
 FINDINGS_SHOWN = 48  # thumbnails of one kind of finding
 CLUSTERS_SHOWN = 40
@@ -44,14 +44,9 @@ def write_audit_page(audit: Audit, path: Path) -> None:
         audit: what was found out.
         path: of the HTML file; its folder is made, and an older page replaced when the new one is whole.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
+    with whole_file(path) as partial:
         # names on disk need not be valid Unicode: what can't be written is shown as its code
-        beside.write_bytes(audit_page(audit).encode("utf-8", "backslashreplace"))
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+        partial.write_bytes(audit_page(audit).encode("utf-8", "backslashreplace"))
 
 
 def audit_page(audit: Audit) -> str:

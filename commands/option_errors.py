@@ -25,7 +25,11 @@ WANTED = {
 }
 """What options hold whose type says too little, or too much."""
 
-LINKED = {"model.seed": "seed_everything", "data.seed": "seed_everything", "model.resolution": "data.resolution"}
+LINKED = {
+    "model.seed": "seed_everything",
+    "data.seed": "seed_everything",
+    "model.resolution": "data.resolution",
+}
 """Options that are taken from another one, which is the user's to mend."""
 
 KINDS: dict[Any, str] = {
@@ -164,7 +168,9 @@ def _of_option(message: str, kinds: Mapping[str, Any]) -> str:
     valid = WANTED.get(option) or describe(kinds.get(option, "something else"))
     choices = valid.removeprefix("one of ").split(", ") if option in WANTED else _choices(kinds.get(option))
     close = difflib.get_close_matches(value, choices, n=1)
-    return f"--{option} is {shown}{_as_yaml(value)}; it must be {valid}.{did_you_mean(next(iter(close), None))}"
+    return (
+        f"--{option} is {shown}{_as_yaml(value)}; it must be {valid}.{did_you_mean(next(iter(close), None))}"
+    )
 
 
 def _of_class(option: str, message: str) -> str:
@@ -180,15 +186,25 @@ def _of_class(option: str, message: str) -> str:
         return f"--{option}: {name} needs {found[1].partition('. Got')[0]}; give it among its settings."
     if found := re.search(r"No module named '([\w.]+)'", message):
         package = found[1].partition(".")[0]
-        return f"--{option}: the package {package} isn't installed. Install it (pip install {package}), or choose another."
+        return (
+            f"--{option}: {package} isn't installed. Install it (pip install {package}), or choose another."
+        )
     if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
         close = difflib.get_close_matches(found[2], dir(sys.modules.get(found[1], object())), n=1)
         return f"--{option}: {found[1]} has no {found[2]}.{did_you_mean(next(iter(close), None), found[1] + '.')}"
     if found := re.search(r"Expected '([\w.]+)' to be a subclass of <class '(\w+)'>", message):
-        return f"--{option}: {found[1]} is no {found[2]}; it must be {WANTED.get(option, 'a subclass of it')}."
+        return (
+            f"--{option}: {found[1]} is no {found[2]}; it must be {WANTED.get(option, 'a subclass of it')}."
+        )
     found = re.search(r"Expected a dot import path string: (.+)", message)
-    if found and WANTED.get(option, "").partition(" by ")[0] in ("a class", "a list of classes") and not named:
-        return f"--{option} is {found[1]}; it must be {WANTED[option]}.{_known_class(found[1], WANTED[option])}"
+    if (
+        found
+        and WANTED.get(option, "").partition(" by ")[0] in ("a class", "a list of classes")
+        and not named
+    ):
+        return (
+            f"--{option} is {found[1]}; it must be {WANTED[option]}.{_known_class(found[1], WANTED[option])}"
+        )
     return ""
 
 

@@ -48,7 +48,8 @@ class PaintingCLI(LightningCLI):
             "--lora",
             type=str | None,
             default=None,
-            help="run folder, checkpoint, or exported file in diffusers or kohya format (default: the last run)",
+            help="run folder, checkpoint, or LoRA file of any trainer in diffusers, peft or kohya format (default: the "
+            "last run)",
         )
         parser.add_argument("--runs", type=str, default="runs", help="folder that holds all runs")
         parser.link_arguments("lora", "model.lora")

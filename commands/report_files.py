@@ -27,6 +27,7 @@ from evaluation.report_page import (
     strength_plot,
     write_report_page,
 )
+from whole_file import whole_file
 
 PAGE, METRICS = "report.html", "metrics.json"
 
@@ -46,9 +47,8 @@ def write_report(report: Report, rows: Sequence[Mapping[str, Any]], pictures: Pa
     for old in {*folder.glob("*.png")} - {folder / f"{name}.png" for name in images}:
         old.unlink()  # of an older report, with other groups
     for name, image in images.items():
-        beside = folder / f".{name}.png.part"
-        image.save(beside, format="PNG")
-        beside.replace(folder / f"{name}.png")
+        with whole_file(folder / f"{name}.png") as partial:
+            image.save(partial, format="PNG")
     _to_tensorboard(report, images, folder)
     write_report_page(report, folder / PAGE)
     metrics = {
@@ -61,9 +61,8 @@ def write_report(report: Report, rows: Sequence[Mapping[str, Any]], pictures: Pa
         "pictures_folder": os.path.relpath(pictures, folder),
         "pictures": list(rows),
     }
-    beside = folder / f".{METRICS}.part"
-    beside.write_text(json.dumps(metrics, indent=1, allow_nan=False), encoding="utf-8")
-    beside.replace(folder / METRICS)
+    with whole_file(folder / METRICS) as partial:
+        partial.write_text(json.dumps(metrics, indent=1, allow_nan=False), encoding="utf-8")
 
 
 def _images(report: Report) -> Iterator[tuple[str, Image.Image]]:

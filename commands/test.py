@@ -12,6 +12,7 @@ pictures, `datamodules/comparison_pictures.py`; what is measured, `evaluation/me
 import os
 from dataclasses import fields
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -110,34 +111,42 @@ class TestCLI(PaintingCLI):
         prompts = self.options.prompts
         if isinstance(prompts, list):
             return [(f"test.prompts {number}", entry) for number, entry in enumerate(prompts, 1)]
-        if prompts is None and self.choice.run is None:
+        if prompts is not None:
+            return read_entries(Path(prompts))
+        samples = self.choice.setting("samples", "prompts")
+        if not samples:
             raise ValueError(
-                f"--lora {self.choice.file} has no run that says what to paint: give --prompts FILE."
+                f"{self.choice.run or self.choice.file} doesn't say what to paint: give --prompts FILE, with one a "
+                "line."
             )
-        return read_entries(Path(prompts) if prompts is not None else self.choice.run / "config.yaml")  # type: ignore[operator]
+        return [(f"samples.prompts {number}", entry) for number, entry in enumerate(samples, 1)]
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Paint what isn't there, then measure and write."""
-        finish = FinishReport(self.write)
         if not os.environ.get("LOCAL_RANK"):
+            print(f"Judged by {self.clip.name}")  # loaded here, so that a wrong one is said at once
             print(f"Adapter: {self.choice.file} on {self.model.base_model}", flush=True)
             print(what_is_there(self.pictures), flush=True)
             if not self.pictures.waiting():
                 return self.write()
-        self.trainer.callbacks.append(finish)  # type: ignore[attr-defined]
+        self.trainer.callbacks.append(FinishReport(self.write))  # type: ignore[attr-defined]
         self.trainer.predict(self.model, datamodule=self.pictures, return_predictions=False)
+
+    @cached_property
+    def clip(self) -> Clip:
+        """The judge."""
+        return Clip(self._judged_by("clip", "model", CLIP_MODEL), "--clip")
 
     def write(self) -> None:
         """Measure what was painted and write the report."""
-        clip = Clip(self._judged_by("clip", "model", CLIP_MODEL), "--clip")
         style_prompt = self._judged_by("style_prompt", "style_prompt", STYLE_PROMPT)
-        judged = judge(self.pictures, self.style, clip, style_prompt)
+        judged = judge(self.pictures, self.style, self.clip, style_prompt)
         found = report(
             self.pictures,
             compare(self.pictures, judged, self.style, [*self.style.reasons, *self._left_out()]),
             self.style,
             self.options,
-            title=f"{self.options.labels[1]}: {self.choice.name}",
+            title=f"{self.options.labels[1]}: {(self.choice.run or self.choice.file).name}",
             style_prompt=style_prompt,
             facts=self._facts(),
         )
@@ -175,7 +184,7 @@ class TestCLI(PaintingCLI):
             "size": _each(f"{job.width}x{job.height}" for job in jobs),
             "sampler": _each(f"{job.sampler}, {job.steps} steps" for job in jobs),
             "guidance scale": _each(f"{job.guidance_scale:g}" for job in jobs),
-            "CLIP": self._judged_by("clip", "model", CLIP_MODEL),
+            "CLIP": self.clip.name,
             "training pictures": str(len(self.style.training)),
             "held-out pictures": str(len(self.style.held_out)),
             "date": date.today().isoformat(),

@@ -36,7 +36,10 @@ NOT_HERE: dict[str, tuple[tuple[Any, ...], str]] = {
     "use_distributed_sampler": ((False,), "The stream deals its pictures over the processes itself."),
     "default_root_dir": ((None,), "A run lies in --runs FOLDER under --name NAME."),
     "logger": ((None, True), "A run logs to TensorBoard, in its own folder."),
-    "enable_checkpointing": ((None, True), "Checkpoints are written by --checkpoints.every_n_steps and .minutes."),
+    "enable_checkpointing": (
+        (None, True),
+        "Checkpoints are written by --checkpoints.every_n_steps and .minutes.",
+    ),
     "barebones": ((False,), "It leaves out checkpoints and logs, which a run needs."),
 }
 """Options of `fit` that are refused unless they have one of these values, with what to do instead."""
@@ -77,7 +80,10 @@ def _not_here(options: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_training(options: Mapping[str, Any]) -> Iterator[str]:
-    for name, what in (("max_steps", "optimizer steps of the run"), ("accumulate_grad_batches", "batches of a step")):
+    for name, what in (
+        ("max_steps", "optimizer steps of the run"),
+        ("accumulate_grad_batches", "batches of a step"),
+    ):
         if options[name] < 1:
             yield f"{name} is {options[name]}; it must be at least 1, the {what}."
     interval = options["val_check_interval"]
@@ -116,9 +122,9 @@ def _of_accelerator(name: str) -> str:
     if name not in ACCELERATORS:
         close = next((one for one in ACCELERATORS if one[:2] == name[:2]), None)
         return f"accelerator is {name}; it must be one of {', '.join(ACCELERATORS)}.{did_you_mean(close)}"
-    if (name in ("gpu", "cuda") and not _cuda() and not (name == "gpu" and torch.backends.mps.is_available())) or (
-        name == "mps" and not torch.backends.mps.is_available()
-    ):
+    if (
+        name in ("gpu", "cuda") and not _cuda() and not (name == "gpu" and torch.backends.mps.is_available())
+    ) or (name == "mps" and not torch.backends.mps.is_available()):
         return (
             f"accelerator is {name}, but PyTorch sees none on this machine. Choose auto or cpu; on Colab, choose a "
             "GPU runtime; elsewhere, check the driver and that this PyTorch was built for it."
@@ -167,7 +173,10 @@ def _of_processes(strategy: Any, nodes: Any) -> Iterator[str]:
             f"strategy is {strategy}; valid here: {', '.join(STRATEGIES)}. Each process holds the whole model, so "
             "those that split it aren't for this trainer."
         )
-    together = any(name in os.environ for name in ("MASTER_ADDR", "SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "KUBERNETES_PORT"))
+    together = any(
+        name in os.environ
+        for name in ("MASTER_ADDR", "SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "KUBERNETES_PORT")
+    )
     if nodes < 1 or (nodes > 1 and not together):
         yield (
             f"num_nodes is {nodes}; it must be 1, unless a launcher (torchrun, SLURM) starts this command on several "

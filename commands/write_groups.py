@@ -14,6 +14,7 @@ from pathlib import Path
 
 from datamodules.captions import list_captions
 from datamodules.metadata import METADATA_NAMES
+from whole_file import whole_file
 
 
 def write_groups(folder: Path, groups: Mapping[str, str]) -> Path:
@@ -124,14 +125,10 @@ def _replace(path: Path, data: bytes) -> None:
         if path.read_bytes() == data:
             return
         shutil.copy2(path, _free(path))
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_bytes(data)
+    with whole_file(path) as partial:
+        partial.write_bytes(data)
         if path.is_file():
-            shutil.copymode(path, beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+            shutil.copymode(path, partial)
 
 
 def _free(path: Path) -> Path:

@@ -121,7 +121,7 @@ class ComparisonPictures(PictureList):
         return [replace(like, prompt=caption, seed=seed) for seed, caption in enumerate(captions)]
 
     @cached_property
-    def jobs(self) -> list[PictureJob]:  # type: ignore[override]
+    def jobs(self) -> list[PictureJob]:
         """All pictures, equal ones once."""
         captions = (self.trained_captions, self.unseen_captions)
         painted = [job for some in captions for job in self.of_captions(some)]

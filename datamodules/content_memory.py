@@ -9,9 +9,10 @@ It is only a shortcut: a file that can't be read or written costs time and is sa
 
 import json
 import logging
-import uuid
 from pathlib import Path
 from typing import Any
+
+from whole_file import remove_leftovers, whole_file
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class ContentMemory:
         self.path = None if folder is None else folder / f"{kind}-v{version}.json"
         self._known: dict[str, dict[str, Any]] = {}
         if self.path is not None:
+            remove_leftovers(self.path.parent)
             self._known = _read(self.path)
         self._new: set[str] = set()
 
@@ -87,11 +89,5 @@ def _started_anew(why: str) -> dict[str, dict[str, Any]]:
 
 
 def _write(path: Path, known: dict[str, dict[str, Any]]) -> None:
-    """Write beside and rename: who looks sees the old file or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")  # a name of its own for each writer
-    try:
-        beside.write_text(json.dumps(known, separators=(",", ":")), "utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(known, separators=(",", ":")), "utf-8")

@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import torch
@@ -46,8 +47,18 @@ class Version:
     height: int
 
     def pixels(self) -> Tensor:
-        """Read the picture: float32 [3, height, width] in [-1, 1]."""
-        part = read_part(self.record.path, self.width, self.height)
+        """Read the picture: float32 [3, height, width] in [-1, 1].
+
+        Raises:
+            DatasetError: it could be read when the run began, and can't be now.
+        """
+        try:
+            part = read_part(self.record.path, self.width, self.height)
+        except Exception as error:  # Pillow's decoders raise many types
+            raise DatasetError(
+                f"{self.record.path} could be read when the run began and can't be now ({type(error).__name__}: "
+                f"{error}). Put it back (or take it out of data.folder), then start again: what was encoded is kept."
+            ) from error
         return part.flip(-1) if self.flipped else part
 
     def name(self, encoder: str) -> str:
@@ -139,15 +150,18 @@ def _encode_all(
     encode: Encode, named: dict[str, Version], num_workers: int, progress: bool
 ) -> Iterator[tuple[str, Entry]]:
     """Encode one after the other; the bar shows the time left."""
-    loader: DataLoader[Tensor] = DataLoader(
+    loader: DataLoader[Tensor | DatasetError] = DataLoader(
         _Pixels(list(named.values())),
         num_workers=num_workers if named else 0,
+        collate_fn=itemgetter(0),
         # without one the loader draws from the global generator
         generator=torch.Generator().manual_seed(0),
     )
     bar = tqdm(loader, "Encoding pictures", len(named), disable=not progress or not named)
     for (name, version), image in zip(named.items(), bar, strict=True):
-        mean, std = encode(image)
+        if isinstance(image, DatasetError):
+            raise image
+        mean, std = encode(image[None])
         _check_finite(version.record, mean, std)
         yield name, {"mean": mean[0].float(), "std": std[0].float()}
 
@@ -160,8 +174,8 @@ def _check_finite(record: Record, mean: Tensor, std: Tensor) -> None:
         )
 
 
-class _Pixels(Dataset[Tensor]):
-    """The pictures to encode, as tensors."""
+class _Pixels(Dataset[Tensor | DatasetError]):
+    """The pictures to encode, as tensors; a worker's error comes as a value, since raised it would be a traceback."""
 
     def __init__(self, versions: Sequence[Version]) -> None:
         self.versions = versions
@@ -169,5 +183,8 @@ class _Pixels(Dataset[Tensor]):
     def __len__(self) -> int:
         return len(self.versions)
 
-    def __getitem__(self, index: int) -> Tensor:
-        return self.versions[index].pixels()
+    def __getitem__(self, index: int) -> Tensor | DatasetError:
+        try:
+            return self.versions[index].pixels()
+        except DatasetError as error:
+            return error

@@ -16,6 +16,7 @@ from typing import Literal
 from datamodules.balance import Stream
 from datamodules.caption_checks import too_long
 from datamodules.caption_variation import CaptionOptions, Wording
+from datamodules.dataset_facts import dataset_facts
 from datamodules.geometry import BUCKET_STEP, training_size
 from datamodules.loss_weights import full_loss_weights
 from datamodules.orientation import orientation
@@ -138,7 +139,9 @@ class PictureFolder:
                 " hold out data.holdout_fraction of this one."
             )
         if cache_folder is not None and Path(cache_folder).is_file():
-            raise ValueError(f"data.cache_folder is {cache_folder!r}, a file; give a folder, or null to keep nothing.")
+            raise ValueError(
+                f"data.cache_folder is {cache_folder!r}, a file; give a folder, or null to keep nothing."
+            )
         self.folder = Path(folder)
         self.resolution = resolution
         self.batch_size = batch_size
@@ -266,6 +269,12 @@ class PictureFolder:
             "buckets": str(self.buckets),
             "loss weights": ", ".join(f"{name}: {weight:g}" for name, weight in self.group_weights.items()),
         }
+
+    def facts(self) -> dict[str, str]:
+        """What exported files say of the pictures, in strings."""
+        return dataset_facts(
+            self.training, resolution=self.resolution, buckets=self.buckets, trigger=self.trigger
+        )
 
     def exposure(self, draws: int) -> dict[str, tuple[int, float]]:
         """For each group: how many of the first draws it gets, and how often each of its pictures is seen."""

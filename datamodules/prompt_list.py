@@ -68,7 +68,7 @@ class PromptList(PictureList):
         self.size = (512, 512)
 
     @cached_property
-    def jobs(self) -> list[PictureJob]:  # type: ignore[override]
+    def jobs(self) -> list[PictureJob]:
         """All pictures, in the order of the prompts; equal ones once.
 
         Raises:

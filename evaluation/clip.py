@@ -15,6 +15,7 @@ class Clip:
     """A CLIP that turns pictures and texts into unit vectors whose products are cosines.
 
     Attributes:
+        name: its folder or hub id.
         scale: what CLIP multiplies cosines by before it takes a softmax over texts (learned with it; 100 in
             OpenAI's).
     """
@@ -29,6 +30,7 @@ class Clip:
         Raises:
             ValueError: it can't be loaded.
         """
+        self.name = model
         self._clip, self._processor = load_clip(model, option)
         self.scale = float(self._clip.logit_scale.exp())
 

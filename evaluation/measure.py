@@ -134,7 +134,12 @@ def _enhancement(vectors: Vectors, seed: int) -> dict[str, Interaction]:
     """The 2x2 by both measures of style."""
     rows = list(vectors.enhanced)
     cells = (vectors.base[rows], vectors.base_enhanced, vectors.lora[rows], vectors.lora_enhanced)
-    found = {STYLE_SCORE: interact(*(text_score(cell, vectors.style_prompt) for cell in cells), seed)}
+
+    def by(score: Callable[[Array], Array]) -> Interaction:
+        base_plain, base_enhanced, lora_plain, lora_enhanced = map(score, cells)
+        return interact(base_plain, base_enhanced, lora_plain, lora_enhanced, seed)
+
+    found = {STYLE_SCORE: by(lambda cell: text_score(cell, vectors.style_prompt))}
     if len(vectors.style):
-        found[LIKENESS] = interact(*(style_similarity(cell, vectors.style) for cell in cells), seed)
+        found[LIKENESS] = by(lambda cell: style_similarity(cell, vectors.style))
     return found

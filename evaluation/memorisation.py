@@ -18,11 +18,16 @@ among its like; a copy is far below. Two questions:
   the same LoRA painted from held-out captions, and the held-out pictures that those belong to.
 
 The threshold comes from the control: with m and s the mean and standard deviation of the logarithms of its n ratios,
-one more lies below exp(m - t s sqrt(1 + 1/n)) with probability 0.05 / (2 N) (Student's t with n - 1 degrees of freedom,
-one-sided prediction bound), N being the number of samples; and it is never above 1/2, the paper's limit. A picture is
-too near when it lies below by both distances: CLIP alone also sees the same motif, pixels alone the same flat colours.
+one more lies below exp(m - t s sqrt(1 + 1/n)) with a chosen probability (Student's t with n - 1 degrees of freedom,
+one-sided prediction bound). For prompts, whose control was not painted, it is never above 1/2, the paper's limit. A
+picture is too near when it lies below by both distances: CLIP alone also sees the same motif, pixels alone the same
+flat colours. The probability is
+sqrt(0.05 / (2 N)), N being the number of samples: were the distances independent, pictures like the control's would
+raise the alarm in one report of 20. They aren't quite, nor are painted pictures quite like held-out ones; so look at
+the pairs.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -38,7 +43,7 @@ SIDE = 64  # of a thumbnail, pixels
 TILES = 4  # a side
 NEIGHBOURS = 4  # other pictures that make a distance typical
 FEWEST_UNSEEN = NEIGHBOURS + 1  # of one training picture, a held-out one needs four others
-FALSE_ALARMS = 0.05  # of both questions together, were pictures as likely to be near as unseen ones are
+FALSE_ALARMS = 0.05  # reports, were the distances independent and painted pictures like held-out ones
 HALF = 0.5  # of the typical distance: farther is no copy, whatever unseen pictures reach
 PAIRS = 8  # shown
 
@@ -253,7 +258,7 @@ def _of_prompts(name: str, distance: Distance, samples: Looks, training: Looks, 
         )
     control = _ratios(held_out, distance(unseen, unseen), held_out.argmin(1), alike=True)
     ratios = _ratios(found, distance(samples, unseen), found.argmin(1))
-    return _nearness(f"prompts, by {name}", ratios, found.argmin(1), control)
+    return _nearness(f"prompts, by {name}", ratios, found.argmin(1), control, HALF)
 
 
 def _of_captions(
@@ -273,7 +278,7 @@ def _of_captions(
     own, others = np.asarray(trained.own), np.asarray(control.own)
     ratios = _ratios(distance(trained.painted, training), distance(trained.painted, unseen), own)
     beside = _ratios(distance(control.painted, unseen), distance(control.painted, training), others)
-    return _nearness(f"training captions, by {name}", ratios, own, beside)
+    return _nearness(f"training captions, by {name}", ratios, own, beside, 1.0)
 
 
 def _ratios(distances: Array, further: Array, places: NDArray[np.intp], *, alike: bool = False) -> Array:
@@ -295,9 +300,9 @@ def _ratios(distances: Array, further: Array, places: NDArray[np.intp], *, alike
     return ratios
 
 
-def _nearness(what: str, ratios: Array, nearest: NDArray[np.intp], control: Array) -> Nearness:
-    """From the ratios of samples and of the control."""
-    limit = _threshold(control, 2 * len(ratios))
+def _nearness(what: str, ratios: Array, nearest: NDArray[np.intp], control: Array, most: float) -> Nearness:
+    """From the ratios of samples and of the control; the threshold is `most` at most."""
+    limit = min(_threshold(control, math.sqrt(FALSE_ALARMS / 2 / len(ratios))), most)
     order = np.argsort(ratios, kind="stable")
     return Nearness(
         what=what,
@@ -311,13 +316,12 @@ def _nearness(what: str, ratios: Array, nearest: NDArray[np.intp], control: Arra
     )
 
 
-def _threshold(control: Array, questions: int) -> float:
+def _threshold(control: Array, probability: float) -> float:
     """The prediction bound of the module's docstring."""
     n = len(control)
     logs = np.log(np.maximum(control, 1e-9))
-    quantile = student_t.ppf(1 - FALSE_ALARMS / questions, n - 1)
-    bound = np.exp(logs.mean() - quantile * logs.std(ddof=1) * np.sqrt(1 + 1 / n))
-    return min(float(bound), HALF)
+    quantile = student_t.ppf(1 - probability, n - 1)
+    return float(np.exp(logs.mean() - quantile * logs.std(ddof=1) * np.sqrt(1 + 1 / n)))
 
 
 def _words(nearness: Sequence[Nearness], near: int, total: int) -> str:

@@ -4,7 +4,6 @@ It is written for somebody who never saw the project: each section says first wh
 The file holds everything, pictures included, and asks nothing of the network.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -38,6 +37,7 @@ from evaluation.paired import Paired
 from evaluation.plots import clip_score_bars, interaction_plot, strength_sweep
 from evaluation.report import FourWays, NearPair, Report, SideBySide, Strip
 from evaluation.strength import StrengthCurve, StrengthSweep
+from whole_file import whole_file
 
 T = TypeVar("T")
 
@@ -47,14 +47,9 @@ STYLE_PROMPT = "against the style prompt"
 
 def write_report_page(report: Report, path: Path) -> None:
     """Write the page; its folder is made, and an older page replaced when the new one is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
+    with whole_file(path) as partial:
         # a prompt need not be valid Unicode: what can't be written is shown as its code
-        beside.write_bytes(report_page(report).encode("utf-8", "backslashreplace"))
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+        partial.write_bytes(report_page(report).encode("utf-8", "backslashreplace"))
 
 
 def report_page(report: Report) -> str:

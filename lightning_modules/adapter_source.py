@@ -1,8 +1,9 @@
-"""An adapter from any file that holds one, into a UNet: a checkpoint of this trainer, a diffusers or a kohya file.
+"""An adapter from any file that holds one, into a UNet: a checkpoint of this trainer, or a file of anybody's.
 
-Each layer may have a rank and a strength of its own, as files of other trainers do. Nothing is left out in silence:
-tensors that have no place in the UNet are an error that names all of them, text encoder layers (which this project
-doesn't train) are returned by name, and where a file doesn't say its alpha, alpha = rank is assumed and said.
+Those are diffusers', peft's and kohya's formats and what resembles them (`lora_names.py`), as .safetensors, or as
+pickled tensors that `weights_only` reads. Each layer may have a rank and a strength of its own. Nothing is left out
+in silence: tensors that have no place in the UNet are an error that names all of them, text encoder layers (which this
+project doesn't train) are returned by name, and where a file doesn't say its alpha, alpha = rank is assumed and said.
 
 The digest is the SHA-256 of the adapter as a kohya file without its header, which is what A1111 calls a LoRA's hash.
 The same adapter has the same digest in all three kinds of file.
@@ -10,10 +11,9 @@ The same adapter has the same digest in all three kinds of file.
 
 import hashlib
 import json
-import pickle
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -27,24 +27,24 @@ from torch import Tensor, nn
 from lightning_modules.lora import ADAPTER, load_lora_state, lora_layers
 from lightning_modules.lora_formats import (
     ADAPTER_METADATA,
-    KOHYA_SUFFIXES,
     Adapter,
+    adapter_config,
     from_diffusers,
     from_kohya,
+    to_kohya,
 )
+from lightning_modules.lora_metadata import behind_header
+from lightning_modules.lora_names import has_underscores, is_unets, peft_name
 
 AdapterFormat = Literal["checkpoint", "diffusers", "kohya"]
 
-TEXT_ENCODER = ("lora_te", "text_encoder.")
-"""How the names of a text encoder's layers begin, in kohya and in diffusers files."""
+PEFT_CONFIG = "adapter_config.json"
+"""What peft writes beside its weights: rank and alpha."""
 
-OLDER_NAMES = {
-    ".lora.down.weight": ".lora_A.weight",
-    ".lora.up.weight": ".lora_B.weight",
-    ".lora_linear_layer.down.weight": ".lora_A.weight",
-    ".lora_linear_layer.up.weight": ".lora_B.weight",
-}
-"""Ends of names in diffusers files from before peft."""
+IN_FOLDERS = ("adapter_model.safetensors", "pytorch_lora_weights.safetensors")
+"""What peft's `save_pretrained` and diffusers' `save_lora_weights` call their files."""
+
+PICKLED = (".bin", ".pt", ".pth")
 
 
 @dataclass(frozen=True)
@@ -53,75 +53,83 @@ class SavedAdapter:
 
     Attributes:
         path: the file.
-        format: its kind.
-        tensors: by the names of the format; a checkpoint's by those of a diffusers file.
-        metadata: the header; a checkpoint's as a diffusers file would have it.
+        format: its kind; diffusers is all that has dots in its names.
+        tensors: by the file's names; a checkpoint's by peft name.
+        metadata: the header; a checkpoint's and peft's as a diffusers file would have it.
+        given: how the user named it, e.g. "--lora style.safetensors".
+        strengths: of layers whose strength isn't that of the metadata, by module path.
     """
 
     path: Path
     format: AdapterFormat
     tensors: dict[str, Tensor]
     metadata: dict[str, str]
+    given: str
+    strengths: dict[str, float] = field(default_factory=dict)
 
     @cached_property
-    def text_encoder_names(self) -> list[str]:
-        """Tensors that belong to a text encoder: this project adapts the UNet only."""
-        return sorted(name for name in self.tensors if name.startswith(TEXT_ENCODER))
+    def left_out(self) -> list[str]:
+        """Tensors that aren't the UNet's, the only part that this project adapts: a text encoder's, mostly."""
+        return sorted(name for name in self.tensors if not is_unets(name))
 
     @cached_property
     def unet_tensors(self) -> dict[str, Tensor]:
         """All other tensors."""
-        return {n: t for n, t in self.tensors.items() if not n.startswith(TEXT_ENCODER)}
+        return {name: tensor for name, tensor in self.tensors.items() if is_unets(name)}
 
     @property
     def alpha_assumed(self) -> bool:
         """Whether the file doesn't say some layer's alpha, which then is taken for the rank."""
-        if self.format == "kohya":
-            layers = {name.partition(".")[0] for name in self.unet_tensors}
-            return any(f"{layer}.alpha" not in self.tensors for layer in layers)
-        return "unet.lora_alpha" not in json.loads(self.metadata.get(ADAPTER_METADATA, "{}"))
+        if self.format != "kohya" and "unet.lora_alpha" in adapter_config(self.metadata):
+            return False
+        names = {peft_name(name) for name in self.unet_tensors}
+        return any(re.sub(r"\.lora_.*|\.alpha$", ".alpha", name) not in names for name in names)
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the adapter as a kohya file behind the header, 64 hexadecimal digits."""
         if self.format == "kohya":
-            return hashlib.sha256(_behind_header(self.path.read_bytes())).hexdigest()
-        adapter = from_diffusers(self.unet_tensors, self.metadata)
-        return hashlib.sha256(_behind_header(save(_as_kohya(adapter)))).hexdigest()
+            return hashlib.sha256(behind_header(self.path.read_bytes())).hexdigest()
+        adapter = _dotted(self)
+        whole = Adapter({name: tensor.float() for name, tensor in adapter.state.items()}, adapter.strengths)
+        tensors = {name: tensor.contiguous() for name, tensor in to_kohya(whole)[0].items()}
+        return hashlib.sha256(behind_header(save(tensors))).hexdigest()
 
 
-def read_adapter(path: Path) -> SavedAdapter:
-    """Read a checkpoint (its moving average where there is one), a diffusers file or a kohya file.
+def read_adapter(path: Path, option: str = "--lora") -> SavedAdapter:
+    """Read a checkpoint (its moving average where there is one), or an adapter file of any trainer.
+
+    Args:
+        path: the file, or the folder that peft or diffusers wrote (a finished run's is one).
+        option: how it was given, for messages.
 
     Raises:
         ValueError: there is no such file, it is broken, or it holds no adapter.
     """
+    given = f"{option} {path}"
+    path = next((path / name for name in IN_FOLDERS if (path / name).is_file()), path)
     if not path.is_file():
         raise ValueError(
-            f"--lora {path}: there is no such file. Give a run folder, a checkpoint (.ckpt) of this trainer, or an "
-            "exported .safetensors file in diffusers or kohya format."
+            f"{given}: there is no such file. Give a finished run's folder, a checkpoint (.ckpt) of this trainer, or "
+            "a .safetensors file in diffusers, peft or kohya format."
         )
     if path.suffix == ".ckpt":
-        return _read_checkpoint(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"--lora {path} is no whole .safetensors file ({error}). Copy or export it again; other kinds of file "
-            "aren't opened, since a pickle runs whatever code is in it."
-        ) from error
-    return SavedAdapter(path, _format(path, tensors), _newer_names(tensors), metadata)
+        return _read_checkpoint(path, given)
+    tensors, metadata = (
+        _read_pickled(path, given) if path.suffix in PICKLED else _read_safetensors(path, given)
+    )
+    metadata = metadata | _peft_metadata(path.with_name(PEFT_CONFIG), given)
+    return SavedAdapter(path, _format(tensors, given), tensors, metadata, given)
 
 
 @torch.no_grad()
-def place_adapter(unet: Any, saved: SavedAdapter) -> list[nn.Parameter]:
+def place_adapter(unet: Any, saved: SavedAdapter, *, dropout: float = 0.0) -> list[nn.Parameter]:
     """Put a saved adapter on a UNet, each layer with the file's rank and strength; float32.
 
     Args:
         unet: a diffusers UNet2DConditionModel without adapters.
         saved: what `read_adapter` gave; its text encoder layers are not looked at.
+        dropout: share of a layer's inputs that its adapter doesn't see in a training step.
 
     Returns:
         The adapter's parameters.
@@ -130,11 +138,11 @@ def place_adapter(unet: Any, saved: SavedAdapter) -> list[nn.Parameter]:
         ValueError: tensors that have no place in this UNet, all of them by name; the UNet is unchanged then.
     """
     adapter = unet_adapter(saved, unet)
-    _check_layers(unet, adapter, saved.path)
-    ranks = {path: len(adapter.state[f"{path}.lora_A.weight"]) for path in adapter.strengths}
+    ranks = {path: adapter.rank(path) for path in adapter.strengths}
     config = LoraConfig(
         r=1,
         lora_alpha=1,
+        lora_dropout=dropout,
         target_modules=sorted(ranks),
         rank_pattern={re.escape(path): rank for path, rank in ranks.items()},
     )
@@ -150,21 +158,23 @@ def place_adapter(unet: Any, saved: SavedAdapter) -> list[nn.Parameter]:
 
 
 def unet_adapter(saved: SavedAdapter, unet: nn.Module) -> Adapter:
-    """The file's UNet layers in peft naming.
+    """The file's UNet layers in peft naming, as the file has them.
+
+    Args:
+        saved: what `read_adapter` gave.
+        unet: the UNet that they are for, with weights or on the meta device.
 
     Raises:
-        ValueError: the file has none, or names that this UNet doesn't have; all of them are listed.
+        ValueError: the file has none, or names, shapes or numbers that this UNet can't have; all of them are listed.
     """
     if not saved.unet_tensors:
-        raise ValueError(
-            f"--lora {saved.path} holds text encoder layers only; give one that adapts the UNet."
-        )
+        raise ValueError(f"{saved.given} holds text encoder layers only; give one that adapts the UNet.")
     try:
-        if saved.format == "kohya":
-            return from_kohya(saved.unet_tensors, unet)
-        return from_diffusers(saved.unet_tensors, saved.metadata)
+        adapter = from_kohya(saved.unet_tensors, unet) if saved.format == "kohya" else _dotted(saved)
     except ValueError as error:
-        raise ValueError(f"--lora {saved.path}: {error}") from error
+        raise ValueError(f"{saved.given}: {error}") from error
+    _check_layers(unet, adapter, saved.given)
+    return adapter
 
 
 def notes(saved: SavedAdapter) -> list[str]:
@@ -172,15 +182,44 @@ def notes(saved: SavedAdapter) -> list[str]:
     said = []
     if saved.alpha_assumed:
         said.append(f"{saved.path} doesn't say its alpha: alpha = rank is assumed, a strength of 1.")
-    if saved.text_encoder_names:
+    if saved.left_out:
         said.append(
-            f"{saved.path} also adapts the text encoder; these {len(saved.text_encoder_names)} tensors are left "
-            f"out, so pictures differ from other programs': {', '.join(saved.text_encoder_names)}"
+            f"{saved.path} also adapts the text encoder; these {len(saved.left_out)} tensors are left "
+            f"out, so pictures differ from other programs': {', '.join(saved.left_out)}"
         )
     return said
 
 
-def _read_checkpoint(path: Path) -> SavedAdapter:
+def _dotted(saved: SavedAdapter) -> Adapter:
+    adapter = from_diffusers(saved.unet_tensors, saved.metadata)
+    return Adapter(adapter.state, adapter.strengths | saved.strengths)
+
+
+def _read_safetensors(path: Path, given: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            f"{given} is no whole .safetensors file ({error}). Copy or export it again."
+        ) from error
+
+
+def _read_pickled(path: Path, given: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a torn pickle fails in any way
+        raise ValueError(
+            f"{given} isn't opened: it is broken, or a pickle of more than tensors, which runs whatever code is in "
+            "it. Give a .safetensors file."
+        ) from error
+    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+        raise ValueError(f"{given} holds something else than tensors by name. Give a .safetensors file.")
+    return {str(name): tensor for name, tensor in tensors.items()}, {}
+
+
+def _read_checkpoint(path: Path, given: str) -> SavedAdapter:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         average: dict[str, Tensor] = checkpoint.get("ema", {}).get("average", {})
@@ -188,50 +227,63 @@ def _read_checkpoint(path: Path) -> SavedAdapter:
         trained = checkpoint["fingerprint"]
         rank, alpha = trained["lora rank"], trained["lora alpha"]
         rslora = trained["lora use_rslora"] == "True"
-    except (KeyError, AttributeError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        strengths = dict(checkpoint.get("lora_strengths", {}))
+        said = dict(checkpoint.get("header", {}))
+    except Exception as error:  # a torn pickle fails in any way
         raise ValueError(
-            f"--lora {path} is no checkpoint of this trainer ({type(error).__name__}). Take a .ckpt file from a "
+            f"{given} is no checkpoint of this trainer ({type(error).__name__}). Take a .ckpt file from a "
             "run's checkpoints folder, or an exported .safetensors file."
         ) from error
     config = {"unet.lora_alpha": float(rank if alpha == "None" else alpha), "unet.use_rslora": rslora}
-    tensors = {f"unet.{name}": tensor for name, tensor in state.items()}
-    return SavedAdapter(path, "checkpoint", tensors, {ADAPTER_METADATA: json.dumps(config)})
+    metadata = {**said, ADAPTER_METADATA: json.dumps(config)}
+    return SavedAdapter(path, "checkpoint", dict(state), metadata, given, strengths)
 
 
-def _format(path: Path, tensors: Mapping[str, Tensor]) -> AdapterFormat:
-    if any(name.startswith(("lora_unet_", "lora_te")) for name in tensors):
+def _peft_metadata(path: Path, given: str) -> dict[str, str]:
+    """What peft's adapter_config.json says, as a diffusers file's header would; empty where there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        named = {f"unet.{name}": config[name] for name in PEFT_FIELDS if config.get(name) is not None}
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise ValueError(
+            f"{given}: {path.name} beside it is not peft's ({error}). Copy the folder again."
+        ) from error
+    return {ADAPTER_METADATA: json.dumps(named)}
+
+
+PEFT_FIELDS = ("r", "lora_alpha", "alpha_pattern", "use_rslora")
+"""Of peft's config, what decides a layer's strength; ranks are read off the tensors."""
+
+
+def _format(tensors: Mapping[str, Tensor], given: str) -> AdapterFormat:
+    if any(has_underscores(name) or name.startswith("lora_te") for name in tensors):
         return "kohya"
-    if any(name.startswith(("unet.", "text_encoder.")) and ".lora" in name for name in tensors):
+    if any(".lora" in name or "_lora." in name for name in tensors):
         return "diffusers"
     shown = ", ".join(sorted(tensors)[:3]) or "nothing"
     raise ValueError(
-        f"--lora {path} is no LoRA of Stable Diffusion: its tensors are {shown} ... A diffusers file's names begin "
+        f"{given} is no LoRA of Stable Diffusion: its tensors are {shown} ... A diffusers file's names begin "
         "with unet., a kohya file's with lora_unet_."
     )
 
 
-def _newer_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names from before peft become peft's; others stay."""
-
-    def renamed(name: str) -> str:
-        for old, new in OLDER_NAMES.items():
-            if name.endswith(old):
-                return name.removesuffix(old) + new
-        return name
-
-    return {renamed(name): tensor for name, tensor in tensors.items()}
-
-
-def _check_layers(unet: nn.Module, adapter: Adapter, path: Path) -> None:
+def _check_layers(unet: nn.Module, adapter: Adapter, given: str) -> None:
     """Each A and B beside a layer of its width; all that don't fit are named."""
     modules = dict(unet.named_modules())
-    layers = {name.rsplit(".lora_", 1)[0] for name in adapter.state}
+    layers = {name.rsplit(".lora_", 1)[0] for name in adapter.state} | set(adapter.strengths)
     problems = [problem for layer in sorted(layers) if (problem := _misfit(modules, adapter.state, layer))]
     if problems:
         raise ValueError(
-            f"--lora {path} doesn't fit this base, so it was trained on another kind of model: "
+            f"{given} doesn't fit this base, so it was trained on another kind of model: "
             + "; ".join(problems)
             + ". Give its own base with --model.base_model."
+        )
+    broken = sorted(name for name, tensor in adapter.state.items() if not bool(torch.isfinite(tensor).all()))
+    if broken:
+        raise ValueError(
+            f"{given} holds NaN or infinity in {', '.join(broken)}: it is broken. Take an earlier one."
         )
 
 
@@ -247,20 +299,3 @@ def _misfit(modules: Mapping[str, nn.Module], state: Mapping[str, Tensor], layer
     if a.shape[1:] == weight.shape[1:] and b.shape == (len(weight), len(a), *ones):
         return None
     return f"{layer} is {list(b.shape)} x {list(a.shape)}, for a weight of {list(weight.shape)}"
-
-
-def _as_kohya(adapter: Adapter) -> dict[str, Tensor]:
-    """The tensors of the kohya file that `lora_formats.to_kohya` would write."""
-    tensors: dict[str, Tensor] = {}
-    for path, strength in adapter.strengths.items():
-        name = "lora_unet_" + path.replace(".", "_")
-        for kohya, peft in KOHYA_SUFFIXES.items():
-            if f"{path}.{peft}" in adapter.state:
-                tensors[f"{name}.{kohya}"] = adapter.state[f"{path}.{peft}"].float().contiguous()
-        tensors[f"{name}.alpha"] = torch.tensor(strength * len(adapter.state[f"{path}.lora_A.weight"]))
-    return tensors
-
-
-def _behind_header(content: bytes) -> bytes:
-    """A safetensors file's bytes after its header, whose length stands in the first 8 bytes."""
-    return content[8 + int.from_bytes(content[:8], "little") :]

@@ -177,7 +177,11 @@ def _check_classes(base_model: str, settings: dict[str, dict[str, Any]]) -> None
         "text_encoder": settings["text_encoder"].get("model_type", "clip_text_model"),
     }
     wanted = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL", "text_encoder": "clip_text_model"}
-    wrong = [f"its {part} is a {found[part]}, not a {wanted[part]}" for part in wanted if found[part] != wanted[part]]
+    wrong = [
+        f"its {part} is a {found[part]}, not a {wanted[part]}"
+        for part in wanted
+        if found[part] != wanted[part]
+    ]
     if settings["unet"].get("addition_embed_type") is not None:
         wrong.append("its UNet is conditioned on more than text, as Stable Diffusion XL's is")
     if "FlowMatch" in str(settings["scheduler"].get("_class_name", "")):

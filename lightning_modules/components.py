@@ -27,6 +27,7 @@ from lightning_modules.base_files import (
     read_json,
 )
 from lightning_modules.diffusion.prediction import PredictionType
+from lightning_modules.lora_metadata import base_facts
 from lightning_modules.weight_files import load_network
 
 FEWEST_TOKENS = 256  # one a byte
@@ -97,6 +98,33 @@ def load_components(
         is_sd2=is_sd2_config(settings["unet"]),
         **models,
     )
+
+
+def describe_base(base_model: str, base_config: str | None = None) -> dict[str, str]:
+    """What file headers say of a base (see `lora_metadata.base_facts`), from its configs; reads no weight.
+
+    Raises:
+        ValueError: the model is absent or of a kind that can't be trained here.
+    """
+    configs = config_folder(base_model, base_config)
+    settings = {part: read_json(configs / file) for part, file in CONFIG_FILES.items()}
+    check_family(base_model, configs, settings)
+    return base_facts(
+        base_name(base_model),
+        is_sd2=is_sd2_config(settings["unet"]),
+        prediction_type=_prediction_type(base_model, settings["scheduler"]),
+    )
+
+
+def unet_without_weights(base_model: str, base_config: str | None = None) -> Any:
+    """The base's UNet on the meta device, from its config: names and shapes of all layers, no numbers.
+
+    Raises:
+        ValueError: the model is absent.
+    """
+    config = read_json(config_folder(base_model, base_config) / CONFIG_FILES["unet"])
+    with torch.device("meta"):
+        return UNet2DConditionModel.from_config(config)
 
 
 def load_tokenizer(base_model: str, base_config: str | None = None) -> Any:
@@ -179,7 +207,9 @@ def _tokenizer(configs: Path) -> Any:
         tokenizer = CLIPTokenizer.from_pretrained(configs / "tokenizer", local_files_only=True)
     except Exception as error:  # a damaged file raises what its library likes
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{configs}/tokenizer can't be read ({reason}). Download or copy the model again.") from error
+        raise ValueError(
+            f"{configs}/tokenizer can't be read ({reason}). Download or copy the model again."
+        ) from error
     if len(tokenizer) < FEWEST_TOKENS:
         raise ValueError(
             f"{configs}/tokenizer knows {len(tokenizer)} tokens, too few for any text. Download or copy the model again."

@@ -1,6 +1,6 @@
 """Does the exported file paint what the adapter in memory paints? A fresh stock pipeline tells.
 
-The base is loaded again from its files, the diffusers-format adapter with `load_lora_weights`, and one
+The base is loaded again from its files, the adapter with `load_lora_weights` (which reads both formats), and one
 picture is painted from fixed noise. The same pipeline then paints with the UNet in memory. Both UNets compute
 in the run's weight dtype, to which `load_lora_weights` rounds the adapter (so memory's is rounded for the
 length of the picture): the pictures may differ by one colour step at most.
@@ -24,18 +24,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from keyed_random import generator
-from lightning_modules.base_files import config_folder
 from lightning_modules.components import Components, quiet_libraries
 from lightning_modules.lora import lora_parameters, scaled
 from lightning_modules.lora_formats import write_safetensors
+from lightning_modules.stock_pipeline import paint, stock_pipeline, with_unet
 
 TOLERANCE = 1 / 255
 TELLING = 100
-PROMPT = "portrait of a girl with red hair, blue sky background"
-STEPS = 4
-GUIDANCE = 5.0
-LARGEST_LATENT = 32
 MOST_ATTEMPTS = 6
 
 
@@ -66,7 +61,7 @@ class ExportCheck:
 def check_export(
     path: Path, *, parts: Components, base_model: str, base_config: str | None = None
 ) -> ExportCheck:
-    """Compare the picture of an exported diffusers-format file with that of the adapter in memory.
+    """Compare the picture of an exported file with that of the adapter in memory.
 
     Args:
         path: the exported file.
@@ -79,7 +74,7 @@ def check_export(
     unet.eval()  # dropout would make the adapter's picture another one each time
     try:
         with quiet_libraries(), torch.random.fork_rng(devices=[]), torch.no_grad():
-            return _check(path, unet, _stock_pipeline(base_model, base_config, unet))
+            return _check(path, unet, stock_pipeline(base_model, base_config, unet.dtype, unet.device))
     finally:
         unet.train(was_training)
         gc.collect()  # the second copy of the base
@@ -88,14 +83,13 @@ def check_export(
 
 
 def _check(path: Path, unet: Any, fresh: Any) -> ExportCheck:
-    in_memory = type(fresh)(**{**fresh.components, "unet": unet}, requires_safety_checker=False)
-    in_memory.set_progress_bar_config(disable=True)
+    in_memory = with_unet(fresh, unet)
     with scaled(unet, 0):
-        base = _paint(in_memory)
+        base = paint(in_memory)
     scale, effect, expected = _telling_picture(in_memory, base)
     with tempfile.TemporaryDirectory() as folder:
         fresh.load_lora_weights(str(_multiplied(path, scale, Path(folder) / "adapter.safetensors")))
-    return ExportCheck(_largest(_paint(fresh), expected), effect, scale)
+    return ExportCheck(_largest(paint(fresh), expected), effect, scale)
 
 
 def _telling_picture(in_memory: Any, base: Tensor) -> tuple[float, float, Tensor]:
@@ -103,7 +97,7 @@ def _telling_picture(in_memory: Any, base: Tensor) -> tuple[float, float, Tensor
     scale = 1.0
     for _ in range(MOST_ATTEMPTS):
         with _stored_like_a_file(in_memory.unet, scale):
-            picture = _paint(in_memory)
+            picture = paint(in_memory)
         effect = _largest(picture, base)
         if effect >= TELLING * TOLERANCE or effect == 0:
             break
@@ -125,56 +119,36 @@ def _stored_like_a_file(unet: Any, scale: float) -> Iterator[None]:
             parameter.data = kept[name]
 
 
-def _stock_pipeline(base_model: str, base_config: str | None, unet: Any) -> Any:
-    """The base once more, in the dtypes and on the device of the one in memory, painting with plain DDIM."""
-    from diffusers import DDIMScheduler, StableDiffusionPipeline  # imports much, needed at the end only
-
-    folder = str(config_folder(base_model, base_config))  # of a hub id, its place in the hub's cache
-    options: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "local_files_only": True}
-    dtypes = {"default": unet.dtype, "vae": torch.float32}
-    if base_config is None:
-        pipeline = StableDiffusionPipeline.from_pretrained(
-            folder, dtype=dtypes, requires_safety_checker=False, **options
-        )
-    else:
-        pipeline = StableDiffusionPipeline.from_single_file(
-            base_model, config=folder, dtype=unet.dtype, **options
-        )
-        pipeline.vae.float()
-    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(unet.device)
-
-
-def _paint(pipeline: Any) -> Tensor:
-    """One picture from fixed noise: [3, H, W] in [0, 1], float32 on the CPU. The VAE decodes in float32."""
-    unet, vae = pipeline.unet, pipeline.vae
-    side = min(unet.config.sample_size, LARGEST_LATENT)
-    noise = torch.randn(
-        (1, unet.config.in_channels, side, side), generator=generator(0, "export_check", 0)
-    ).to(unet.device, unet.dtype)
-    size = side * pipeline.vae_scale_factor
-    latents = pipeline(
-        PROMPT,
-        height=size,
-        width=size,
-        num_inference_steps=STEPS,
-        guidance_scale=GUIDANCE,
-        latents=noise,
-        output_type="latent",
-    ).images
-    picture: Tensor = vae.decode(latents.float() / vae.config.scaling_factor).sample[0]
-    return ((picture.float().cpu() + 1) / 2).clamp(0, 1)
-
-
 def _multiplied(path: Path, scale: float, copy: Path) -> Path:
-    """The file itself, or a copy of it whose adapter acts with `scale` times the strength."""
-    if scale == 1:
+    """The file itself, or a copy of it that diffusers reads with `scale` times the strength.
+
+    Of a kohya file whose alphas differ by layer diffusers 0.42 drops those of attention layers
+    (`utils/peft_utils.py: get_peft_kwargs` looks for them under their older names), so in its copy they
+    are part of B, as ComfyUI and A1111 reckon: alpha over the rows of A.
+    """
+    tensors = load_file(path)
+    mixed = len({float(t) for name, t in tensors.items() if name.endswith(".alpha")}) > 1
+    if scale == 1 and not mixed:
         return path
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
-    tensors = {name: t * scale if ".lora_B." in name else t for name, t in load_file(path).items()}
-    return write_safetensors(copy, tensors, metadata)
+    strengthened = {
+        name: t.float() * scale if ".lora_B." in name or ".lora_up." in name else t
+        for name, t in (_with_alpha_inside(tensors) if mixed else tensors).items()
+    }
+    return write_safetensors(copy, strengthened, metadata)
+
+
+def _with_alpha_inside(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A kohya file's tensors without alphas, for a strength of 1 in each layer."""
+    inside = {name: t for name, t in tensors.items() if not name.endswith(".alpha")}
+    for name, up in inside.items():
+        layer, _, kind = name.partition(".")
+        if kind == "lora_up.weight":
+            inside[name] = up.float() * (
+                tensors[f"{layer}.alpha"] / len(tensors[f"{layer}.lora_down.weight"])
+            )
+    return inside
 
 
 def _largest(one: Tensor, other: Tensor) -> float:

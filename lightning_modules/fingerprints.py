@@ -29,6 +29,26 @@ def model_fingerprint(model: Any) -> str:
     return digest.hexdigest()
 
 
+def quick_fingerprint(model: Any) -> str:
+    """SHA-256 of the names, types, shapes and first 256 values of a model's weights.
+
+    For telling two trained models apart, in milliseconds: training changes every tensor. It says nothing of what
+    lies behind those values.
+
+    Args:
+        model: any torch module.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        start = tensor.detach().reshape(-1)[:256].cpu().contiguous()
+        digest.update(start.view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def tokenizer_fingerprint(tokenizer: Any) -> str:
     """SHA-256 of everything that decides which token ids a text gets.
 

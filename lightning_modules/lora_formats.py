@@ -5,29 +5,33 @@
 `lora_adapter_metadata`; without it diffusers takes alpha for the rank and paints with another strength. Only
 fields that every peft knows are written. * kohya (ComfyUI, A1111): `lora_unet_<module path with
 underscores>.lora_down.weight` (A), `.lora_up.weight` (B) and a scalar `.alpha`; strength is alpha / rows of
-lora_down. A1111 shows a file to users of Stable Diffusion 2 only if `ss_v2` is "True" in the header. The file
-is the same for 1.x and 2.x but for `proj_in` and `proj_out`: 1x1 convolutions [r, C, 1, 1] in 1.x, linear [r,
-C] in 2.x, as the UNet has them.
+lora_down. The file is the same for 1.x and 2.x but for `proj_in` and `proj_out`: 1x1 convolutions [r, C, 1, 1]
+in 1.x, linear [r, C] in 2.x, as the UNet has them.
 
-safetensors headers hold strings only.
+What else the header says is in `lora_metadata.py`; how other trainers name their tensors in `lora_names.py`.
 """
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lightning_modules.diffusion.prediction import PredictionType
-from lightning_modules.lora import ADAPTER, LoraOptions, lora_layers, lora_state
+from lightning_modules.lora import ADAPTER, lora_layers, lora_state
+from lightning_modules.lora_names import UNDERSCORED, peft_name
+from whole_file import whole_file
 
 ADAPTER_METADATA = "lora_adapter_metadata"
 KOHYA_SUFFIXES = {"lora_down.weight": "lora_A.weight", "lora_up.weight": "lora_B.weight"}
+MIDDLE = "lora_mid.weight"
+"""LyCORIS' middle of a convolution (Tucker decomposition): B (mid (A x)), with A and B of size 1x1."""
 KOHYA_NAME = re.compile(
     r"lora_unet_"
     r"(((down|up)_blocks_\d+|mid_block)_"
@@ -37,166 +41,251 @@ KOHYA_NAME = re.compile(
     r"|conv_in|conv_out|time_embedding_linear_[12])"
     r"\.(lora_down\.weight|lora_up\.weight|alpha)"
 )
+Number = TypeVar("Number", int, float)
 SafetensorsFile = tuple[dict[str, Tensor], dict[str, str]]
 """The tensors of a file and its header."""
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter read from a file.
+    """An adapter outside of a UNet; each layer may have a rank and a strength of its own.
 
     Attributes:
-        state: A and B in peft naming, as the file has them.
+        state: A and B in peft naming.
         strengths: by module path, what B A x is multiplied with (alpha / rank).
     """
 
     state: dict[str, Tensor]
     strengths: dict[str, float]
 
+    def rank(self, path: str) -> int:
+        """Rows of a layer's A."""
+        return len(self.state[f"{path}.lora_A.weight"])
 
-def to_diffusers(unet: nn.Module, options: LoraOptions) -> SafetensorsFile:
-    """The UNet's adapter as a diffusers file.
+    def alpha(self, path: str) -> float:
+        """The alpha that gives a layer its strength: alpha / rank."""
+        return round(self.strengths[path] * self.rank(path), 9)  # 2.5 / 7 * 7 is 2.5000000000000004
 
-    Args:
-        unet: a UNet with adapters.
-        options: what the adapters were made with.
-    """
+
+def adapter_of(unet: nn.Module) -> Adapter:
+    """Copies of a UNet's adapters: float32, on the CPU."""
+    strengths = {path: float(layer.scaling[ADAPTER]) for path, layer in lora_layers(unet).items()}
+    return Adapter(lora_state(unet), strengths)
+
+
+def describe(adapter: Adapter) -> str:
+    """An adapter in a few words: layers, ranks, alphas."""
+    ranks = sorted({adapter.rank(path) for path in adapter.strengths})
+    alphas = sorted({adapter.alpha(path) for path in adapter.strengths})
+    return (
+        f"{len(adapter.strengths)} layers, rank {', '.join(map(str, ranks))}, "
+        f"alpha {', '.join(f'{alpha:g}' for alpha in alphas)}"
+    )
+
+
+def to_diffusers(adapter: Adapter) -> SafetensorsFile:
+    """An adapter as a diffusers file: the commonest rank and alpha, and by layer where they differ."""
+    ranks = {path: adapter.rank(path) for path in adapter.strengths}
+    alphas = {path: adapter.alpha(path) for path in adapter.strengths}
+    rank, alpha = commonest(ranks.values()), commonest(alphas.values())
     config = {
-        "r": options.rank,
-        "lora_alpha": options.resolved_alpha,
-        "target_modules": sorted(options.target_modules),
-        "rank_pattern": {},
-        "alpha_pattern": {},
-        "use_rslora": options.use_rslora,
+        "r": rank,
+        "lora_alpha": alpha,
+        "target_modules": sorted(ranks),
+        "rank_pattern": {path: value for path, value in sorted(ranks.items()) if value != rank},
+        "alpha_pattern": {path: value for path, value in sorted(alphas.items()) if value != alpha},
+        "use_rslora": False,  # alpha is what gives the strength without it
         "use_dora": False,
     }
     described = {f"unet.{name}": value for name, value in config.items()}
     metadata = {"format": "pt", ADAPTER_METADATA: json.dumps(described, sort_keys=True)}
-    return {f"unet.{name}": tensor for name, tensor in lora_state(unet).items()}, metadata
+    return {f"unet.{name}": tensor for name, tensor in adapter.state.items()}, metadata
 
 
-def to_kohya(
-    unet: nn.Module,
-    options: LoraOptions,
-    *,
-    is_sd2: bool,
-    prediction_type: PredictionType,
-    facts: Mapping[str, str],
-) -> SafetensorsFile:
-    """The UNet's adapter as a kohya file.
-
-    Args:
-        unet: a UNet with adapters.
-        options: what the adapters were made with.
-        is_sd2: the base is built like Stable Diffusion 2.
-        prediction_type: what the base predicts.
-        facts: more for the header; "run" becomes the title that A1111 shows.
-    """
+def to_kohya(adapter: Adapter) -> SafetensorsFile:
+    """An adapter as a kohya file. Alphas are float32 whatever the matrices are: nothing is gained by rounding."""
     tensors: dict[str, Tensor] = {}
-    state = lora_state(unet)
-    for path, layer in lora_layers(unet).items():
+    for path in adapter.strengths:
         name = "lora_unet_" + path.replace(".", "_")
         for kohya, peft in KOHYA_SUFFIXES.items():
-            tensors[f"{name}.{kohya}"] = state[f"{path}.{peft}"]
-        tensors[f"{name}.alpha"] = torch.tensor(float(layer.scaling[ADAPTER] * layer.r[ADAPTER]))
-    assert all(is_accepted_kohya_name(name) for name in tensors)
-    return tensors, {**facts, **_kohya_header(options, is_sd2, prediction_type, facts.get("run", ""))}
+            if f"{path}.{peft}" in adapter.state:
+                tensors[f"{name}.{kohya}"] = adapter.state[f"{path}.{peft}"]
+        tensors[f"{name}.alpha"] = torch.tensor(adapter.alpha(path), dtype=torch.float32)
+    return tensors, {"format": "pt"}
 
 
 def is_accepted_kohya_name(name: str) -> bool:
     """Whether ComfyUI and A1111 find the place of a tensor of this name in a UNet of 1.x or 2.x.
 
     The names are those of ComfyUI's `unet_to_diffusers` map and of A1111's
-    `convert_diffusers_name_to_compvis`.
+    `convert_diffusers_name_to_compvis`; the test derives them from a UNet's config as those do.
     """
     return KOHYA_NAME.fullmatch(name) is not None
 
 
 def from_diffusers(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Adapter:
-    """Read a diffusers file's content.
+    """Read a dotted file's content.
+
+    Args:
+        tensors: A, B and perhaps alpha, by any dotted name (see `lora_names.py`).
+        metadata: the header; its adapter metadata tell alpha where no tensor does.
 
     Raises:
-        ValueError: names that aren't a UNet adapter's in peft naming; all of them are listed.
+        ValueError: names that aren't an A, a B or an alpha, all of them listed; or an alpha or a rank that can't be.
     """
-    _refuse_unplaced(
-        [n for n in tensors if re.fullmatch(r"unet\..+\.lora_[AB]\.weight", n) is None], "diffusers"
-    )
-    state = {name.removeprefix("unet."): tensor for name, tensor in tensors.items()}
-    config: dict[str, Any] = json.loads(metadata.get(ADAPTER_METADATA, "{}"))
-    ranks = {name.removesuffix(".lora_A.weight"): len(t) for name, t in state.items() if ".lora_A." in name}
-    return Adapter(state, {path: _strength(config, path, rank) for path, rank in ranks.items()})
+    named = {peft_name(name): tensor for name, tensor in tensors.items()}
+    _refuse_unplaced([name for name in tensors if not _has_part(peft_name(name), named)], "diffusers")
+    if len(named) < len(tensors):
+        raise ValueError("some layer is in it twice, under two names")
+    state = {name: tensor for name, tensor in named.items() if not name.endswith(".alpha")}
+    config = adapter_config(metadata)
+    strengths = {}
+    for path, rank in _ranks(state).items():
+        own = named.get(f"{path}.alpha")
+        strengths[path] = (
+            _strength(config, path, rank) if own is None else _number(f"{path}.alpha", own) / rank
+        )
+    return Adapter(state, strengths)
 
 
 def from_kohya(tensors: Mapping[str, Tensor], unet: nn.Module) -> Adapter:
     """Read a kohya file's content.
 
     Args:
-        tensors: by kohya name.
+        tensors: by kohya or LyCORIS name.
         unet: tells where the dots in its module paths are; it may have adapters or not.
 
     Raises:
-        ValueError: names that have no place in this UNet; all of them are listed.
+        ValueError: names that have no place in this UNet, all of them listed; or an alpha or a rank that can't be.
     """
-    paths = {"lora_unet_" + path.replace(".", "_"): path for path, _ in unet.named_modules()}
-    split = {name: name.partition(".") for name in tensors}
-    known = {*KOHYA_SUFFIXES, "alpha"}
+    paths = {path.replace(".", "_"): path for path, _ in unet.named_modules()}
+    known = {*KOHYA_SUFFIXES, "alpha", MIDDLE}
+    split = {name: _without(name, UNDERSCORED).partition(".") for name in tensors}
+    downs = {layer for layer, _, kind in split.values() if kind == "lora_down.weight"}
     _refuse_unplaced(
-        [n for n, (layer, _, kind) in split.items() if layer not in paths or kind not in known], "kohya"
+        [
+            name
+            for name, (layer, _, kind) in split.items()
+            if layer not in paths or kind not in known or (kind == "alpha" and layer not in downs)
+        ],
+        "kohya",
     )
-    state: dict[str, Tensor] = {}
-    strengths: dict[str, float] = {}
+    by_layer: dict[str, dict[str, Tensor]] = {}
     for name, (layer, _, kind) in split.items():
-        if kind in KOHYA_SUFFIXES:
-            state[f"{paths[layer]}.{KOHYA_SUFFIXES[kind]}"] = tensors[name]
-        if kind == "lora_down.weight":
-            rank = len(tensors[name])  # a layer without alpha has strength 1
-            strengths[paths[layer]] = float(tensors.get(f"{layer}.alpha", torch.tensor(rank))) / rank
+        by_layer.setdefault(paths[layer], {})[kind] = tensors[name]
+    state: dict[str, Tensor] = {}
+    for path, parts in by_layer.items():
+        if MIDDLE in parts:
+            parts["lora_down.weight"] = _with_middle(path, parts)
+        state |= {f"{path}.{KOHYA_SUFFIXES[kind]}": t for kind, t in parts.items() if kind in KOHYA_SUFFIXES}
+    strengths = {
+        path: _number(f"{path}.alpha", by_layer[path].get("alpha", torch.tensor(rank))) / rank
+        for path, rank in _ranks(state).items()  # a layer without alpha has strength 1
+    }
     return Adapter(state, strengths)
+
+
+def adapter_config(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """What a header says of the adapter, by name with `unet.` before it; empty where it says nothing.
+
+    Raises:
+        ValueError: it isn't the JSON of an object.
+    """
+    try:
+        config = json.loads(metadata.get(ADAPTER_METADATA, "{}"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"its header's {ADAPTER_METADATA} is no JSON ({error})") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"its header's {ADAPTER_METADATA} is no JSON object")
+    return config
+
+
+def commonest(values: Collection[Number]) -> Number:
+    """The value that occurs most often; of several the first."""
+    return Counter(values).most_common(1)[0][0]
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
     """Write beside `path` and rename: whoever looks sees the old file or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside, dict(metadata))
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with whole_file(path) as partial:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, dict(metadata))
     return path
 
 
-def _kohya_header(
-    options: LoraOptions, is_sd2: bool, prediction_type: PredictionType, title: str
-) -> dict[str, str]:
-    """What kohya's own files say of themselves, as far as programs read it."""
-    velocity = prediction_type == "v_prediction"
-    family = ("v2-768-v" if velocity else "v2-512") if is_sd2 else "v1"
-    return {
-        "ss_v2": str(is_sd2),
-        "ss_base_model_version": f"sd_v{2 if is_sd2 else 1}" + ("_v" if velocity else ""),
-        "ss_network_module": "networks.lora",
-        "ss_network_dim": str(options.rank),
-        "ss_network_alpha": str(options.resolved_alpha),
-        "ss_output_name": title,
-        "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": f"stable-diffusion-{family}/lora",
-        "modelspec.implementation": "diffusers",
-        "modelspec.prediction_type": "v" if velocity else prediction_type,
-        "modelspec.title": title,
+def _has_part(name: str, named: Collection[str]) -> bool:
+    """Whether a tensor of this peft name is an A, a B, or the alpha of a layer that is there."""
+    if name.endswith(".alpha"):
+        return name.removesuffix("alpha") + "lora_A.weight" in named
+    return re.fullmatch(r".+\.lora_[AB]\.weight", name) is not None
+
+
+def _without(name: str, prefixes: Collection[str]) -> str:
+    return next((name.removeprefix(prefix) for prefix in prefixes if name.startswith(prefix)), name)
+
+
+def _ranks(state: Mapping[str, Tensor]) -> dict[str, int]:
+    """Rows of each layer's A.
+
+    Raises:
+        ValueError: there are none.
+    """
+    downs = {
+        name.removesuffix(".lora_A.weight"): t for name, t in state.items() if name.endswith(".lora_A.weight")
     }
+    empty = sorted(path for path, tensor in downs.items() if tensor.dim() < 2 or len(tensor) == 0)
+    if empty:
+        raise ValueError(f"these layers have an A that is no matrix with rows: {', '.join(empty)}")
+    return {path: len(tensor) for path, tensor in downs.items()}
+
+
+def _with_middle(path: str, parts: Mapping[str, Tensor]) -> Tensor:
+    """A and the middle of a convolution as one A [r, in, h, w]: the same function of x."""
+    down, middle = parts.get("lora_down.weight"), parts[MIDDLE]
+    if down is None or down.shape[2:] != (1, 1) or middle.shape[:2] != (len(down), len(down)):
+        shown = "nothing" if down is None else list(down.shape)
+        raise ValueError(f"{path} has a middle of {list(middle.shape)} behind an A of {shown}")
+    return torch.einsum("rshw,si->rihw", middle.float(), down[:, :, 0, 0].float())
 
 
 def _strength(config: Mapping[str, Any], path: str, rank: int) -> float:
-    by_layer = config.get("unet.alpha_pattern") or {}  # patterns match the end of a path, as in peft
-    matching = [pattern for pattern in by_layer if re.fullmatch(rf"(.*\.)?({pattern})", path)]
-    alpha = float(by_layer[matching[0]] if matching else config.get("unet.lora_alpha", rank))
+    try:
+        by_layer = config.get("unet.alpha_pattern") or {}  # patterns match the end of a path, as in peft
+        matching = [pattern for pattern in by_layer if re.fullmatch(rf"(.*\.)?({pattern})", path)]
+        alpha = float(by_layer[matching[0]] if matching else config.get("unet.lora_alpha", rank))
+    except (TypeError, ValueError, re.error) as error:
+        raise ValueError(f"what it says of alpha is no number a layer ({error})") from error
+    if not math.isfinite(alpha):
+        raise ValueError(f"what it says of alpha is {alpha}")
     return alpha / (rank**0.5 if config.get("unet.use_rslora") else rank)
 
 
-def _refuse_unplaced(names: list[str], format: str) -> None:
-    if names:
+def _number(name: str, tensor: Tensor) -> float:
+    if tensor.numel() != 1 or not bool(torch.isfinite(tensor)):
         raise ValueError(
-            f"{len(names)} tensors have no place in this UNet's adapter, so this isn't a {format}-format "
-            "LoRA of it: " + ", ".join(sorted(names))
+            f"{name} must be one number; it is {tensor.tolist() if tensor.numel() < 9 else 'a matrix'}"
         )
+    return float(tensor)
+
+
+def _refuse_unplaced(names: list[str], format: str) -> None:
+    if not names:
+        return
+    kinds = {kind for mark, kind in OTHER_KINDS.items() if any(mark in name for name in names)}
+    also = f" It holds {' and '.join(sorted(kinds))}, which this trainer has no layer for." if kinds else ""
+    raise ValueError(
+        f"{len(names)} tensors have no place in this UNet's adapter, so this isn't a {format}-format "
+        f"LoRA of it.{also} They are: {', '.join(sorted(names))}"
+    )
+
+
+OTHER_KINDS = {
+    "hada_": "LoHa",
+    "lokr_": "LoKr",
+    "dora_scale": "DoRA",
+    "lora_magnitude_vector": "DoRA",
+    "_norm": "trained norms",
+    ".diff": "full weight differences",
+    "oft_": "OFT",
+    "on_input": "IA3",
+}
+"""Parts of names -> what a tensor of that name is."""

@@ -26,6 +26,8 @@ from torch.nn import functional
 
 from evaluation.prompts import BREAK, strip_weights
 from keyed_random import generator
+from lightning_modules.adapter_file import LoraFormat, write_adapter
+from lightning_modules.adapter_source import notes, place_adapter, read_adapter
 from lightning_modules.components import Components, base_name, base_prediction_type, load_components
 from lightning_modules.diffusion.base_check import fit_of_types, judge
 from lightning_modules.diffusion.noise import add_noise, draw_latents, draw_noise
@@ -40,10 +42,11 @@ from lightning_modules.diffusion.timesteps import (
 from lightning_modules.diffusion.weighting import min_snr_weight
 from lightning_modules.ema import AdapterEma
 from lightning_modules.export_check import ExportCheck, check_export
-from lightning_modules.fingerprints import model_fingerprint, tokenizer_fingerprint
+from lightning_modules.fingerprints import model_fingerprint, quick_fingerprint, tokenizer_fingerprint
 from lightning_modules.held_out_loss import HeldOutLoss
 from lightning_modules.lora import LoraOptions, add_lora, load_lora_state, lora_parameters, lora_state, scaled
-from lightning_modules.lora_formats import to_diffusers, to_kohya, write_safetensors
+from lightning_modules.lora_formats import adapter_of, describe
+from lightning_modules.lora_metadata import base_facts
 from lightning_modules.one_shape_parts import in_batch_order, one_shape_parts
 from lightning_modules.option_ranges import check_options, rehearse
 from lightning_modules.residence import bring, send_away, visiting
@@ -68,6 +71,9 @@ class StableDiffusionLora(L.LightningModule):
             (then `base_config` is needed).
         base_config: folder with the diffusers configs and the tokenizer that belong to a single-file `base_model`.
         lora: rank, alpha, dropout and target modules of the adapters.
+        init_lora: adapter to start from instead of a fresh one: a file of any trainer in diffusers, peft or kohya
+            format, or a checkpoint of this one. Layers, ranks and alphas are then the file's; of `lora` only dropout
+            counts.
         optimizer: any torch optimizer by class path, e.g. `torch.optim.AdamW`.
         lr_scheduler: any torch schedule by class path, stepped once an optimizer step. The default is a warm-up of 50
             steps, then constant.
@@ -95,6 +101,7 @@ class StableDiffusionLora(L.LightningModule):
         base_model: str,
         base_config: str | None = None,
         lora: LoraOptions = LoraOptions(),  # noqa: B008 - never changed; its fields are shown as options
+        init_lora: str | None = None,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1e-4),
         lr_scheduler: LRSchedulerCallable = lambda optimizer: torch.optim.lr_scheduler.LinearLR(
             optimizer, start_factor=0.02, total_iters=50
@@ -127,6 +134,7 @@ class StableDiffusionLora(L.LightningModule):
         self.base_model = base_model
         self.base_config = base_config
         self.lora_options = lora
+        self.init_lora = None if init_lora is None else Path(init_lora)
         self.optimizer_factory = optimizer
         self.lr_scheduler_factory = lr_scheduler
         self.min_snr_gamma = min_snr_gamma
@@ -164,6 +172,7 @@ class StableDiffusionLora(L.LightningModule):
         self.schedule = training_schedule(parts, self.zero_terminal_snr)
         self.prediction_type: PredictionType = parts.prediction_type
         self.text_encoder, self.vae, self.unet = parts.text_encoder, parts.vae, parts.unet
+        self._base_weights = quick_fingerprint(parts.unet)
         self.trainable = self._add_adapter()
         if self.gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
@@ -176,8 +185,13 @@ class StableDiffusionLora(L.LightningModule):
         self._ddp_params_and_buffers_to_ignore = [*frozen, *(name for name, _ in self.named_buffers())]
 
     def _add_adapter(self) -> list[nn.Parameter]:
-        """Put a fresh adapter on the UNet; returns what is trained of it."""
-        return add_lora(self.unet, self.lora_options, self.seed)
+        """Put the adapter to start from on the UNet; returns what is trained of it."""
+        if self.init_lora is None:
+            return add_lora(self.unet, self.lora_options, self.seed)
+        saved = read_adapter(self.init_lora, "--model.init_lora")
+        for note in notes(saved):
+            rank_zero_warn(note)
+        return place_adapter(self.unet, saved, dropout=self.lora_options.dropout)
 
     def _weight_dtype(self) -> torch.dtype:
         precision = str(self.trainer.precision) if self._trainer is not None else "32-true"
@@ -271,8 +285,8 @@ class StableDiffusionLora(L.LightningModule):
         """The weighted loss of one batch: a mean over its pictures, whatever their shapes.
 
         Returns:
-            `loss`, a scalar; for the log also `error`, the unweighted error of each picture [B], and `bin`, the
-            timestep bin of each [B].
+            `loss`, a scalar; for callbacks also `error`, the unweighted error of each picture [B], `timestep` of
+            each, and `bin`, the bin that it lies in [B].
         """
         t = draw_timesteps(
             self.timestep_sampling, self.schedule.num_timesteps, seed=self.seed, draws=batch["draw"]
@@ -285,7 +299,7 @@ class StableDiffusionLora(L.LightningModule):
         size = len(error)
         self.log("train/loss", loss, on_step=True, prog_bar=True, batch_size=size)
         self.log("train/loss_unweighted", error.mean(), on_step=True, batch_size=size)
-        return {"loss": loss, "error": error.detach(), "bin": self._bins(t)}
+        return {"loss": loss, "error": error.detach(), "timestep": t, "bin": self._bins(t)}
 
     def _training_error(self, batch: Batch, t: Tensor) -> Tensor:
         """The unweighted error of each picture of a one-shape batch, float32 [B]."""
@@ -413,11 +427,23 @@ class StableDiffusionLora(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the adapter only: the frozen weights are the base's own files."""
         checkpoint["state_dict"] = lora_state(self.unet)
+        if self.init_lora is not None:  # else the options say it
+            checkpoint["lora_strengths"] = adapter_of(self.unet).strengths
+        checkpoint["base_weights"] = self._base_weights
         if self.ema is not None:
             checkpoint["ema"] = self.ema.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the adapter back, checked; Lightning's own loading finds nothing left to do."""
+        """Put the adapter back, checked; Lightning's own loading finds nothing left to do.
+
+        Raises:
+            ValueError: it belongs to another adapter, or to a base of the same name with other weights.
+        """
+        if checkpoint.get("base_weights", self._base_weights) != self._base_weights:
+            raise ValueError(
+                f"The checkpoint was trained on another base: --model.base_model {self.base_model} has the same name "
+                "but other weights. Give the model that the run was started with, or start a new run (another --name)."
+            )
         load_lora_state(self.unet, checkpoint["state_dict"])
         checkpoint["state_dict"] = {}
         if self.ema is not None:
@@ -444,8 +470,15 @@ class StableDiffusionLora(L.LightningModule):
             "prediction type": base_prediction_type(self.base_model, self.base_config),
             "seed": str(self.seed),
             **{f"lora {name}": str(value) for name, value in sorted(options.items())},
+            **self._start_fingerprint(),
             **{name: str(getattr(self, name)) for name in (*objective, "ema_decay")},
         }
+
+    def _start_fingerprint(self) -> dict[str, str]:
+        """Which adapter the run started from, by content; empty for a fresh one."""
+        if self.init_lora is None:
+            return {}
+        return {"init lora": read_adapter(self.init_lora, "--model.init_lora").digest}
 
     # ------------------------------------------------------------------ what callbacks use
 
@@ -530,22 +563,11 @@ class StableDiffusionLora(L.LightningModule):
             config["rescale_betas_zero_snr"] = self.zero_terminal_snr
         return config
 
-    def export_lora(self, path: Path, format: str, facts: dict[str, str]) -> Path:
+    def export_lora(self, path: Path, format: LoraFormat, facts: dict[str, str]) -> Path:
         """Write the adapter in diffusers or kohya format; see `callbacks.protocols.AdapterExport`."""
-        assert self.parts is not None
         with self.shown_adapter():
-            if format == "kohya":
-                tensors, metadata = to_kohya(
-                    self.unet,
-                    self.lora_options,
-                    is_sd2=self.parts.is_sd2,
-                    prediction_type=self.prediction_type,
-                    facts=facts,
-                )
-            else:
-                tensors, metadata = to_diffusers(self.unet, self.lora_options)
-                metadata |= facts
-        return write_safetensors(path, tensors, metadata)
+            adapter = adapter_of(self.unet)
+        return write_adapter(path, adapter, format, facts | self._base_facts())
 
     def check_export(self, path: Path) -> ExportCheck:
         """Compare a fresh stock pipeline's picture with memory's; see `callbacks.protocols.AdapterExport`."""
@@ -556,10 +578,17 @@ class StableDiffusionLora(L.LightningModule):
             )
 
     def base_description(self) -> str:
-        """The base in a few words."""
+        """The base in a few words, and the adapter that the run starts from."""
+        base = self._base_facts()["base"]
+        if self.init_lora is None:
+            return base
+        return f"{base}, starting from {self.init_lora.name} ({describe(adapter_of(self.unet))})"
+
+    def _base_facts(self) -> dict[str, str]:
         assert self.parts is not None
-        generation = "2.x" if self.parts.is_sd2 else "1.x"
-        return f"{self.parts.name} (Stable Diffusion {generation}, {self.prediction_type})"
+        return base_facts(
+            self.parts.name, is_sd2=self.parts.is_sd2, prediction_type=self.parts.prediction_type
+        )
 
     @contextmanager
     def _autocast(self) -> Iterator[None]:

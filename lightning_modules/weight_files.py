@@ -85,10 +85,10 @@ def _in_words(error: Exception) -> str:
             "its weights are a pickle that holds more than tensors. Opening it could run whatever code is in it, so it "
             "isn't opened. Take the model's safetensors."
         )
-    if found := re.search(r"because (\S+) expected shape torch.Size\((\[.*?\])\), but got torch.Size\((\[.*?\])\)", text):
-        return (
-            f"{found[1]} is {found[3]} in the weights and {found[2]} by config.json: they belong to different models."
-        )
+    if found := re.search(
+        r"because (\S+) expected shape torch.Size\((\[.*?\])\), but got torch.Size\((\[.*?\])\)", text
+    ):
+        return f"{found[1]} is {found[3]} in the weights and {found[2]} by config.json: they belong to different models."
     if "meta tensor" in text:
         return "weights that its config.json describes are missing: config and weights belong to different models."
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]

@@ -1,15 +1,18 @@
 """A small real run through the command line: the tiny base, twelve pictures of plain colour, a few steps."""
 
 import json
+import shutil
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import lightning as L
 import torch
 from PIL import Image
 
 from callbacks.checkpoints import step_file
+from datamodules.picture_folder import PictureFolder
 
 
 class InterruptAtBatch(L.Callback):
@@ -21,6 +24,18 @@ class InterruptAtBatch(L.Callback):
         """Press it once."""
         if batch_idx == 6 and trainer.global_step == 3:
             signal.raise_signal(signal.SIGINT)
+
+
+class LosePictures(L.Callback):
+    """Deletes the dataset and the caches when training has begun."""
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: object, batch_idx: int
+    ) -> None:
+        """Once."""
+        data = cast(PictureFolder, trainer.datamodule)  # type: ignore[attr-defined]
+        for folder in (data.folder, cast(Path, data.cache_folder)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def picture_folder(

@@ -157,3 +157,18 @@ def test_frozen_models_are_away_while_training_and_there_for_their_work(
     assert away == [True] * 4
     assert set(seen) == {"vae", "text"}
     assert seen.count("vae") > VERSIONS  # encoded, and painted at steps 0, 2 and 4
+
+
+def test_a_dataset_that_vanishes_while_training_costs_nothing_and_is_named_at_the_next_start(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Latents are held in memory: the run needs its pictures for encoding only."""
+    straight = adapter(fit(config, "straight"), 4)
+    shutil.rmtree(config.parent / "cache")
+    run = fit(config, "robbed", "--trainer.callbacks+=tests.small_run.LosePictures")
+    assert not (config.parent / "pictures").exists()
+    assert same(straight, adapter(run, 4))
+    with pytest.raises(SystemExit) as stop:
+        fit(config, "robbed", "--ckpt_path", "last", "--trainer.max_steps", "6")
+    assert stop.value.code == 2
+    assert str(config.parent / "pictures") in capsys.readouterr().err

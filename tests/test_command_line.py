@@ -1,8 +1,9 @@
 """The command line's own functions."""
 
 import pytest
+from torch.utils.data import DataLoader, Dataset
 
-from command_line import as_typed, exit_with_message, without
+from command_line import as_typed, exit_with_message, own_words, without
 
 
 def test_without_drops_an_option_and_its_value_in_both_spellings() -> None:
@@ -34,6 +35,20 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit), exit_with_message(debug=True):
         raise ValueError("no")
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_error_of_a_worker_is_what_it_said() -> None:
+    class Absent(Dataset[int]):
+        def __getitem__(self, index: int) -> int:
+            raise OSError("the cache was deleted.\nGo on with --ckpt_path last")
+
+        def __len__(self) -> int:
+            return 1
+
+    with pytest.raises(OSError, match="Original Traceback") as error:
+        next(iter(DataLoader(Absent(), num_workers=1)))
+    assert own_words(error.value) == "the cache was deleted.\nGo on with --ckpt_path last"
+    assert own_words(OSError("the disk is full")) == "the disk is full"
 
 
 def test_an_unforeseen_error_is_one_message_and_status_1(capsys: pytest.CaptureFixture[str]) -> None:

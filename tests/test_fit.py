@@ -41,6 +41,7 @@ def test_a_run_makes_what_the_readme_lists(run: Path) -> None:
     for path in (
         "pytorch_lora_weights.safetensors",
         "small_kohya.safetensors",
+        "README.md",
         "config.yaml",
         "samples",
         "exports",

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,9 +12,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from callbacks.checkpoints import newest, step_file
+from callbacks.graceful_stop import STOPPED_EARLY
+from callbacks.lora_export import DIFFUSERS_FILE, finished_step
+from tensor_store import TensorStore
+from tests.callbacks.tiny_painter import events_of
 from tests.small_run import adapter, picture_folder, same, small_config
+from tests.tiny_models import save_tiny_base
 from train import main
 
 ROOT = Path(__file__).parent.parent
@@ -142,9 +149,20 @@ def test_another_run_is_refused_with_what_differs(
     assert "belongs to another run" in printed
 
 
-def test_more_steps_and_another_rate_are_allowed(config: Path) -> None:
+def test_more_steps_and_another_rate_are_allowed_and_said(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = fit(config, "run", "--trainer.max_steps", "2")
     fit(config, "run", "--ckpt_path", "last", "--trainer.max_steps", "4", "--model.optimizer.lr", "0.002")
+    changes = ["model.optimizer.init_args.lr: 0.001 -> 0.002", "trainer.max_steps: 2 -> 4"]
+    assert (
+        "Going on with other settings than before:\n  " + "\n  ".join(changes) + "\n"
+        in capsys.readouterr().out
+    )
+    texts = events_of(run).Tensors("resume/text_summary")
+    assert [(t.step, t.tensor_proto.string_val[0].decode()) for t in texts] == [
+        (3, "\n".join(f"- {change}" for change in changes))
+    ]
     straight = fit(config, "straight", "--trainer.max_steps", "4")
     assert rate(run, 4) == pytest.approx(2 * rate(straight, 4))
 
@@ -186,13 +204,23 @@ def test_saves_by_the_clock_fall_between_optimizer_steps(config: Path) -> None:
     assert same(straight, adapter(fit(config, "often", *options, *often, "--ckpt_path", "last"), 12))
 
 
-def test_the_first_interrupt_saves_and_the_run_goes_on_exactly(config: Path) -> None:
+def test_the_first_interrupt_saves_and_the_run_goes_on_exactly(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """An interrupt in the middle of an accumulation window waits for the optimizer's step."""
     options = ("--trainer.accumulate_grad_batches", "2")
     straight = adapter(fit(config, "straight", *options), 12)
     interrupting = ("--trainer.callbacks+=tests.small_run.InterruptAtBatch",)
-    run = fit(config, "stopped", *options, *interrupting)
+    with pytest.raises(SystemExit) as stop:
+        fit(config, "stopped", *options, *interrupting)
+    assert stop.value.code == STOPPED_EARLY
+    run = config.parent / "runs" / "stopped"
+    printed = capsys.readouterr().out
+    assert "Stopped by Ctrl-C: 4 of 12 steps" in printed
+    typed = f"--name stopped {shlex.join(options + interrupting)} --ckpt_path last\n"
+    assert typed in printed.split("Go on:\n")[-1]
     assert newest(run / "checkpoints") == run / "checkpoints" / "step_000004.ckpt"
+    assert not (run / "samples" / "step_000004.png").exists()  # it stops without another validation
     assert (run / "pytorch_lora_weights.safetensors").exists()
     assert same(straight, adapter(fit(config, "stopped", *options, "--ckpt_path", "last"), 12))
 
@@ -207,10 +235,10 @@ def test_a_finished_run_says_so_and_how_to_go_on(config: Path, capsys: pytest.Ca
 
 def test_a_file_that_is_no_checkpoint_is_refused(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = config.parent / "other.ckpt"
-    path.write_text("not a checkpoint")
+    path.write_text("not a checkpoint")  # 16 bytes
     with pytest.raises(SystemExit):
         fit(config, "run", "--ckpt_path", str(path))
-    assert "is no checkpoint of this trainer" in capsys.readouterr().err
+    assert "is cut short, or no checkpoint at all (16 bytes)" in capsys.readouterr().err
 
 
 def test_the_saved_config_repeats_the_run(config: Path) -> None:
@@ -228,3 +256,80 @@ def test_a_used_folder_stops_and_offers_both_ways(config: Path, capsys: pytest.C
     printed = capsys.readouterr().err
     assert "--ckpt_path last" in printed
     assert "--name run-2" in printed
+
+
+def test_a_torn_checkpoint_is_passed_over_and_the_run_goes_on_exactly(config: Path) -> None:
+    options = ("--trainer.limit_val_batches", "0", "--trainer.max_steps", "8")
+    straight = adapter(fit(config, "straight", *options), 8)
+    run = fit(config, "torn", *options[:2], "--trainer.max_steps", "6")
+    torn = step_file(run / "checkpoints", 6)
+    torn.write_bytes(torn.read_bytes()[:5000])
+    with pytest.warns(UserWarning, match=r"step_000006\.ckpt is cut short.*passed over"):
+        fit(config, "torn", *options, "--ckpt_path", "auto")
+    assert same(straight, adapter(run, 8))
+    assert [path.name for path in (run / "checkpoints" / "abandoned").iterdir()] == ["step_000006.ckpt"]
+
+
+def test_a_base_of_the_same_name_with_other_weights_is_refused(
+    config: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(config, "run", "--trainer.max_steps", "1")
+    other = save_tiny_base(config.parent / "elsewhere" / tiny_base.name, seed=5)
+    with pytest.raises(SystemExit) as stop:
+        fit(config, "run", "--ckpt_path", "last", "--model.base_model", str(other))
+    assert stop.value.code == 2
+    assert "has the same name but other weights" in capsys.readouterr().err
+
+
+def test_the_time_is_counted_by_process_and_ends_the_run_between_two_steps(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for step in (1, 2):  # the second process has its minutes again: it gets a step further
+        with pytest.raises(SystemExit) as stop:
+            fit(config, "run", "--max_minutes", "1e-9", "--ckpt_path", "auto")
+        assert stop.value.code == STOPPED_EARLY
+        assert f"Stopped by --max_minutes: {step} of 12 steps" in capsys.readouterr().out
+        assert finished_step(config.parent / "runs" / "run") == step
+
+
+def test_a_stop_before_training_keeps_what_was_encoded(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    put = TensorStore.put
+    puts: list[str] = []
+
+    def interrupted(store: TensorStore, key: str, entry: dict[str, torch.Tensor]) -> None:
+        put(store, key, entry)
+        puts.append(key)
+        if len(puts) == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(TensorStore, "put", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        fit(config, "run")
+    assert stop.value.code == STOPPED_EARLY
+    assert "Stopped by SIGTERM before training began" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGTERM) is before
+    [shard] = (config.parent / "cache" / "latents").rglob("*.safetensors")
+    assert {name.split("/")[0] for name in load_file(shard)} == set(puts)
+
+
+def test_a_run_that_was_killed_before_its_final_files_were_whole_writes_them(config: Path) -> None:
+    run = fit(config, "run", "--trainer.max_steps", "2")
+    final = load_file(run / DIFFUSERS_FILE)
+    (run / DIFFUSERS_FILE).unlink()
+    fit(config, "run", "--trainer.max_steps", "2", "--ckpt_path", "auto")
+    assert same(final, load_file(run / DIFFUSERS_FILE))
+    assert finished_step(run) == 2
+
+
+def test_a_folder_that_cannot_be_written_to_is_said_before_anything_is_loaded(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (config.parent / "runs").write_text("a file where the folder should be")
+    with pytest.raises(SystemExit) as stop:
+        fit(config, "run")
+    assert stop.value.code == 2
+    assert "runs/run can't be written to" in (printed := capsys.readouterr().err)
+    assert "--runs" in printed

@@ -198,7 +198,7 @@ def test_a_folder_that_cannot_be_written_to_is_said_once_and_memory_takes_over(
 
 
 def test_partial_files_of_the_dead_are_removed_and_those_of_the_living_not(tmp_path: Path) -> None:
-    dead, living = tmp_path / "shard-1.partial", tmp_path / "shard-2.partial"
+    dead, living = tmp_path / ".shard-1.elsewhere-1.part", tmp_path / ".shard-2.elsewhere-1.part"
     dead.write_bytes(b"1")
     living.write_bytes(b"2")
     os.utime(dead, (time.time() - 7200,) * 2)

@@ -139,8 +139,14 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
     (("--model.optimizer.init_args.lr", "1e4"), "lr is 10000; it must be above 0"),
     (("--model.optimizer.init_args.lr", "1e4"), "Did you mean 1e-4?"),
     (("--model.optimizer.init_args.lr", "0"), "lr is 0; it must be above 0"),
-    (("--model.optimizer.init_args.lr", "-1"), "Invalid learning rate: -1.0. See --model.optimizer.init_args"),
-    (("--model.optimizer.init_args.lr", "fast"), "--model.optimizer.init_args.lr is fast; it must be a finite number"),
+    (
+        ("--model.optimizer.init_args.lr", "-1"),
+        "Invalid learning rate: -1.0. See --model.optimizer.init_args",
+    ),
+    (
+        ("--model.optimizer.init_args.lr", "fast"),
+        "--model.optimizer.init_args.lr is fast; it must be a finite number",
+    ),
     (("--model.optimizer.init_args.betas", "[0.9]"), "it must be a list of 2 values"),
     (("--model.optimizer", "AdamWW"), "Did you mean torch.optim.AdamW?"),
     (("--model.optimizer", "torch.optim.AdmW"), "torch.optim has no AdmW. Did you mean torch.optim.AdamW?"),
@@ -148,13 +154,19 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
     (("--model.optimizer", "prodigyy.Prodigy"), "the package prodigyy isn't installed"),
     (("--model.lr_scheduler", "torch.optim.lr_scheduler.CosineAnnealingLR"), "CosineAnnealingLR needs T_max"),
     (("--model.lr_scheduler", "torch.optim.lr_scheduler.ReduceLROnPlateau"), "waits for a metric"),
-    (("--model.lr_scheduler.init_args.start_factor", "0"), "--model.lr_scheduler can't be made of these settings"),
+    (
+        ("--model.lr_scheduler.init_args.start_factor", "0"),
+        "--model.lr_scheduler can't be made of these settings",
+    ),
     # trainer
     (("--trainer.max_steps", "0"), "--trainer.max_steps is 0; it must be at least 1"),
     (("--trainer.max_steps", "-1"), "--trainer.max_steps is -1; it must be at least 1"),
     (("--trainer.max_epochs", "3"), "Training is one endless epoch, ended by --trainer.max_steps"),
     (("--trainer.fast_dev_run", "true"), "set --trainer.max_steps 2"),
-    (("--trainer.limit_train_batches", "5"), "--trainer.limit_train_batches is 5, which isn't for this trainer"),
+    (
+        ("--trainer.limit_train_batches", "5"),
+        "--trainer.limit_train_batches is 5, which isn't for this trainer",
+    ),
     (("--trainer.logger", "false"), "A run logs to TensorBoard"),
     (("--trainer.enable_checkpointing", "false"), "Checkpoints are written by --checkpoints.every_n_steps"),
     (("--trainer.devices", "0"), "--trainer.devices is 0; it must be auto, or a number from 1 to"),
@@ -163,8 +175,14 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
     (("--trainer.num_nodes", "2"), "it would wait for them for ever"),
     (("--trainer.accelerator", "gpuu"), "Did you mean gpu?"),
     (("--trainer.accelerator", "tpu"), "it must be one of auto, cpu, gpu, cuda, mps"),
-    (("--trainer.precision", "16-mixed"), "this run is on the CPU, which has no fp16 arithmetic for training"),
-    (("--trainer.precision", "16-mixd"), "it must be one of 32-true, bf16-mixed, 16-mixed. Did you mean 16-mixed?"),
+    (
+        ("--trainer.precision", "16-mixed"),
+        "this run is on the CPU, which has no fp16 arithmetic for training",
+    ),
+    (
+        ("--trainer.precision", "16-mixd"),
+        "it must be one of 32-true, bf16-mixed, 16-mixed. Did you mean 16-mixed?",
+    ),
     (("--trainer.precision", "bf16-true"), "valid here: 32-true, bf16-mixed, 16-mixed"),
     (("--trainer.strategy", "fsdp"), "Each process holds the whole model"),
     (("--trainer.accumulate_grad_batches", "0"), "it must be at least 1, the batches of a step"),
@@ -175,11 +193,17 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
     # samples and scores
     (("--samples.prompts", "a girl"), "it must be a list such as [{prompt: a house by the sea, seed: 1}]"),
     (("--samples.prompts", "[{promt: a}]"), "there is no setting 'promt'. Did you mean prompt?"),
-    (("--samples.prompts", "[{prompt: a, sampler: k_euler}]"), "sampler is k_euler; it must be one of ddim, euler"),
+    (
+        ("--samples.prompts", "[{prompt: a, sampler: k_euler}]"),
+        "sampler is k_euler; it must be one of ddim, euler",
+    ),
     (("--samples.prompts", "[{prompt: a, seed: -1}]"), "seed is -1; it must be a whole number, 0 or more"),
     (("--samples.prompts", "[{prompt: a, height: 100}]"), "64x100 (width x height) are not multiples of 8"),
     (("--samples.prompts", "[{prompt: a, clip_skip: 50}]"), "clip_skip 50, valid are 0 to 1"),
-    (("--clip_score.model", "empty"), "--clip_score.model is empty: it could not be loaded: it needs config.json"),
+    (
+        ("--clip_score.model", "empty"),
+        "--clip_score.model is empty: it could not be loaded: it needs config.json",
+    ),
     (("--clip_score.model", "./clipp"), "--clip_score.model is ./clipp: there is no such folder"),
     # the base
     (("--model.base_model", "bsae"), "there is no such folder or file"),
@@ -206,7 +230,10 @@ def test_a_wrong_option_of_fit(
 
 CONFIGS: list[tuple[bytes, str]] = [
     (b"data: {folder: x", "line 1, column 17: expected ',' or '}'"),
-    (b"data:\n\tfolder: x\n", "line 2, column 1: found character '\\t' that cannot start any token. YAML wants blanks"),
+    (
+        b"data:\n\tfolder: x\n",
+        "line 2, column 1: found character '\\t' that cannot start any token. YAML wants blanks",
+    ),
     (b"data: {folder: a}\ndata: {flip: true}\n", "`data` comes twice, in lines 1 and 2. Keep one."),
     (b"data:\n  flip: true\n  flip: false\n", "`flip` comes twice, in lines 2 and 3"),
     (b"- a\n- b\n", "holds no settings: it should have sections such as `data:`"),
@@ -269,7 +296,9 @@ def test_a_wrong_config(here: Path, capsys: pytest.CaptureFixture[str], text: by
     ],
     ids=lambda value: " ".join(value)[:70] if isinstance(value, tuple) else "",
 )  # fmt: skip
-def test_a_wrong_command(here: Path, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], words: str) -> None:
+def test_a_wrong_command(
+    here: Path, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], words: str
+) -> None:
     assert words in refusal(capsys, *args)
 
 
@@ -278,7 +307,9 @@ def edit(file: str, **settings: Any) -> Callable[[Path], None]:
 
     def change(base: Path) -> None:
         content = json.loads((base / file).read_text()) | settings
-        (base / file).write_text(json.dumps({name: value for name, value in content.items() if value is not None}))
+        (base / file).write_text(
+            json.dumps({name: value for name, value in content.items() if value is not None})
+        )
 
     return change
 
@@ -295,7 +326,9 @@ def cut(name: str) -> Callable[[Path], None]:
 
 def renamed_weights(name: str) -> Callable[[Path], None]:
     """Weights of other names than the config describes."""
-    return lambda base: save_file({f"x{k}": t for k, t in load_file(base / name).items()}, base / name, {"format": "pt"})
+    return lambda base: save_file(
+        {f"x{k}": t for k, t in load_file(base / name).items()}, base / name, {"format": "pt"}
+    )
 
 
 def with_code(part: str, safe: str, pickled: str) -> Callable[[Path], None]:
@@ -360,7 +393,9 @@ def test_a_base_in_one_pickled_file_is_not_opened(
 ) -> None:
     Path(name).write_bytes(pickle.dumps(Payload()))
     words = refusal(capsys, *FIT, "--model.base_model", name)
-    assert "a single file must be .safetensors. Others are pickles, and opening one runs whatever code" in words
+    assert (
+        "a single file must be .safetensors. Others are pickles, and opening one runs whatever code" in words
+    )
     assert not Path("ran").exists()
 
 
@@ -390,7 +425,9 @@ def test_a_checkpoint_that_is_none(here: Path, capsys: pytest.CaptureFixture[str
     CHECKPOINTS[name](Path("step_000001.ckpt"))
     words = refusal(capsys, *FIT, "--ckpt_path", "step_000001.ckpt", "--trainer.max_steps", "5")
     assert "step_000001.ckpt is no checkpoint of this trainer" in words
-    words = refusal(capsys, "predict", "--lora", "step_000001.ckpt", "--model.base_model", "base", "--prompt", "a")
+    words = refusal(
+        capsys, "predict", "--lora", "step_000001.ckpt", "--model.base_model", "base", "--prompt", "a"
+    )
     assert "step_000001.ckpt" in words
     assert not Path("ran").exists()
 
@@ -442,7 +479,9 @@ def test_what_is_wrong_with_a_folder_is_told_with_what_is_wrong_with_its_mix(
     (folder / "02.png").unlink()
     (folder / "02.png").symlink_to(outside)
     with (folder / "metadata.jsonl").open("a") as metadata:
-        metadata.write('{"file_name": "../outside.png", "text": "a", "group": "Portrait"}\n{"file_name": 5}\n')
+        metadata.write(
+            '{"file_name": "../outside.png", "text": "a", "group": "Portrait"}\n{"file_name": 5}\n'
+        )
     words = refusal(capsys, *FIT, "--data.folder", "others", "--data.shares", "{portrat: 2, landscape: 1}")
     for said in (
         "empty files (0 bytes) (1): 00.png",

@@ -61,9 +61,9 @@ class Exporter(L.LightningModule):
         return self._check
 
 
-def run(folder: Path, check: Check | Exception, export: LoraExport | None = None) -> Exporter:
+def run(folder: Path, check: Check | Exception | Exporter, export: LoraExport | None = None) -> Exporter:
     """Four steps with two checkpoint callbacks: every two steps, and every four."""
-    module = Exporter(check)
+    module = check if isinstance(check, Exporter) else Exporter(check)
     trainer = L.Trainer(
         default_root_dir=folder,
         max_steps=4,
@@ -98,9 +98,26 @@ def test_files_at_every_checkpoint_and_at_the_end(tmp_path: Path, capsys: pytest
         "ghibli_kohya.safetensors": ("kohya", "4"),
     }
     assert len(module.written.files) == 6  # step 4 has two checkpoints and one export
-    assert module.written.files[0][2] == {"run": "ghibli", "base": "a base", "steps": "2"}
-    assert module.written.tested == [folder / "pytorch_lora_weights.safetensors"]
+    facts = module.written.files[0][2]
+    assert (facts["run"], facts["ss_output_name"], facts["ss_max_train_steps"]) == ("ghibli", "ghibli", "4")
+    assert module.written.tested == [
+        folder / "pytorch_lora_weights.safetensors",
+        folder / "ghibli_kohya.safetensors",
+    ]
     assert "Tested pytorch_lora_weights.safetensors: in a fresh stock pipeline" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_checkpoints_carry_the_header_and_the_first_start(tmp_path: Path) -> None:
+    run(tmp_path / "ghibli", Check())
+    path = tmp_path / "ghibli" / "checkpoints" / "step=2.ckpt"
+    header = torch.load(path, weights_only=True)["header"]
+    assert (header["run"], header["steps"]) == ("ghibli", "2")
+    again = LoraExport(self_test=False)
+    started = {"header": header | {"ss_training_started_at": "12.5"}}
+    again.on_load_checkpoint(L.Trainer(logger=False, accelerator="cpu"), L.LightningModule(), started)
+    module = run(tmp_path / "again", Check(), again)
+    assert module.written.files[0][2]["ss_training_started_at"] == "12.5"
 
 
 @pytest.mark.filterwarnings("ignore:.*(workers|checkpoint|eval|litlogger).*")
@@ -135,3 +152,34 @@ def test_a_module_that_cannot_export_is_refused_before_training() -> None:
 def test_a_strengthened_adapter_is_said() -> None:
     assert "the adapter, 64 times as strong as trained, paints" in outcome(Check(scale=64.0))
     assert "the adapter paints what it paints in memory to within 0.00100" in outcome(Check())
+
+
+class FullDisk(Exporter):
+    """Nothing can be written from some step on."""
+
+    def __init__(self, full_from: int) -> None:
+        super().__init__(Check())
+        self.full_from = full_from
+
+    def export_lora(self, path: Path, format: LoraFormat, facts: dict[str, str]) -> Path:
+        if int(facts["steps"]) >= self.full_from:
+            raise OSError(28, "No space left on device")
+        return super().export_lora(path, format, facts)
+
+
+@pytest.mark.filterwarnings("ignore:.*(workers|checkpoint|eval|litlogger).*")
+def test_exports_that_cannot_be_written_are_counted_and_the_final_one_is_an_error(tmp_path: Path) -> None:
+    export = LoraExport()
+    with (
+        pytest.warns(
+            UserWarning, match=r"An export could not be written .*No space left.*checkpoint beside it"
+        ),
+        pytest.raises(OSError, match=r"final files could not be written .*No space left.*is step None of 4"),
+    ):
+        run(tmp_path, FullDisk(3), export)
+    assert export.failures.count == 1
+    assert {path.name for path in (tmp_path / "exports").iterdir()} == {
+        f"{tmp_path.name}_step_000002.safetensors",
+        f"{tmp_path.name}_step_000002_kohya.safetensors",
+    }
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2

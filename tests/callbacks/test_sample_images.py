@@ -214,3 +214,12 @@ def test_training_is_the_same_without_samples(tmp_path: Path) -> None:
     losses = [curve(events_of(tmp_path / name), "train/loss") for name in ("with", "without")]
     assert losses[0] == losses[1]
     assert torch.equal(with_samples.weight, without.weight)
+
+
+def test_samples_that_cannot_be_written_are_counted_and_training_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "samples").write_text("a file where the folder should be")
+    painter = TinyPainter()
+    with pytest.warns(UserWarning, match=r"could not be painted \(FileExistsError"):
+        samples = trained(tmp_path, painter)
+    assert samples.failures.line() == "Samples could not be painted 3 times."
+    assert float(painter.weight) == pytest.approx(-0.04)

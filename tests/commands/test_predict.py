@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lightning_modules.adapter_file import write_adapter
 from lightning_modules.lora import LoraOptions
-from lightning_modules.lora_formats import to_diffusers, to_kohya, write_safetensors
+from lightning_modules.lora_formats import adapter_of
 from tests.evaluation.a1111_reader import read
 from tests.tiny_adapters import learned_unet
 from train import main
@@ -21,9 +22,8 @@ def run(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that trained at 64 pixels, with both exports. Read only but for `pictures`."""
     run = tmp_path_factory.mktemp("runs") / "tiny"
     unet = learned_unet(tiny_base, OPTIONS)
-    write_safetensors(run / "pytorch_lora_weights.safetensors", *to_diffusers(unet, OPTIONS))
-    kohya = to_kohya(unet, OPTIONS, is_sd2=True, prediction_type="v_prediction", facts={})
-    write_safetensors(run / "tiny_kohya.safetensors", *kohya)
+    write_adapter(run / "pytorch_lora_weights.safetensors", adapter_of(unet), "diffusers", {})
+    write_adapter(run / "tiny_kohya.safetensors", adapter_of(unet), "kohya", {})
     (run / "config.yaml").write_text(
         f"""
 model: {{base_model: "{tiny_base}", base_config: null, zero_terminal_snr: null, long_captions: windows}}

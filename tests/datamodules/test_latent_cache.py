@@ -179,3 +179,23 @@ def test_the_global_generator_is_not_touched(records: list[Record]) -> None:
     before = torch.get_rng_state()
     LatentCache().fill(encode, squares(records), num_workers=2, progress=False)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("harm", ["vanished", "cut short"])
+def test_a_picture_that_vanishes_meanwhile_is_named_and_the_others_are_kept(
+    records: list[Record], tmp_path: Path, num_workers: int, harm: str
+) -> None:
+    path = records[3].path
+    if harm == "vanished":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:60])
+    cache = LatentCache()
+    cache.open(tmp_path / "cache", "v" * 64)
+    said = rf"^{re.escape(str(path))} could be read when the run began and can't be now \(.+\)\. Put it back"
+    with pytest.raises(DatasetError, match=said) as error:
+        cache.fill(encode, squares(records), num_workers=num_workers, progress=False)
+    assert "Traceback" not in str(error.value)
+    make_folder(tmp_path / "pictures", {"a": 5}, size=(24, 16))  # it is put back
+    assert run(tmp_path / "cache", squares(records))[1] == 2  # the bad one and the one behind it

@@ -131,7 +131,7 @@ def test_ratio_and_threshold_by_hand(training: Looks, unseen: Looks) -> None:
         to_others = np.delete(lengths(picture[None], held_out)[0], place)
         control.append(to_training[0] / np.mean(sorted([*to_training[1:], *to_others])[:4]))
     logs = np.log(control)
-    bound = logs.mean() - t.ppf(1 - 0.025 / 20, 11) * logs.std(ddof=1) * np.sqrt(13 / 12)
+    bound = logs.mean() - t.ppf(1 - np.sqrt(0.025 / 20), 11) * logs.std(ddof=1) * np.sqrt(13 / 12)
     assert found.control == pytest.approx(tuple(control))
     assert found.threshold == pytest.approx(min(np.exp(bound), 0.5))
 

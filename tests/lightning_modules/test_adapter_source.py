@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from lightning_modules.adapter_file import write_adapter
 from lightning_modules.adapter_source import notes, place_adapter, read_adapter
 from lightning_modules.components import load_components
 from lightning_modules.lora import LoraOptions, lora_state
-from lightning_modules.lora_formats import ADAPTER_METADATA, to_diffusers, to_kohya, write_safetensors
+from lightning_modules.lora_formats import ADAPTER_METADATA, adapter_of, to_diffusers, write_safetensors
 from tests.tiny_adapters import EVERYWHERE, learned_unet, unet_output
 
 OPTIONS = LoraOptions(rank=4, alpha=2.0, target_modules=EVERYWHERE)
@@ -22,13 +23,12 @@ FACTS = {"lora rank": "4", "lora alpha": "2.0", "lora use_rslora": "False"}
 
 def write_diffusers(unet: Any, folder: Path) -> Path:
     """As the trainer exports it."""
-    return write_safetensors(folder / "a.safetensors", *to_diffusers(unet, OPTIONS))
+    return write_adapter(folder / "a.safetensors", adapter_of(unet), "diffusers", {})
 
 
 def write_kohya(unet: Any, folder: Path) -> Path:
     """As the trainer exports it."""
-    content = to_kohya(unet, OPTIONS, is_sd2=True, prediction_type="v_prediction", facts={})
-    return write_safetensors(folder / "a_kohya.safetensors", *content)
+    return write_adapter(folder / "a_kohya.safetensors", adapter_of(unet), "kohya", {})
 
 
 def write_checkpoint(unet: Any, folder: Path) -> Path:
@@ -107,7 +107,7 @@ def test_a_file_without_alpha_acts_with_strength_1_and_that_is_said(
 
 
 def test_alpha_by_layer_in_a_diffusers_file_is_honoured(tiny_base: Path, tmp_path: Path) -> None:
-    tensors, metadata = to_diffusers(learned_unet(tiny_base, OPTIONS), OPTIONS)
+    tensors, metadata = to_diffusers(adapter_of(learned_unet(tiny_base, OPTIONS)))
     config = json.loads(metadata[ADAPTER_METADATA]) | {"unet.alpha_pattern": {"attn1.to_q": 8.0}}
     path = write_safetensors(tmp_path / "a.safetensors", tensors, {ADAPTER_METADATA: json.dumps(config)})
     fresh = load_components(str(tiny_base)).unet
@@ -115,18 +115,6 @@ def test_alpha_by_layer_in_a_diffusers_file_is_honoured(tiny_base: Path, tmp_pat
     strengths = {n: m.scaling["default"] for n, m in fresh.named_modules() if hasattr(m, "scaling")}
     assert {s for n, s in strengths.items() if n.endswith("attn1.to_q")} == {2.0}  # 8 / 4
     assert {s for n, s in strengths.items() if not n.endswith("attn1.to_q")} == {0.5}  # 2 / 4
-
-
-def test_diffusers_names_from_before_peft_are_read(tiny_base: Path, tmp_path: Path) -> None:
-    unet = learned_unet(tiny_base, OPTIONS)
-    path = write_diffusers(unet, tmp_path)
-    expected = read_adapter(path).tensors
-    older = {
-        n.replace(".lora_A.", ".lora.down.").replace(".lora_B.", ".lora.up."): t
-        for n, t in load_file(path).items()
-    }
-    save_file(older, path)
-    assert read_adapter(path).tensors.keys() == expected.keys()
 
 
 def test_text_encoder_layers_are_left_out_by_name(tiny_base: Path, tmp_path: Path) -> None:
@@ -137,6 +125,15 @@ def test_text_encoder_layers_are_left_out_by_name(tiny_base: Path, tmp_path: Pat
     place_adapter(load_components(str(tiny_base)).unet, saved)
     assert len(notes(saved)) == 1
     assert notes(saved)[0].endswith(f"so pictures differ from other programs': {name}")
+
+
+def test_a_folder_stands_for_the_file_that_diffusers_writes(tiny_base: Path, tmp_path: Path) -> None:
+    write_diffusers(learned_unet(tiny_base, OPTIONS), tmp_path).rename(
+        tmp_path / "pytorch_lora_weights.safetensors"
+    )
+    assert read_adapter(tmp_path).path == tmp_path / "pytorch_lora_weights.safetensors"
+    with pytest.raises(ValueError, match=r"^--model\.init_lora .*/empty: there is no such file"):
+        read_adapter(tmp_path / "empty", "--model.init_lora")
 
 
 def changed(path: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> Path:
@@ -185,7 +182,7 @@ def test_files_that_hold_no_adapter_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no such file"):
         read_adapter(tmp_path / "absent.safetensors")
     (tmp_path / "torn.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
-    with pytest.raises(ValueError, match=r"is no whole \.safetensors file"):
+    with pytest.raises(ValueError, match=r"^--lora .* is no whole \.safetensors file"):
         read_adapter(tmp_path / "torn.safetensors")
     save_file({"model.weight": torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match=r"is no LoRA of Stable Diffusion: its tensors are model\.weight"):
