@@ -68,7 +68,9 @@ def _paint_all(scenes: list[Scene], folder: Path, workers: int | None, size: int
     # spawn: a fork of a process that runs torch threads can hang
     with get_context("spawn").Pool(workers) as pool:
         done = pool.imap_unordered(partial(_paint_one, folder, size), numbered)
-        for _ in tqdm(done, total=len(numbered), desc=f"painting {folder.name.split('.')[0]}", unit="picture"):
+        for _ in tqdm(
+            done, total=len(numbered), desc=f"painting {folder.name.split('.')[0]}", unit="picture"
+        ):
             pass
 
 

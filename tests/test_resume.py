@@ -317,10 +317,11 @@ def test_a_stop_before_training_keeps_what_was_encoded(
 
 def test_a_run_that_was_killed_before_its_final_files_were_whole_writes_them(config: Path) -> None:
     run = fit(config, "run", "--trainer.max_steps", "2")
-    final = (run / DIFFUSERS_FILE).read_bytes()
+    final = load_file(run / DIFFUSERS_FILE)
     (run / DIFFUSERS_FILE).unlink()
     fit(config, "run", "--trainer.max_steps", "2", "--ckpt_path", "auto")
-    assert (run / DIFFUSERS_FILE).read_bytes() == final
+    assert same(final, load_file(run / DIFFUSERS_FILE))
+    assert finished_step(run) == 2
 
 
 def test_a_folder_that_cannot_be_written_to_is_said_before_anything_is_loaded(
