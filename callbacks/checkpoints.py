@@ -134,10 +134,6 @@ class Checkpoints(Checkpoint):
         """Where this run's checkpoints lie."""
         return Path(trainer.default_root_dir) / "checkpoints"
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Have Lightning write checkpoints whole."""
-        trainer.strategy.checkpoint_io = WholeCheckpoints()
-
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save step 0, so that there is always something to go back to."""
         self._tried_at = time.monotonic()
@@ -265,5 +261,10 @@ def write(trainer: L.Trainer, path: Path) -> OSError | None:
             f"{path.parent} are still good. Go on from one of them with a lower learning rate "
             "(--model.optimizer.init_args.lr), or with --trainer.precision 32-true."
         )
-    trainer.save_checkpoint(path, weights_only=False)  # the optimizer, too
-    return getattr(trainer.strategy.checkpoint_io, "error", None)
+    before, files = trainer.strategy.checkpoint_io, WholeCheckpoints()
+    trainer.strategy.checkpoint_io = files
+    try:
+        trainer.save_checkpoint(path, weights_only=False)  # the optimizer, too
+    finally:
+        trainer.strategy.checkpoint_io = before
+    return files.error

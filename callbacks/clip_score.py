@@ -23,7 +23,7 @@ from torch import Tensor
 from callbacks.failures import Failures
 from callbacks.progress import announce
 from callbacks.sample_images import SampleImages, SampleSet
-from evaluation.clip import as_tensor, load_clip
+from evaluation.clip import as_tensor, check_clip_folder, load_clip
 from evaluation.prompts import strip_weights
 
 
@@ -83,6 +83,11 @@ class ClipScore(Callback):
         self.failures = Failures(
             "Samples could not be scored by CLIP", "See --clip_score.model; null scores nothing."
         )
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a folder without a CLIP; a hub that can't be reached is no reason not to train."""
+        if self.model is not None and stage == "fit":
+            check_clip_folder(self.model, "--clip_score.model")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score the base; on a fresh run this is the score of step 0."""

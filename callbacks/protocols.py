@@ -39,6 +39,15 @@ class TextToImage(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsItsLimits(Protocol):
+    """Says which pictures it can't paint, before hours go into training."""
+
+    def unpaintable(self, height: int | None, width: int | None, clip_skip: int) -> str:
+        """What is wrong with these settings, or "" if they can be painted; a size of None is the module's own."""
+        ...
+
+
 class ExportCheck(Protocol):
     """What a fresh stock pipeline painted from an exported file, against the adapter in memory."""
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from callbacks.failures import Failures
 from callbacks.progress import announce
-from callbacks.protocols import TextToImage
+from callbacks.protocols import KnowsItsLimits, TextToImage
 from callbacks.training_log import first_step, writers
 from evaluation.grids import Row, comparison_grid, stack_right
 from whole_file import whole_file
@@ -93,6 +93,23 @@ class SampleImages(Callback):
         self.latest: SampleSet | None = None
         self._base: list[Tensor] | None = None
         self.failures = Failures("Samples could not be painted")
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse what this base can't paint.
+
+        Raises:
+            ValueError: with each prompt that asks for it.
+        """
+        if not isinstance(pl_module, KnowsItsLimits):
+            return
+        problems = [
+            f"{one.prompt!r}: {problem}"
+            for one in self.prompts
+            if (problem := pl_module.unpaintable(one.height, one.width, one.clip_skip))
+        ]
+        if problems:
+            listed = "\n  ".join(problems)
+            raise ValueError(f"--samples.prompts has pictures that this base can't paint:\n  {listed}")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the prompts as text and paint the base; on a fresh run its grid is that of step 0."""

@@ -15,17 +15,22 @@ from typing import Any, get_args
 
 from callbacks.lora_export import outcome
 from command_line import HelpfulParser
-from commands.adapter_choice import AdapterChoice, choose_adapter
-from commands.chosen_base import ChosenBase, chosen_base, load_with_adapter
+from commands.adapter_choice import AdapterChoice
+from commands.chosen_adapter import Chosen, add_options, choose
 from commands.model_card import write_model_card
 from lightning_modules.adapter_file import Dtype, LoraFormat, write_adapter
-from lightning_modules.adapter_source import SavedAdapter, notes, read_adapter, unet_adapter
+from lightning_modules.adapter_source import SavedAdapter, unet_adapter
 from lightning_modules.components import describe_base, unet_without_weights
 from lightning_modules.export_check import check_export
 from lightning_modules.lora_formats import describe
 
 FAILED = 1
 """Exit status when a file doesn't paint what it should."""
+
+MIXED_ALPHAS = (
+    "its alphas differ by layer. ComfyUI and A1111 honour that; diffusers 0.42 reads such a kohya file with wrong "
+    "strengths, so give diffusers the diffusers file."
+)
 
 
 def export(args: Sequence[str]) -> None:
@@ -39,22 +44,21 @@ def export(args: Sequence[str]) -> None:
         SystemExit: status 1, a written file failed its test.
     """
     given = _parser().parse_args(list(args))
-    choice = choose_adapter(given.ckpt_path, Path(given.runs), "--ckpt_path")
-    saved = read_adapter(choice.file, "--ckpt_path")
-    base = chosen_base(choice, saved, given.model.base_model, given.model.base_config)
-    facts = header_facts(saved, describe_base(base.model, base.config))
+    chosen = choose(given)
+    choice, saved = chosen.choice, chosen.saved
+    facts = header_facts(saved, describe_base(chosen.base_model, chosen.base_config))
     formats: tuple[LoraFormat, ...] = (given.format,) if given.format else get_args(LoraFormat)
     targets = {format: target(choice, format, given.dtype, given.output) for format in formats}
     _refuse_own_source(choice, targets)
 
-    adapter = unet_adapter(saved, unet_without_weights(base.model, base.config))
+    adapter = unet_adapter(saved, unet_without_weights(chosen.base_model, chosen.base_config))
     print(f"Adapter: {choice.file} ({describe(adapter)}) on {facts['base']}", flush=True)
-    for note in notes(saved):
-        print(f"Note: {note}", flush=True)
     for format, path in targets.items():
         write_adapter(path, adapter, format, facts, given.dtype)
         print(f"Wrote {path} ({format}, {given.dtype})", flush=True)
-    passed = not given.self_test or _test(list(targets.values()), base, saved)
+        if format == "kohya" and len({adapter.alpha(layer) for layer in adapter.strengths}) > 1:
+            print(f"Note: {MIXED_ALPHAS}", flush=True)
+    passed = not given.self_test or _test(list(targets.values()), chosen)
     print(f"Wrote {write_model_card(list(targets.values()), saved.digest, choice.run)}", flush=True)
     if not passed:
         sys.exit(FAILED)
@@ -108,12 +112,12 @@ def _refuse_own_source(choice: AdapterChoice, targets: Mapping[LoraFormat, Path]
             raise ValueError(f"{path} is what would be exported: give another place with --output.")
 
 
-def _test(paths: Sequence[Path], base: ChosenBase, saved: SavedAdapter) -> bool:
+def _test(paths: Sequence[Path], chosen: Chosen) -> bool:
     """Compare each file's picture with memory's; a file that can't be told from the base passes."""
-    parts = load_with_adapter(base, saved)
+    parts = chosen.load()
     passed = True
     for path in paths:
-        check = check_export(path, parts=parts, base_model=base.model, base_config=base.config)
+        check = check_export(path, parts=parts, base_model=chosen.base_model, base_config=chosen.base_config)
         if check.passed or check.effect == 0:
             print(f"Tested {path.name}: {outcome(check)}", flush=True)
         else:
@@ -125,20 +129,12 @@ def _test(paths: Sequence[Path], base: ChosenBase, saved: SavedAdapter) -> bool:
 def _parser() -> HelpfulParser:
     parser = HelpfulParser(prog="train.py export", description="Write an adapter for another program.")
     options: dict[str, tuple[Any, Any, str]] = {
-        "--ckpt_path": (
-            str | None,
-            None,
-            "run folder, checkpoint, or LoRA file of any trainer in diffusers, peft or kohya format (default: the "
-            "last run)",
-        ),
         "--format": (LoraFormat | None, None, "diffusers, or kohya for ComfyUI and A1111 (default: both)"),
         "--dtype": (Dtype, "fp32", "what the numbers are stored in"),
         "--output": (str | None, None, "folder or .safetensors file (default: the run's exports)"),
         "--self_test": (bool, True, "load each file into a fresh pipeline and compare pictures"),
-        "--runs": (str, "runs", "folder that holds all runs"),
-        "--model.base_model": (str | None, None, "base to test with (default: the run's)"),
-        "--model.base_config": (str | None, None, "folder of the configs of a single-file base"),
     }
+    add_options(parser)
     for name, (kind, default, text) in options.items():
         parser.add_argument(name, type=kind, default=default, help=text)
     return parser

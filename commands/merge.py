@@ -15,9 +15,7 @@ from typing import Any
 import torch
 
 from command_line import HelpfulParser
-from commands.adapter_choice import AdapterChoice, choose_adapter
-from commands.chosen_base import ChosenBase, chosen_base, load_with_adapter
-from lightning_modules.adapter_source import notes, read_adapter
+from commands.chosen_adapter import Chosen, add_options, choose
 from lightning_modules.components import quiet_libraries
 from lightning_modules.lora_formats import Adapter, adapter_of
 from lightning_modules.merging import check_merge, merge_adapter
@@ -35,17 +33,13 @@ def merge(args: Sequence[str]) -> None:
     """
     given = _parser().parse_args(list(args))
     output = _free(given.output)
-    choice = choose_adapter(given.ckpt_path, Path(given.runs), "--ckpt_path")
-    saved = read_adapter(choice.file, "--ckpt_path")
-    base = chosen_base(choice, saved, given.model.base_model, given.model.base_config)
-    for note in notes(saved):
-        print(f"Note: {note}", flush=True)
-    parts = load_with_adapter(base, saved)
-    print(f"Merging {choice.file} x {given.lora_scale:g} into {base.model}", flush=True)
+    chosen = choose(given)
+    parts = chosen.load()
+    print(f"Merging {chosen.choice.file} x {given.lora_scale:g} into {chosen.base_model}", flush=True)
     beside = output.with_name(f".{output.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     try:
-        _write(beside, base, adapter_of(parts.unet), given.lora_scale, _zero_terminal_snr(choice))
+        _write(beside, chosen, adapter_of(parts.unet), given.lora_scale)
         with quiet_libraries():
             merged = stock_pipeline(str(beside), None, torch.float32)
         check = check_merge(merged, parts, given.lora_scale)
@@ -63,19 +57,14 @@ def merge(args: Sequence[str]) -> None:
     )
 
 
-def _write(folder: Path, base: ChosenBase, adapter: Adapter, scale: float, zero_terminal_snr: bool) -> None:
+def _write(folder: Path, chosen: Chosen, adapter: Adapter, scale: float) -> None:
     """The base with the adapter in it: all its parts, float32."""
     with quiet_libraries():
-        pipeline = stock_pipeline(base.model, base.config, torch.float32)
+        pipeline = stock_pipeline(chosen.base_model, chosen.base_config, torch.float32)
         merge_adapter(pipeline.unet, adapter, scale)
-        if zero_terminal_snr:
+        if chosen.choice.setting("model", "zero_terminal_snr"):  # trained so because its user said so
             pipeline.scheduler = _zero_terminal(pipeline.scheduler)
         pipeline.save_pretrained(folder)
-
-
-def _zero_terminal_snr(choice: AdapterChoice) -> bool:
-    """Whether the adapter was trained for a schedule that ends in pure noise because its user said so."""
-    return bool(choice.setting("model", "zero_terminal_snr"))
 
 
 def _zero_terminal(scheduler: Any) -> Any:
@@ -104,18 +93,11 @@ def _free(output: str | None) -> Path:
 
 def _parser() -> HelpfulParser:
     parser = HelpfulParser(prog="train.py merge", description="Write base and adapter as one model.")
-    options: dict[str, tuple[Any, Any, str]] = {
-        "--ckpt_path": (
-            str | None,
-            None,
-            "run folder, checkpoint, or LoRA file of any trainer (default: the last run)",
-        ),
-        "--output": (str | None, None, "folder to write; it must not exist yet"),
-        "--lora_scale": (float, 1.0, "strength of the adapter; 1 is as trained"),
-        "--runs": (str, "runs", "folder that holds all runs"),
-        "--model.base_model": (str | None, None, "base to merge into (default: the run's)"),
-        "--model.base_config": (str | None, None, "folder of the configs of a single-file base"),
-    }
-    for name, (kind, default, text) in options.items():
-        parser.add_argument(name, type=kind, default=default, help=text)
+    add_options(parser)
+    parser.add_argument(
+        "--output", type=str | None, default=None, help="folder to write; it must not exist yet"
+    )
+    parser.add_argument(
+        "--lora_scale", type=float, default=1.0, help="strength of the adapter; 1 is as trained"
+    )
     return parser

@@ -220,7 +220,8 @@ def _score_rows(label: str, paired: Any) -> list[str]:
     if not isinstance(paired, dict) or "overall" not in paired:
         return []
     rows = []
-    for group, found in {"all": paired["overall"], **(paired.get("groups") or {})}.items():
+    groups = paired.get("groups") or {}
+    for group, found in {"all": paired["overall"], **(groups if len(groups) > 1 else {})}.items():
         cells = [_estimate(found[name]) for name in ("base", "lora", "difference")]
         line = [
             label,

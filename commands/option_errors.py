@@ -166,7 +166,8 @@ def _of_option(message: str, kinds: Mapping[str, Any]) -> str:
         name = f"{option}.init_args." if WANTED.get(option, "").startswith("a class") else f"{option}: "
         return f"--{name}{'.'.join(inner)} is {shown}; it must be {_wanted_in(last)}."
     valid = WANTED.get(option) or describe(kinds.get(option, "something else"))
-    close = difflib.get_close_matches(value, _choices(kinds.get(option)), n=1)
+    choices = valid.removeprefix("one of ").split(", ") if option in WANTED else _choices(kinds.get(option))
+    close = difflib.get_close_matches(value, choices, n=1)
     return (
         f"--{option} is {shown}{_as_yaml(value)}; it must be {valid}.{did_you_mean(next(iter(close), None))}"
     )

@@ -23,7 +23,7 @@ OTHER_SPELLINGS = {
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 STRATEGIES = ("auto", "ddp", "ddp_spawn", "ddp_fork", "ddp_notebook", "single_device")
 
-NEVER = "training is one endless epoch, ended by --trainer.max_steps"
+NEVER = "Training is one endless epoch, ended by --trainer.max_steps"
 NOT_HERE: dict[str, tuple[tuple[Any, ...], str]] = {
     "max_epochs": ((-1, None), f"{NEVER}; it counts no epochs."),
     "min_epochs": ((None,), f"{NEVER}; it counts no epochs."),

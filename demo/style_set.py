@@ -39,7 +39,18 @@ def paint_style_set(
         landscapes: how many landscapes.
         size: side of a picture in pixels.
     """
-    scenes = style_scenes(portraits, landscapes)
+    paint_folder(style_scenes(portraits, landscapes), folder, workers, size)
+
+
+def paint_folder(scenes: list[Scene], folder: Path, workers: int | None = None, size: int = 512) -> None:
+    """Paints the watercolours of scenes with their `metadata.jsonl`, beside `folder`, and renames it.
+
+    Args:
+        scenes: one a picture.
+        folder: where it goes; what is there is replaced.
+        workers: processes; one a core unless said otherwise.
+        size: side of a picture in pixels.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=folder.name + ".", suffix=".part", dir=folder.parent))
     try:
@@ -57,7 +68,9 @@ def _paint_all(scenes: list[Scene], folder: Path, workers: int | None, size: int
     # spawn: a fork of a process that runs torch threads can hang
     with get_context("spawn").Pool(workers) as pool:
         done = pool.imap_unordered(partial(_paint_one, folder, size), numbered)
-        for _ in tqdm(done, total=len(numbered), desc="painting the style set", unit="picture"):
+        for _ in tqdm(
+            done, total=len(numbered), desc=f"painting {folder.name.split('.')[0]}", unit="picture"
+        ):
             pass
 
 

@@ -1,5 +1,6 @@
 """CLIP (Radford et al. 2021): pictures and texts as unit vectors in one space, from a folder or the hub."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,28 @@ class Clip:
         return normalize(as_tensor(features).float(), dim=-1)
 
 
+def check_clip_folder(model: str, option: str) -> None:
+    """Refuse a folder that isn't there, or holds no CLIP; a hub id is passed over: only loading can tell.
+
+    Raises:
+        ValueError: with what is wrong.
+    """
+    path = Path(model)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ValueError(
+                f"{option} is {model}: it could not be loaded: it needs config.json, model.safetensors, the tokenizer "
+                "and the processor's config."
+            )
+    elif path.is_file():
+        raise ValueError(f"{option} is {model}, a file; give a CLIP's folder or a hub id.")
+    elif re.fullmatch(r"[\w.-]+/[\w.-]+", model) is None or path.parent.exists():
+        raise ValueError(
+            f"{option} is {model}: there is no such folder. Give a CLIP's folder, or a hub id such as "
+            "openai/clip-vit-base-patch32."
+        )
+
+
 def load_clip(model: str, option: str) -> tuple[Any, Any]:
     """A frozen CLIPModel and its CLIPProcessor.
 
@@ -67,6 +90,7 @@ def load_clip(model: str, option: str) -> tuple[Any, Any]:
 
     disable_progress_bar()  # loading takes a second
 
+    check_clip_folder(model, option)  # only a hub id is looked up on the network
     is_folder = Path(model).is_dir()
     remedy = (
         "it needs config.json, model.safetensors, the tokenizer and the processor's config"

@@ -94,7 +94,7 @@ def wrap(text: str, width: int, size: int = TEXT_SIZE) -> list[str]:
 
     A word wider than a line is cut into pieces.
     """
-    font = _font(size)
+    font = text_font(size)
     lines: list[str] = [""]
     for word in text.split():
         joined = f"{lines[-1]} {word}".strip()
@@ -121,7 +121,7 @@ def _pieces(word: str, width: int, font: ImageFont.ImageFont | ImageFont.FreeTyp
     return pieces
 
 
-def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+def text_font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     """Pillow's own font: the same on every machine, nothing to install."""
     return ImageFont.load_default(size)
 
@@ -133,10 +133,10 @@ def _grid_width(columns: int, cell_width: int) -> int:
 def _header(title: str, columns: Sequence[str], cell_width: int) -> Image.Image:
     head = Image.new("RGB", (_grid_width(len(columns), cell_width), 2 * TITLE_SIZE + 3 * GAP), PAPER)
     draw = ImageDraw.Draw(head)
-    draw.text((GAP, GAP), title, fill=INK, font=_font(TITLE_SIZE))
+    draw.text((GAP, GAP), title, fill=INK, font=text_font(TITLE_SIZE))
     for number, name in enumerate(columns):
         centre = GAP + number * (cell_width + GAP) + cell_width / 2
-        draw.text((centre, head.height - GAP / 2), name, fill=INK, font=_font(TITLE_SIZE), anchor="ms")
+        draw.text((centre, head.height - GAP / 2), name, fill=INK, font=text_font(TITLE_SIZE), anchor="ms")
     return head
 
 
@@ -152,7 +152,7 @@ def _row(row: Row, cell_width: int) -> Image.Image:
     draw = ImageDraw.Draw(sheet)
     for number, line in enumerate(wrap(row.caption, width - 2 * GAP)):
         top = GAP // 2 + tallest + 4 + number * line_height
-        draw.text((GAP, top), line, fill=INK, font=_font(TEXT_SIZE))
+        draw.text((GAP, top), line, fill=INK, font=text_font(TEXT_SIZE))
     return sheet
 
 

@@ -48,13 +48,13 @@ def clip_score_bars(labels: Sequence[str], panels: Mapping[str, Sequence[Estimat
     for name, bars in panels.items():
         if len(bars) != len(labels):
             raise ValueError(f"the panel {name!r} has {len(bars)} estimates for {len(labels)} labels")
-    figure, places = _figure("CLIP score, mean and 95 % interval", columns=len(panels))
+    figure, places = empty_figure("CLIP score, mean and 95 % interval", columns=len(panels))
     for place, (name, bars) in zip(places, panels.items(), strict=True):
         _bars(place, labels, bars)
         place.set_title(_wrapped(name, LEGEND_LETTERS), fontsize=11, color=INK)
     places[0].set_ylabel("100 × cosine of picture and text", color=QUIET)
     _room_for_values(places, [bar for bars in panels.values() for bar in bars])
-    return _drawn(figure)
+    return drawn(figure)
 
 
 def strength_sweep(curves: Mapping[str, StrengthCurve]) -> Image.Image:
@@ -72,7 +72,7 @@ def strength_sweep(curves: Mapping[str, StrengthCurve]) -> Image.Image:
     """
     if not curves:
         raise ValueError("nothing to draw: the strength sweep has no curve")
-    figure, (place,) = _figure("What the LoRA's strength does")
+    figure, (place,) = empty_figure("What the LoRA's strength does")
     for number, (name, curve) in enumerate(curves.items()):
         prompt, style = [point.prompt.value for point in curve.points], [p.style.value for p in curve.points]
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
@@ -82,9 +82,9 @@ def strength_sweep(curves: Mapping[str, StrengthCurve]) -> Image.Image:
     place.set_xlabel("CLIP score with the own prompt  →  shows what was asked for", color=QUIET)
     place.set_ylabel("similarity to the style  →", color=QUIET)
     place.margins(0.12)
-    _legend(place)
+    legend_below(place)
     _write_strengths(figure, place, curves.values())
-    return _drawn(figure)
+    return drawn(figure)
 
 
 def interaction_plot(
@@ -109,7 +109,7 @@ def interaction_plot(
         raise ValueError(
             f"expected 2 sides with 2 estimates each and 2 kinds of prompt, got {counts} and {len(prompts)}"
         )
-    figure, (place,) = _figure(result)
+    figure, (place,) = empty_figure(result)
     for (name, cells), colour, marker, shift in zip(
         sides.items(), COLOURS, MARKERS, (-0.03, 0.03), strict=False
     ):
@@ -121,13 +121,13 @@ def interaction_plot(
     place.set_xlim(-0.4, len(prompts) - 0.6)
     place.set_ylabel(score, color=QUIET)
     place.margins(y=0.15)
-    _legend(place)
-    return _drawn(figure)
+    legend_below(place)
+    return drawn(figure)
 
 
-def _figure(title: str, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """An empty figure on white, and its axes from left to right on one scale."""
-    figure = Figure(figsize=(max(5.2, 3.0 * columns), 4.2), dpi=DOTS_PER_INCH, layout="constrained")
+def empty_figure(title: str, columns: int = 1, height: float = 4.2) -> tuple[Figure, list[Axes]]:
+    """An empty figure on white, `height` inches high, and its axes from left to right on one scale."""
+    figure = Figure(figsize=(max(5.2, 3.0 * columns), height), dpi=DOTS_PER_INCH, layout="constrained")
     figure.set_facecolor("white")
     grid = figure.subplots(1, columns, sharey=True, squeeze=False)
     places: list[Axes] = list(grid[0])
@@ -257,14 +257,14 @@ def _ranked(curve: StrengthCurve) -> list[tuple[int, StrengthPoint]]:
     ]
 
 
-def _legend(place: Axes) -> None:
+def legend_below(place: Axes) -> None:
     """Below the axes, where it covers nothing."""
     place.legend(
         loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False, fontsize=10, labelcolor=INK
     )
 
 
-def _drawn(figure: Figure) -> Image.Image:
+def drawn(figure: Figure) -> Image.Image:
     """The figure as an RGB picture, every text as it is written."""
     canvas = FigureCanvasAgg(figure)
     for text in figure.findobj(Text):

@@ -75,7 +75,11 @@ class AdapterPainter(StableDiffusionLora):
             ValueError: with each prompt that asks for one.
         """
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        problems = [problem for job in data.jobs if (problem := self._problem(job))]
+        problems = [
+            f"{job.prompt!r}: {problem}"
+            for job in data.jobs
+            if (problem := self.unpaintable(job.height, job.width, job.clip_skip))
+        ]
         if problems:
             listed = "\n  ".join(problems)
             raise ValueError(
@@ -107,13 +111,3 @@ class AdapterPainter(StableDiffusionLora):
             clip_skip=first.clip_skip,
             lora_scale=first.lora_scale,
         )
-
-    def _problem(self, job: PictureSettings) -> str | None:
-        """What this base can't do of what a picture asks for."""
-        factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        layers = self.text_encoder.config.num_hidden_layers
-        if job.height % factor or job.width % factor:
-            return f"{job.prompt!r}: {job.width}x{job.height} (width x height) are not multiples of {factor}"
-        if job.clip_skip >= layers:
-            return f"{job.prompt!r}: clip_skip {job.clip_skip}, valid are 0 to {layers - 1}"
-        return None

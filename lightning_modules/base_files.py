@@ -13,6 +13,9 @@ from typing import Any, cast
 
 from huggingface_hub import snapshot_download
 
+from missing_paths import similar
+
+HUB_PAGE = "https://huggingface.co/"
 CONFIG_FILES = {
     "unet": "unet/config.json",
     "vae": "vae/config.json",
@@ -41,11 +44,16 @@ def config_folder(base_model: str, base_config: str | None) -> Path:
         return _complete(path, f"--model.base_model {base_model}")
     if path.is_file():
         return _complete(_config_of_single_file(path, base_config), f"--model.base_config {base_config}")
+    if base_model.startswith(HUB_PAGE):
+        parts = base_model.removeprefix(HUB_PAGE).split("/")
+        raise ValueError(
+            f"--model.base_model {base_model} is a web page. The model's id is {'/'.join(parts[:2])}: give that."
+        )
     if not _looks_like_hub_id(base_model):
         raise ValueError(
             f"--model.base_model {base_model}: there is no such folder or file. Give a folder in diffusers "
             "layout (with model_index.json in it), a hub id like waifu-diffusion/wd-1-5-beta2, or a "
-            ".safetensors file."
+            f".safetensors file.{similar(path)}"
         )
     patterns = ["model_index.json", "tokenizer/*", *CONFIG_FILES.values()]
     return _complete(_download(base_model, patterns), f"--model.base_model {base_model}")
@@ -79,6 +87,9 @@ def _complete(folder: Path, shown: str) -> Path:
     """The folder itself, once every small file that a Stable Diffusion needs is known to be there."""
     index = folder / "model_index.json"
     if not index.is_file():
+        inside = next((one.parent for one in sorted(folder.glob("*/model_index.json"))), None)
+        if inside:
+            raise ValueError(f"{shown} is not a model in diffusers layout, but {inside} is: give that one.")
         raise ValueError(
             f"{shown} is not a model in diffusers layout: it has no model_index.json. It should hold that "
             "file and the folders unet, vae, text_encoder, tokenizer and scheduler."
@@ -139,6 +150,7 @@ def check_family(base_model: str, configs: Path, settings: dict[str, dict[str, A
     Raises:
         ValueError: the UNet takes more than latents, or text of another width.
     """
+    _check_classes(base_model, settings)
     channels, latent = settings["unet"].get("in_channels", 4), settings["vae"].get("latent_channels", 4)
     if channels != latent:
         kind = "an inpainting model" if channels == 2 * latent + 1 else "a depth, editing or upscaling model"
@@ -157,6 +169,29 @@ def check_family(base_model: str, configs: Path, settings: dict[str, dict[str, A
         )
 
 
+def _check_classes(base_model: str, settings: dict[str, dict[str, Any]]) -> None:
+    """Refuse networks of other kinds that lie in folders of the usual names."""
+    found = {
+        "unet": settings["unet"].get("_class_name", "UNet2DConditionModel"),
+        "vae": settings["vae"].get("_class_name", "AutoencoderKL"),
+        "text_encoder": settings["text_encoder"].get("model_type", "clip_text_model"),
+    }
+    wanted = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL", "text_encoder": "clip_text_model"}
+    wrong = [
+        f"its {part} is a {found[part]}, not a {wanted[part]}"
+        for part in wanted
+        if found[part] != wanted[part]
+    ]
+    if settings["unet"].get("addition_embed_type") is not None:
+        wrong.append("its UNet is conditioned on more than text, as Stable Diffusion XL's is")
+    if "FlowMatch" in str(settings["scheduler"].get("_class_name", "")):
+        wrong.append("its scheduler is for flow matching, as Stable Diffusion 3's is")
+    if wrong:
+        raise ValueError(
+            f"--model.base_model {base_model}: {'; '.join(wrong)}. This trainer teaches Stable Diffusion 1.x and 2.x."
+        )
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file.
 
@@ -164,9 +199,12 @@ def read_json(path: Path) -> dict[str, Any]:
         ValueError: it isn't JSON.
     """
     try:
-        return cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8")))
-    except json.JSONDecodeError as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # bad UTF-8 is a ValueError, too
         raise ValueError(f"{path} is not valid JSON ({error}). Download or copy the model again.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no settings but {content!r:.60}. Download or copy the model again.")
+    return cast(dict[str, Any], content)
 
 
 def download_weights(base_model: str) -> Path:

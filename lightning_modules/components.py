@@ -28,7 +28,10 @@ from lightning_modules.base_files import (
 )
 from lightning_modules.diffusion.prediction import PredictionType
 from lightning_modules.lora_metadata import base_facts
+from lightning_modules.weight_files import load_network
 
+FEWEST_TOKENS = 256  # one a byte
+BAD_SCHEDULE = "scheduler/scheduler_config.json of --model.base_model describes no noise schedule"
 BETA_OPTIONS = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
 
 
@@ -189,11 +192,29 @@ def _prediction_type(base_model: str, scheduler_config: dict[str, Any]) -> Predi
 
 def _alphas_cumprod(scheduler_config: dict[str, Any]) -> Tensor:
     options = {name: scheduler_config[name] for name in BETA_OPTIONS if name in scheduler_config}
-    return cast(Tensor, DDPMScheduler(**options).alphas_cumprod).float()
+    try:
+        table = cast(Tensor, DDPMScheduler(**options).alphas_cumprod).float()
+    except Exception as error:  # whatever numbers, or texts, stand there
+        raise ValueError(f"{BAD_SCHEDULE} ({str(error).splitlines()[0]}): {options}.") from error
+    falling = bool((table.diff() < 0).all()) and bool(torch.isfinite(table).all())
+    if len(table) < 2 or not falling or not 0 <= table[-1] < table[0] <= 1:
+        raise ValueError(f"{BAD_SCHEDULE}: {options}.")
+    return table
 
 
 def _tokenizer(configs: Path) -> Any:
-    return CLIPTokenizer.from_pretrained(configs / "tokenizer", local_files_only=True)
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(configs / "tokenizer", local_files_only=True)
+    except Exception as error:  # a damaged file raises what its library likes
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"{configs}/tokenizer can't be read ({reason}). Download or copy the model again."
+        ) from error
+    if len(tokenizer) < FEWEST_TOKENS:
+        raise ValueError(
+            f"{configs}/tokenizer knows {len(tokenizer)} tokens, too few for any text. Download or copy the model again."
+        )
+    return tokenizer
 
 
 def _load_folder(base_model: str, weight_dtype: torch.dtype) -> dict[str, Any]:
@@ -203,11 +224,11 @@ def _load_folder(base_model: str, weight_dtype: torch.dtype) -> dict[str, Any]:
         folder = download_weights(base_model)
     classes = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
     return {
-        part: cls.from_pretrained(
+        part: load_network(
+            cls,
             folder,
-            subfolder=part,
+            part,
             dtype=torch.float32 if part == "vae" else weight_dtype,
-            local_files_only=True,
             use_safetensors=has_safetensors(folder, part),
         )
         for part, cls in classes.items()

@@ -120,16 +120,35 @@ def _stored_like_a_file(unet: Any, scale: float) -> Iterator[None]:
 
 
 def _multiplied(path: Path, scale: float, copy: Path) -> Path:
-    """The file itself, or a copy of it whose adapter acts with `scale` times the strength."""
-    if scale == 1:
+    """The file itself, or a copy of it that diffusers reads with `scale` times the strength.
+
+    Of a kohya file whose alphas differ by layer diffusers 0.42 drops those of attention layers
+    (`utils/peft_utils.py: get_peft_kwargs` looks for them under their older names), so in its copy they
+    are part of B, as ComfyUI and A1111 reckon: alpha over the rows of A.
+    """
+    tensors = load_file(path)
+    mixed = len({float(t) for name, t in tensors.items() if name.endswith(".alpha")}) > 1
+    if scale == 1 and not mixed:
         return path
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
-    tensors = {
+    strengthened = {
         name: t.float() * scale if ".lora_B." in name or ".lora_up." in name else t
-        for name, t in load_file(path).items()
+        for name, t in (_with_alpha_inside(tensors) if mixed else tensors).items()
     }
-    return write_safetensors(copy, tensors, metadata)
+    return write_safetensors(copy, strengthened, metadata)
+
+
+def _with_alpha_inside(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A kohya file's tensors without alphas, for a strength of 1 in each layer."""
+    inside = {name: t for name, t in tensors.items() if not name.endswith(".alpha")}
+    for name, up in inside.items():
+        layer, _, kind = name.partition(".")
+        if kind == "lora_up.weight":
+            inside[name] = up.float() * (
+                tensors[f"{layer}.alpha"] / len(tensors[f"{layer}.lora_down.weight"])
+            )
+    return inside
 
 
 def _largest(one: Tensor, other: Tensor) -> float:

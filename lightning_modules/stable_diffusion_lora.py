@@ -529,6 +529,17 @@ class StableDiffusionLora(L.LightningModule):
                 long_captions=self.long_captions,
             )
 
+    def unpaintable(self, height: int | None, width: int | None, clip_skip: int) -> str:
+        """What this base can't do of what a picture asks for, or ""; see `callbacks.protocols.KnowsItsLimits`."""
+        height, width = height or self.resolution, width or self.resolution
+        factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        layers = self.text_encoder.config.num_hidden_layers
+        if height % factor or width % factor:
+            return f"{width}x{height} (width x height) are not multiples of {factor}"
+        if clip_skip >= layers:
+            return f"clip_skip {clip_skip}, valid are 0 to {layers - 1}"
+        return ""
+
     def _say_what_is_cut(self, prompts: Sequence[str]) -> None:
         """Warn of each prompt that is too long, once."""
         assert self.parts is not None

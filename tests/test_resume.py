@@ -270,6 +270,18 @@ def test_a_torn_checkpoint_is_passed_over_and_the_run_goes_on_exactly(config: Pa
     assert [path.name for path in (run / "checkpoints" / "abandoned").iterdir()] == ["step_000006.ckpt"]
 
 
+def test_where_every_checkpoint_is_damaged_auto_starts_afresh_and_sets_them_aside(config: Path) -> None:
+    options = ("--trainer.limit_val_batches", "0", "--trainer.max_steps", "2")
+    run = fit(config, "run", *options)
+    straight = adapter(run, 2)
+    for path in (run / "checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:5000])
+    with pytest.warns(UserWarning, match="passed over"):
+        fit(config, "run", *options, "--ckpt_path", "auto")
+    assert same(straight, adapter(run, 2))
+    assert [path.name for path in (run / "checkpoints" / "abandoned").iterdir()] == ["step_000002.ckpt"]
+
+
 def test_a_base_of_the_same_name_with_other_weights_is_refused(
     config: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -317,10 +329,11 @@ def test_a_stop_before_training_keeps_what_was_encoded(
 
 def test_a_run_that_was_killed_before_its_final_files_were_whole_writes_them(config: Path) -> None:
     run = fit(config, "run", "--trainer.max_steps", "2")
-    final = (run / DIFFUSERS_FILE).read_bytes()
+    final = load_file(run / DIFFUSERS_FILE)
     (run / DIFFUSERS_FILE).unlink()
     fit(config, "run", "--trainer.max_steps", "2", "--ckpt_path", "auto")
-    assert (run / DIFFUSERS_FILE).read_bytes() == final
+    assert same(final, load_file(run / DIFFUSERS_FILE))
+    assert finished_step(run) == 2
 
 
 def test_a_folder_that_cannot_be_written_to_is_said_before_anything_is_loaded(

@@ -7,6 +7,7 @@ import lightning as L
 import pytest
 import torch
 
+from callbacks import checkpoints
 from callbacks.checkpoints import Checkpoints, WholeCheckpoints, newest, resolve, set_aside, step_file
 from callbacks.sound_checkpoint import PARTS, damage
 from tests.callbacks.tiny_painter import TinyData, TinyPainter, tiny_trainer
@@ -122,12 +123,12 @@ def test_what_lies_behind_the_start_is_set_aside_damaged_or_not(folder: Path) ->
 class FullDisk(L.Callback):
     """Makes the disk full for some steps; it stands before Checkpoints."""
 
-    def __init__(self, *steps: int) -> None:
-        self.steps = steps
+    def __init__(self, patch: pytest.MonkeyPatch, *steps: int) -> None:
+        self.patch, self.steps = patch, steps
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
         full = trainer.global_step in self.steps
-        trainer.strategy.checkpoint_io = FullCheckpoints() if full else WholeCheckpoints()
+        self.patch.setattr(checkpoints, "WholeCheckpoints", FullCheckpoints if full else WholeCheckpoints)
 
 
 class FullCheckpoints(WholeCheckpoints):
@@ -146,20 +147,21 @@ def _no_space(path: Path, content: bytes) -> None:
 
 
 def fit(folder: Path, *full_at: int) -> Checkpoints:
-    checkpoints = Checkpoints(every_n_steps=2, keep=9)
-    callbacks: list[L.Callback] = [FullDisk(*full_at), checkpoints]
-    trainer = tiny_trainer(folder, callbacks, max_steps=8, enable_checkpointing=True, limit_val_batches=0)
-    trainer.fit(TinyPainter(), TinyData())
-    return checkpoints
+    saving = Checkpoints(every_n_steps=2, keep=9)
+    with pytest.MonkeyPatch.context() as patch:
+        callbacks: list[L.Callback] = [FullDisk(patch, *full_at), saving]
+        trainer = tiny_trainer(folder, callbacks, max_steps=8, enable_checkpointing=True, limit_val_batches=0)
+        trainer.fit(TinyPainter(), TinyData())
+    return saving
 
 
 def test_a_full_disk_costs_a_checkpoint_not_the_training(tmp_path: Path) -> None:
     with pytest.warns(
         UserWarning, match=r"A checkpoint could not be written .*No space left.*older ones"
     ) as said:
-        checkpoints = fit(tmp_path, 4, 6)
+        saving = fit(tmp_path, 4, 6)
     assert len([w for w in said if "could not be written" in str(w.message)]) == 1
-    assert checkpoints.failures.count == 2
+    assert saving.failures.count == 2
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
         "step_000000.ckpt",
         "step_000002.ckpt",

@@ -45,8 +45,11 @@ def comparison(base: float, lora: float) -> dict[str, Any]:
 
 METRICS = {
     "facts": {"adapter": f"runs/ghibli/step.ckpt (checkpoint), SHA-256 {DIGEST[:12]}"},
-    "prompt_score": {"overall": comparison(30, 29), "groups": {"portrait": comparison(31, 30)}},
-    "style_score": {"overall": comparison(20, 27), "groups": {}},
+    "prompt_score": {
+        "overall": comparison(30, 29),
+        "groups": {"portrait": comparison(31, 30), "land": comparison(29, 28)},
+    },
+    "style_score": {"overall": comparison(20, 27), "groups": {"everything": comparison(20, 27)}},
     "style_similarity": None,
 }
 LEDGER = {
@@ -126,6 +129,7 @@ def test_data_scores_and_settings_are_the_runs(run: Path) -> None:
         "-1.00 (-2.00 to 0.00) | higher with the LoRA |"
     ) in text
     assert "CLIP score, style prompt | all | 8 x 3 | 20.00" in text
+    assert "everything" not in text  # the only group is all
     assert "likeness" not in text  # not measured
     assert "another adapter" not in text
     assert "| learning rate | 0.0001 |" in text

@@ -127,7 +127,7 @@ def test_pickled_weights_load_without_running_code(tiny_base: Path, tmp_path: Pa
             return (Path.touch, (tmp_path / "ran",))
 
     torch.save({"payload": Payload()}, base / "unet/diffusion_pytorch_model.bin")
-    with pytest.raises(Exception, match=r"(?i)weights.only|diffusion_pytorch_model\.bin"):
+    with pytest.raises(Exception, match=r"pickle that holds more than tensors"):
         load_components(str(base))
     assert not (tmp_path / "ran").exists()
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from lightning_modules.adapter_file import Dtype, LoraFormat, write_adapter
 from lightning_modules.components import Components, load_components
 from lightning_modules.export_check import TOLERANCE, ExportCheck, check_export
-from lightning_modules.lora import LoraOptions, add_lora, lora_state
+from lightning_modules.lora import LoraOptions, add_lora, lora_layers, lora_state
 from lightning_modules.lora_formats import adapter_of, write_safetensors
 from tests.ldm_checkpoint import save_ldm_checkpoint
 from tests.tiny_adapters import fill
@@ -58,6 +58,18 @@ def test_both_formats_pass_in_every_dtype(
     check = check_export(path, parts=parts, base_model=str(tiny_base))
     assert check.scale > 1
     assert check.passed
+
+
+def test_a_kohya_file_whose_alphas_differ_is_read_as_web_uis_do(tiny_base: Path, tmp_path: Path) -> None:
+    parts = trained(tiny_base, 0.3)
+    for name, layer in lora_layers(parts.unet).items():
+        layer.scaling["default"] *= 2.0 if name.endswith("to_q") else 1.0
+    path = write_adapter(tmp_path / "lora.safetensors", adapter_of(parts.unet), "kohya", {})
+    assert check_export(path, parts=parts, base_model=str(tiny_base)).passed
+    tensors = load_file(path)
+    wrong = {name: torch.tensor(2.5) if name.endswith(".alpha") else t for name, t in tensors.items()}
+    write_safetensors(path, wrong, {"format": "pt"})
+    assert not check_export(path, parts=parts, base_model=str(tiny_base)).passed
 
 
 @pytest.mark.parametrize("amount", [0.3, 1e-5])

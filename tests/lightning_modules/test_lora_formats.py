@@ -168,20 +168,24 @@ def mixed(unet: Any) -> Adapter:
     return Adapter(state, strengths)
 
 
-@pytest.mark.parametrize("format", ["diffusers", "kohya"])
-def test_ranks_and_alphas_by_layer_load_in_a_stock_pipeline(
-    tiny_base: Path, tmp_path: Path, format: str
-) -> None:
+def test_ranks_and_alphas_by_layer_load_in_a_stock_pipeline(tiny_base: Path, tmp_path: Path) -> None:
     adapter = mixed(learned_unet(tiny_base, ADAPTERS[2]))
     assert describe(adapter) == "60 layers, rank 2, 4, alpha 2.5, 3"
-    tensors, metadata = (to_diffusers if format == "diffusers" else to_kohya)(adapter)
-    path = write_safetensors(tmp_path / "lora.safetensors", tensors, metadata)
+    path = write_safetensors(tmp_path / "lora.safetensors", *to_diffusers(adapter))
     merged = load_components(str(tiny_base)).unet
     for layer, strength in adapter.strengths.items():
         a, b = (adapter.state[f"{layer}.lora_{side}.weight"].flatten(1) for side in "AB")
         weight = merged.get_submodule(layer).weight.data
         weight += strength * (b @ a).reshape(weight.shape)
     torch.testing.assert_close(stock_output(tiny_base, path), unet_output(merged), atol=1e-4, rtol=1e-4)
+
+
+def test_a_kohya_file_has_ranks_and_alphas_by_layer(tiny_base: Path) -> None:
+    unet = learned_unet(tiny_base, ADAPTERS[2])
+    adapter = mixed(unet)
+    back = from_kohya(to_kohya(adapter)[0], unet)
+    assert back.strengths == adapter.strengths
+    assert all(torch.equal(back.state[name], tensor) for name, tensor in adapter.state.items())
 
 
 def test_numbers_that_cannot_be_are_refused(tiny_base: Path) -> None:
@@ -202,13 +206,13 @@ def test_numbers_that_cannot_be_are_refused(tiny_base: Path) -> None:
     with pytest.raises(ValueError, match="is no JSON "):
         from_diffusers({}, {"lora_adapter_metadata": "{"})
     state, _ = to_diffusers(adapter_of(unet))
-    for said in (
-        {"unet.lora_alpha": "four"},
-        {"unet.alpha_pattern": {"(": 2}},
-        {"unet.lora_alpha": float("inf")},
+    for config in (
+        '{"unet.lora_alpha": "four"}',
+        '{"unet.alpha_pattern": {"(": 2}}',
+        '{"unet.lora_alpha": Infinity}',
     ):
         with pytest.raises(ValueError, match="what it says of alpha is"):
-            from_diffusers(state, {"lora_adapter_metadata": json.dumps(said)})
+            from_diffusers(state, {"lora_adapter_metadata": config})
 
 
 def test_a_file_is_written_beside_and_renamed(tmp_path: Path) -> None:

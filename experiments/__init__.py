@@ -1,0 +1,1 @@
+"""Ablations: arms in a YAML, trained and evaluated alike, and one report."""

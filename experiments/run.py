@@ -1,0 +1,103 @@
+"""`python -m experiments.run FILE`: trains every arm with every seed, measures each alike, writes one report.
+
+Training and measuring are subprocesses of the same Python (`train.py fit`, `train.py test`). What is done is passed
+over, so the same command goes on after a kill.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from command_line import exit_with_message
+from experiments.arm_runs import ArmRun, by_arm, runs_of
+from experiments.curves import read_curves
+from experiments.findings import find
+from experiments.jobs import Step, Workshop, locked
+from experiments.option_check import check_options
+from experiments.picture_sets import ensure_pictures
+from experiments.plan import Plan, read_plan
+from experiments.results import write_results
+from experiments.scores import read_scores
+
+TRAIN = (sys.executable, str(Path(__file__).parent.parent / "train.py"))
+
+
+def run_experiment(plan: Plan, output: Path, jobs: int, command: Sequence[str] = TRAIN) -> None:
+    """Do what is left of an experiment.
+
+    Args:
+        plan: the experiment.
+        output: its folder.
+        jobs: runs at a time.
+        command: what `fit ...` and `test ...` are put behind.
+
+    Raises:
+        ValueError: a run of other settings lies in the folder, or a command failed.
+    """
+    say = partial(print, flush=True)
+    runs = runs_of(plan, output)
+    with locked(output, say) as lock:
+        for run in runs:
+            run.claim()
+        paint_what_is_missing(plan)
+        Workshop(jobs, lock, say).do([steps_of(run, command) for run in runs])
+        scores = read_scores({arm: [run.metrics for run in of] for arm, of in by_arm(runs).items()})
+        curves = read_curves({arm: [run.folder for run in of] for arm, of in by_arm(runs).items()})
+        write_results(find(plan, scores), curves, output)
+    say(f"Results: {output / 'RESULTS.md'} and {output / 'report.html'}")
+
+
+def steps_of(run: ArmRun, command: Sequence[str]) -> list[Step]:
+    """What a run needs."""
+    name = f"{run.arm}, seed {run.seed}"
+    return [
+        Step(
+            kind="trained",
+            name=name,
+            arguments=lambda: [*command, *run.train_arguments()],
+            log=run.folder / "train.log",
+            done=lambda: run.trained,
+            before=lambda: None,
+        ),
+        Step(
+            kind="measured",
+            name=name,
+            arguments=lambda: [*command, *run.test_arguments()],
+            log=run.folder / "test.log",
+            done=lambda: run.measured,
+            before=run.before_measuring,
+        ),
+    ]
+
+
+def paint_what_is_missing(plan: Plan) -> None:
+    """The folders that this package knows how to paint."""
+    folders = [{**plan.options, **options}.get("data.folder") for options in plan.arms.values()]
+    for folder in dict.fromkeys([*folders, str(plan.held_out)]):
+        if folder is not None:
+            ensure_pictures(Path(str(folder)))
+
+
+def main(args: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.run", description=__doc__)
+    parser.add_argument("file", type=Path, help="the experiment's YAML")
+    parser.add_argument("--output", type=Path, help="its folder (default: runs/experiments/NAME)")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; each of several gets one thread")
+    parser.add_argument("--debug", action="store_true", help="show where an error happened")
+    options = parser.parse_args(args)
+    with exit_with_message(options.debug):
+        if options.jobs < 1:
+            raise ValueError(f"--jobs is {options.jobs}; it must be 1 or more.")
+        plan = read_plan(options.file)
+        output = options.output or Path("runs/experiments") / options.file.stem
+        for run in runs_of(plan, output)[: len(plan.arms)]:
+            if not run.trained:
+                check_options(run)
+        run_experiment(plan, output, options.jobs)
+
+
+if __name__ == "__main__":
+    main()

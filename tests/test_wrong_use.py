@@ -1,0 +1,501 @@
+"""Wrong use is met with help: one message that says what was given and what is valid, before training starts.
+
+Each case is a command as a person might type it by mistake, run through the real command line, with words that its
+message must hold. Exit status 2, no traceback, and no training step.
+"""
+
+import json
+import os
+import pickle
+import shutil
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from struct import pack
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lightning_modules.stable_diffusion_lora import StableDiffusionLora
+from tests.small_run import picture_folder, small_config
+from train import main
+
+
+class Payload:
+    """A pickle of this would make a folder named `ran` here."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What opening the pickle would do."""
+        return (os.mkdir, ("ran",))
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
+    """A base, pictures, a config and a run of one step; read only."""
+    folder = tmp_path_factory.mktemp("shelf")
+    shutil.copytree(tiny_base, folder / "base")
+    picture_folder(folder / "pictures")
+    config = small_config(folder, folder / "base", folder / "pictures")
+    (folder / "empty").mkdir()
+    (folder / "file.txt").write_text("a text\n")
+    main(["fit", "--config", str(config), "--runs", str(folder / "runs"), "--trainer.max_steps", "1"])
+    return folder
+
+
+@pytest.fixture
+def here(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder of a case, with the shelf's things in it, where training would be an error."""
+
+    def started(*_: object) -> None:
+        raise AssertionError("training started")
+
+    for item in shelf.iterdir():
+        (tmp_path / item.name).symlink_to(item)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(StableDiffusionLora, "on_train_start", started)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return tmp_path
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    """The message with which a command is refused."""
+    with pytest.raises(SystemExit) as stop:
+        main(list(args))
+    printed = capsys.readouterr().err
+    assert stop.value.code == 2, printed
+    assert "Traceback" not in printed
+    assert "error: " in printed
+    return printed
+
+
+FIT = ("fit", "--config", "small.yaml", "--name", "new")
+
+OPTIONS: list[tuple[tuple[str, ...], str]] = [
+    (("--data.foldr", "x"), "there is no option --data.foldr. Did you mean --data.folder?"),
+    (("--model.lora.ranc", "4"), "Did you mean --model.lora.rank?"),
+    (("--data.share", "{}"), "Did you mean --data.shares?"),
+    (("--lora.rank", "4"), "Did you mean --model.lora.rank?"),
+    (("--learning_rate", "1e-4"), "Did you mean --model.optimizer.init_args.lr?"),
+    (("--max_steps", "4"), "Did you mean --trainer.max_steps?"),
+    (("--mixed_precision", "fp16"), "Did you mean --trainer.precision?"),
+    (("--confgi", "x"), "Did you mean --config?"),
+    (("--data.captions.shuffle_tag", "true"), "Did you mean --data.captions.shuffle_tags?"),
+    (("extra",), "there is no option extra"),
+    (("--data.folder",), "--data.folder needs a value behind it"),
+    (("--model.optimizer.init_args.lrr", "1"), "there is no setting 'lrr'. Did you mean lr?"),
+    # types
+    (("--model.lora.rank", "four"), "--model.lora.rank is 'four'; it must be a whole number above 0"),
+    (("--model.lora.rank", "0"), "--model.lora.rank is 0; it must be a whole number above 0"),
+    (("--model.lora.alpha", "-1"), "it must be a finite number above 0, or null"),
+    (("--model.lora.dropout", "1"), "--model.lora.dropout is 1; it must be at least 0 and below 1"),
+    (("--model.lora.target_modules", "to_q"), "it must be a list such as [a, b]"),
+    (("--model.lora.target_modules", "[to_qq]"), "has 'to_qq': no linear or convolution layer"),
+    (("--data.resolution", "abc"), "--data.resolution is abc; it must be a whole number"),
+    (("--data.flip", "maybe"), "--data.flip is maybe; it must be true or false"),
+    (("--data.group_by", "labels"), "it must be one of label, orientation. Did you mean label?"),
+    (("--model.timestep_sampling", "unifrom"), "Did you mean uniform?"),
+    # shares
+    (("--data.shares", "2:1"), "such as {portrait: 2, landscape: 1}"),
+    (("--data.shares", "121"), "YAML reads 2:1 as this number"),
+    (("--data.shares", "{portrait: two, landscape: 1}"), "a positive number for each group"),
+    (("--data.shares", "{portrait: 2, landscape: 0}"), "a share must be a positive number"),
+    (("--data.shares", "{portrat: 2, landscape: 1}"), "but the pictures have ['landscape', 'portrait']"),
+    (("--data.shares", "{portrait: 2}"), "but the pictures have ['landscape', 'portrait']"),
+    (("--data.loss_weights", "{x: 1}"), "data.loss_weights names the groups ['x']"),
+    # numbers of the data
+    (("--data.resolution", "0"), "it must be a positive multiple of 8"),
+    (("--data.resolution", "100"), "it must be a positive multiple of 8"),
+    (("--data.resolution", "1000000"), "it must be at most 4096"),
+    (("--data.batch_size", "-1"), "it must be at least 1"),
+    (("--data.batch_size", "10000"), "data.batch_size is 10000, but there are 11 pictures to train on"),
+    (("--data.num_workers", "1000"), "data.num_workers is 1000; it must be from 0 to"),
+    (("--data.holdout_fraction", "1"), "it must be at least 0 and below 1"),
+    (("--data.captions.tag_dropout", "1"), "it must be at least 0 and below 1"),
+    (("--data.seed", "3"), "--data.seed is taken from --seed_everything"),
+    (("--seed_everything", "-1"), "it must be a whole number from 0 to 4294967295"),
+    (("--seed_everything", "true"), "it must be a whole number from 0 to 4294967295"),
+    # folders
+    (("--data.folder", "pictuers"), "there is no such folder (seen from"),
+    (("--data.folder", "pictuers"), "Did you mean pictures?"),
+    (("--data.folder", "file.txt"), "but that is a file"),
+    (("--data.folder", ""), "give the folder of your pictures"),
+    (("--data.folder", "empty"), "no pictures (1): empty"),
+    (("--data.holdout_folder", "pictures"), "the same as data.folder"),
+    (("--data.cache_folder", "file.txt"), "a file; give a folder, or null"),
+    (("--runs", "file.txt"), "--runs is file.txt, which is a file"),
+    (("--name", "../x"), "it must be the name of one folder"),
+    (("--name", ""), "it must be the name of one folder"),
+    # numbers of the model
+    (("--model.caption_dropout", "1.5"), "--model.caption_dropout is 1.5; it must be at least 0 and below 1"),
+    (("--model.noise_offset", "-1"), "it must be from 0 to 1"),
+    (("--model.noise_offset", "nan"), "it must be a finite number"),
+    (("--model.min_snr_gamma", "0"), "it must be above 0 (5 is usual), or null"),
+    (("--model.ema_decay", "1"), "it must be between 0 and 1"),
+    (("--model.validation_noise_levels", "0"), "it must be from 1 to 100"),
+    (("--model.zero_terminal_snr", "maybe"), "it must be true or false, or null"),
+    # optimizer
+    (("--model.optimizer.init_args.lr", "1e4"), "lr is 10000; it must be above 0"),
+    (("--model.optimizer.init_args.lr", "1e4"), "Did you mean 1e-4?"),
+    (("--model.optimizer.init_args.lr", "0"), "lr is 0; it must be above 0"),
+    (
+        ("--model.optimizer.init_args.lr", "-1"),
+        "Invalid learning rate: -1.0. See --model.optimizer.init_args",
+    ),
+    (
+        ("--model.optimizer.init_args.lr", "fast"),
+        "--model.optimizer.init_args.lr is fast; it must be a finite number",
+    ),
+    (("--model.optimizer.init_args.betas", "[0.9]"), "it must be a list of 2 values"),
+    (("--model.optimizer", "AdamWW"), "Did you mean torch.optim.AdamW?"),
+    (("--model.optimizer", "torch.optim.AdmW"), "torch.optim has no AdmW. Did you mean torch.optim.AdamW?"),
+    (("--model.optimizer", "torch.nn.Linear"), "torch.nn.Linear is no Optimizer"),
+    (("--model.optimizer", "prodigyy.Prodigy"), "the package prodigyy isn't installed"),
+    (("--model.lr_scheduler", "torch.optim.lr_scheduler.CosineAnnealingLR"), "CosineAnnealingLR needs T_max"),
+    (("--model.lr_scheduler", "torch.optim.lr_scheduler.ReduceLROnPlateau"), "waits for a metric"),
+    (
+        ("--model.lr_scheduler.init_args.start_factor", "0"),
+        "--model.lr_scheduler can't be made of these settings",
+    ),
+    # trainer
+    (("--trainer.max_steps", "0"), "--trainer.max_steps is 0; it must be at least 1"),
+    (("--trainer.max_steps", "-1"), "--trainer.max_steps is -1; it must be at least 1"),
+    (("--trainer.max_epochs", "3"), "Training is one endless epoch, ended by --trainer.max_steps"),
+    (("--trainer.fast_dev_run", "true"), "set --trainer.max_steps 2"),
+    (
+        ("--trainer.limit_train_batches", "5"),
+        "--trainer.limit_train_batches is 5, which isn't for this trainer",
+    ),
+    (("--trainer.logger", "false"), "A run logs to TensorBoard"),
+    (("--trainer.enable_checkpointing", "false"), "Checkpoints are written by --checkpoints.every_n_steps"),
+    (("--trainer.devices", "0"), "--trainer.devices is 0; it must be auto, or a number from 1 to"),
+    (("--trainer.devices", "9999"), "--trainer.devices is 9999; it must be auto, or a number from 1 to"),
+    (("--trainer.devices", "two"), "--trainer.devices is two"),
+    (("--trainer.num_nodes", "2"), "it would wait for them for ever"),
+    (("--trainer.accelerator", "gpuu"), "Did you mean gpu?"),
+    (("--trainer.accelerator", "tpu"), "it must be one of auto, cpu, gpu, cuda, mps"),
+    (
+        ("--trainer.precision", "16-mixed"),
+        "this run is on the CPU, which has no fp16 arithmetic for training",
+    ),
+    (
+        ("--trainer.precision", "16-mixd"),
+        "it must be one of 32-true, bf16-mixed, 16-mixed. Did you mean 16-mixed?",
+    ),
+    (("--trainer.precision", "bf16-true"), "valid here: 32-true, bf16-mixed, 16-mixed"),
+    (("--trainer.strategy", "fsdp"), "Each process holds the whole model"),
+    (("--trainer.accumulate_grad_batches", "0"), "it must be at least 1, the batches of a step"),
+    (("--trainer.val_check_interval", "0"), "it must be a whole number of optimizer steps, at least 1"),
+    (("--trainer.val_check_interval", "0.5"), "it must be a whole number of optimizer steps, at least 1"),
+    (("--trainer.gradient_clip_val", "-1"), "it must be above 0, or null"),
+    (("--trainer.callbacks", "Foo"), "it must be a list of classes by their full paths"),
+    # samples and scores
+    (("--samples.prompts", "a girl"), "it must be a list such as [{prompt: a house by the sea, seed: 1}]"),
+    (("--samples.prompts", "[{promt: a}]"), "there is no setting 'promt'. Did you mean prompt?"),
+    (
+        ("--samples.prompts", "[{prompt: a, sampler: k_euler}]"),
+        "sampler is k_euler; it must be one of ddim, euler",
+    ),
+    (("--samples.prompts", "[{prompt: a, seed: -1}]"), "seed is -1; it must be a whole number, 0 or more"),
+    (("--samples.prompts", "[{prompt: a, height: 100}]"), "64x100 (width x height) are not multiples of 8"),
+    (("--samples.prompts", "[{prompt: a, clip_skip: 50}]"), "clip_skip 50, valid are 0 to 1"),
+    (
+        ("--clip_score.model", "empty"),
+        "--clip_score.model is empty: it could not be loaded: it needs config.json",
+    ),
+    (("--clip_score.model", "./clipp"), "--clip_score.model is ./clipp: there is no such folder"),
+    # the base
+    (("--model.base_model", "bsae"), "there is no such folder or file"),
+    (("--model.base_model", "bsae"), "Did you mean base?"),
+    (("--model.base_model", ""), "there is no such folder or file"),
+    (("--model.base_model", "nobody/nothing"), "the Hugging Face hub didn't give a model of that name"),
+    (("--model.base_model", "https://huggingface.co/a/b/tree/main"), "The model's id is a/b: give that"),
+    (("--model.base_model", "empty"), "it has no model_index.json"),
+    (("--model.base_config", "base"), "leave base_config out"),
+    # checkpoints
+    (("--ckpt_path", "last"), "--ckpt_path last: there is no checkpoint in runs/new/checkpoints"),
+    (("--ckpt_path", "latest"), "Valid: last, auto, best, or a checkpoint's path"),
+    (("--ckpt_path", "file.txt"), "is no checkpoint of this trainer"),
+    (("--ckpt_path", "base/unet/diffusion_pytorch_model.safetensors"), "is no checkpoint of this trainer"),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), OPTIONS, ids=[" ".join(case[0])[:70] for case in OPTIONS])
+def test_a_wrong_option_of_fit(
+    here: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], words: str
+) -> None:
+    assert words in refusal(capsys, *FIT, *options)
+
+
+CONFIGS: list[tuple[bytes, str]] = [
+    (b"data: {folder: x", "line 1, column 17: expected ',' or '}'"),
+    (
+        b"data:\n\tfolder: x\n",
+        "line 2, column 1: found character '\\t' that cannot start any token. YAML wants blanks",
+    ),
+    (b"data: {folder: a}\ndata: {flip: true}\n", "`data` comes twice, in lines 1 and 2. Keep one."),
+    (b"data:\n  flip: true\n  flip: false\n", "`flip` comes twice, in lines 2 and 3"),
+    (b"- a\n- b\n", "holds no settings: it should have sections such as `data:`"),
+    (b"", "holds no settings"),
+    (b"\xff\xfe\x00\x01", "is no UTF-8 text"),
+    (b"[" * 5000, "is not valid YAML: it is nested too deeply"),
+    (b"seed_everything: 2024-99-99\n", "is not valid YAML"),
+    (b"data: [1, 2]\n", "the section `data` is [1, 2]; it should hold settings"),
+    (b"model: null\n", "the section `model` is None"),
+    (b"dat: {folder: x}\n", "there is no option dat.folder. Did you mean --data.folder?"),
+    (b"data: {captions: {prefx: a}}\n", "Did you mean --data.captions.prefix?"),
+    (b"data: {shares: 2:1}\n", "--data.shares is 121 (YAML reads 2:1 as this number)"),
+    (b"model: {optimizer: {class_path: torch.optim.AdmW}}\n", "Did you mean torch.optim.AdamW?"),
+    (b"trainer: {max_step: 3}\n", "Did you mean --trainer.max_steps?"),
+    (b"learning_rate: 0.1\n", "Did you mean --model.optimizer.init_args.lr?"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), CONFIGS, ids=[case[1][:50] for case in CONFIGS])
+def test_a_wrong_config(here: Path, capsys: pytest.CaptureFixture[str], text: bytes, words: str) -> None:
+    (here / "wrong.yaml").write_bytes(text)
+    assert words in refusal(capsys, *FIT, "--config", "wrong.yaml")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("fitt",), "there is no command 'fitt'. Valid: fit, predict, test, audit. Did you mean fit?"),
+        (("fit", "--config", "smal.yaml"), "there is no such file"),
+        (("fit", "--config", "smal.yaml"), "Did you mean small.yaml?"),
+        (("fit", "--config", "base"), "is a folder; give a YAML file"),
+        (("fit", "--config", "small.yaml"), "runs/small holds a run already"),
+        (("fit", "--config", "small.yaml", "--model.ema_decay", "2"), "--model.ema_decay is 2"),
+        (("fit", "--config", "small.yaml", "--ckpt_path", "last", "--model.lora.rank", "8", "--trainer.max_steps", "3"),
+         "lora rank: the checkpoint has 4, this run 8"),
+        (("predict", "--prompst", "a"), "Did you mean --prompts?"),
+        (("predict", "--runs", "empty"), "there is no trained run in empty/"),
+        (("predict", "--lora", "nope.safetensors"), "there is no such file"),
+        (("predict", "--lora", "empty"), "is a folder without an adapter"),
+        (("predict", "--lora", "file.txt"), "no whole .safetensors file"),
+        (("predict", "--prompts", "nope.txt"), "there is no such file"),
+        (("predict", "--prompts", "empty"), "there is no such file"),
+        (("predict", "--prompt", "a", "--prompts", "file.txt"), "are both given"),
+        (("predict", "--prompt", "a", "--seed", "-1"), "--seed: -1 is not a whole number from 0"),
+        (("predict", "--prompt", "a", "--steps", "0"), "--steps: 0 is not a whole number, 1 or more"),
+        (("predict", "--prompt", "a", "--height", "100"), "not multiples of 8"),
+        (("predict", "--prompt", "a", "--clip_skip", "50"), "clip_skip 50, valid are 0 to 1"),
+        (("predict", "--prompt", "a", "--sampler", "k_euler"), "it must be one of ddim, euler"),
+        (("predict", "--prompt", "a", "--batch_size", "0"), "it must be a whole number above 0"),
+        (("predict", "--prompt", "a", "--output", "file.txt"), "is a file; give the folder"),
+        (("predict", "--prompt", "a", "--trainer.devices", "0"), "--trainer.devices is 0"),
+        (("predict", "--prompt", "a", "--model.base_model", "nope"), "there is no such folder or file"),
+        (("audit", "--data.foldr", "x"), "Did you mean --data.folder?"),
+        (("audit", "--data.folder", "pictuers"), "Did you mean pictures?"),
+        (("audit",), "--data.folder is missing"),
+        (("audit", "--data.folder", "pictures", "--data.resolution", "64", "--clip", "./nope"), "--clip is ./nope: there is no such folder"),
+        (("audit", "--data.folder", "pictures", "--write"), "give --clip MODEL as well"),
+        (("audit", "--data.folder", "pictures", "--trainer.max_steps", "0"), "--trainer.max_steps is 0"),
+        (("audit", "--config", "nope.yaml"), "there is no such file"),
+    ],
+    ids=lambda value: " ".join(value)[:70] if isinstance(value, tuple) else "",
+)  # fmt: skip
+def test_a_wrong_command(
+    here: Path, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], words: str
+) -> None:
+    assert words in refusal(capsys, *args)
+
+
+def edit(file: str, **settings: Any) -> Callable[[Path], None]:
+    """Change settings of a JSON file of a base; None takes one out."""
+
+    def change(base: Path) -> None:
+        content = json.loads((base / file).read_text()) | settings
+        (base / file).write_text(
+            json.dumps({name: value for name, value in content.items() if value is not None})
+        )
+
+    return change
+
+
+def without(name: str) -> Callable[[Path], None]:
+    """Take a file out of a base."""
+    return lambda base: (base / name).unlink()
+
+
+def cut(name: str) -> Callable[[Path], None]:
+    """Cut a file of a base short."""
+    return lambda base: (base / name).write_bytes((base / name).read_bytes()[:2000]) and None
+
+
+def renamed_weights(name: str) -> Callable[[Path], None]:
+    """Weights of other names than the config describes."""
+    return lambda base: save_file(
+        {f"x{k}": t for k, t in load_file(base / name).items()}, base / name, {"format": "pt"}
+    )
+
+
+def with_code(part: str, safe: str, pickled: str) -> Callable[[Path], None]:
+    """Weights that are a pickle with code in it."""
+
+    def change(base: Path) -> None:
+        (base / part / safe).unlink()
+        torch.save({"weights": Payload()}, base / part / pickled)
+
+    return change
+
+
+UNET, VAE, TEXT = "unet/config.json", "vae/config.json", "text_encoder/config.json"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+BASES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "sdxl": (edit("model_index.json", text_encoder_2=["transformers", "X"]), "is Stable Diffusion XL"),
+    "sd3": (edit("model_index.json", transformer=["diffusers", "SD3Transformer2DModel"]), "a transformer model"),
+    "flux": (edit("model_index.json", _class_name="FluxPipeline"), "a transformer model"),
+    "inpainting": (edit(UNET, in_channels=9), "takes 9 channels where its VAE makes 4: an inpainting model"),
+    "depth": (edit(UNET, in_channels=5), "takes 5 channels"),
+    "text width": (edit(TEXT, hidden_size=768), "the text encoder is 768 wide but the UNet's cross_attention_dim is 32"),
+    "sdxl unet": (edit(UNET, addition_embed_type="text_time"), "is conditioned on more than text"),
+    "t5": (edit(TEXT, model_type="t5"), "its text_encoder is a t5"),
+    "control net": (edit(UNET, _class_name="ControlNetModel"), "its unet is a ControlNetModel"),
+    "prediction type": (edit("scheduler/scheduler_config.json", prediction_type="vpred"), "known are epsilon"),
+    "schedule": (edit("scheduler/scheduler_config.json", beta_schedule="foo"), "describes no noise schedule"),
+    "steps of schedule": (edit("scheduler/scheduler_config.json", num_train_timesteps=0), "describes no noise schedule"),
+    "index": (without("model_index.json"), "it has no model_index.json"),
+    "config": (without(UNET), "is incomplete, it lacks unet/config.json"),
+    "weights": (without(f"unet/{WEIGHTS}"), "has no weights: neither"),
+    "tokenizer": (lambda base: shutil.rmtree(base / "tokenizer"), "lacks tokenizer/*.json"),
+    "broken tokenizer": (lambda base: (base / "tokenizer/tokenizer.json").write_text("{") and None,
+                         "tokenizer can't be read"),
+    "no JSON": (lambda base: (base / UNET).write_text("{") and None, "is not valid JSON"),
+    "JSON of another kind": (lambda base: (base / UNET).write_text("[]") and None, "holds no settings but []"),
+    "cut weights": (cut(f"unet/{WEIGHTS}"), "is damaged or cut short"),
+    "cut text encoder": (cut("text_encoder/model.safetensors"), "is damaged or cut short"),
+    "pointer": (lambda base: (base / "vae" / WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1\n") and None,
+                "is a pointer of git-lfs, not the weights"),
+    "weights of another model": (renamed_weights(f"unet/{WEIGHTS}"), "config and weights belong to different models"),
+    "text encoder of another model": (renamed_weights("text_encoder/model.safetensors"), "text_encoder lacks"),
+    "unet with code": (with_code("unet", WEIGHTS, "diffusion_pytorch_model.bin"), "a pickle that holds more than tensors"),
+    "vae with code": (with_code("vae", WEIGHTS, "diffusion_pytorch_model.bin"), "a pickle that holds more than tensors"),
+    "text encoder with code": (with_code("text_encoder", "model.safetensors", "pytorch_model.bin"),
+                               "a pickle that holds more than tensors"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_a_base_that_cannot_be_trained(here: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    change, words = BASES[name]
+    base = shutil.copytree(here / "base", here / "other")
+    change(base)
+    assert words in refusal(capsys, *FIT, "--model.base_model", "other")
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("name", ["base.ckpt", "base.bin", "base.pt", "base.gguf"])
+def test_a_base_in_one_pickled_file_is_not_opened(
+    here: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    Path(name).write_bytes(pickle.dumps(Payload()))
+    words = refusal(capsys, *FIT, "--model.base_model", name)
+    assert (
+        "a single file must be .safetensors. Others are pickles, and opening one runs whatever code" in words
+    )
+    assert not Path("ran").exists()
+
+
+def test_a_single_file_that_is_no_base(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_file({"lora_unet_x.lora_down.weight": torch.zeros(1)}, "lora.safetensors")
+    given = ("--model.base_model", "lora.safetensors")
+    assert "Add --model.base_config DIR" in refusal(capsys, *FIT, *given)
+    assert "lora.safetensors" in refusal(capsys, *FIT, *given, "--model.base_config", "base")
+    Path("cut.safetensors").write_bytes(b"garbage")
+    words = refusal(capsys, *FIT, "--model.base_model", "cut.safetensors", "--model.base_config", "base")
+    assert "is damaged or cut short" in words
+
+
+CHECKPOINTS: dict[str, Callable[[Path], object]] = {
+    "pickle with code": lambda path: path.write_bytes(pickle.dumps(Payload())),
+    "checkpoint with code": lambda path: torch.save({"fingerprint": {}, "state_dict": Payload()}, path),
+    "another thing's": lambda path: torch.save({"model": torch.zeros(1)}, path),
+    "a list": lambda path: torch.save([1, 2], path),
+    "wrong fingerprint": lambda path: torch.save({"fingerprint": 5, "state_dict": {}}, path),
+    "text": lambda path: path.write_text("text"),
+    "empty": lambda path: path.write_bytes(b""),
+}
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_checkpoint_that_is_none(here: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    CHECKPOINTS[name](Path("step_000001.ckpt"))
+    words = refusal(capsys, *FIT, "--ckpt_path", "step_000001.ckpt", "--trainer.max_steps", "5")
+    assert "step_000001.ckpt is no checkpoint of this trainer" in words
+    words = refusal(
+        capsys, "predict", "--lora", "step_000001.ckpt", "--model.base_model", "base", "--prompt", "a"
+    )
+    assert "step_000001.ckpt" in words
+    assert not Path("ran").exists()
+
+
+ADAPTERS: dict[str, tuple[dict[str, torch.Tensor], str]] = {
+    "sdxl": ({"lora_te2_x.lora_down.weight": torch.zeros(1, 2)}, "holds text encoder layers only"),
+    "unknown names": ({"model.diffusion_model.x": torch.zeros(1)}, "is no LoRA of Stable Diffusion"),
+    "another base": (
+        {
+            "lora_unet_mid_block_attentions_9_proj_in.lora_down.weight": torch.zeros(1, 2),
+            "lora_unet_mid_block_attentions_9_proj_in.lora_up.weight": torch.zeros(2, 1),
+        },
+        "mid_block_attentions_9_proj_in",
+    ),
+    "another width": (
+        {
+            "lora_unet_mid_block_attentions_0_proj_in.lora_down.weight": torch.zeros(1, 999),
+            "lora_unet_mid_block_attentions_0_proj_in.lora_up.weight": torch.zeros(999, 1),
+        },
+        "doesn't fit this base",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_an_adapter_that_does_not_fit(here: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    tensors, words = ADAPTERS[name]
+    save_file(tensors, "lora.safetensors")
+    given = ("predict", "--lora", "lora.safetensors", "--prompt", "a")
+    assert words in refusal(capsys, *given, "--model.base_model", "base")
+    assert "--model.base_model FOLDER_OR_HUB_ID" in refusal(capsys, *given)
+
+
+def huge_png(path: Path) -> None:
+    """A PNG whose header claims 50000x50000 pixels."""
+    header = pack(">IIBBBBB", 50000, 50000, 8, 2, 0, 0, 0)
+    body = b"IHDR" + header
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + pack(">I", len(header)) + body + pack(">I", zlib.crc32(body)))
+
+
+def test_what_is_wrong_with_a_folder_is_told_with_what_is_wrong_with_its_mix(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = picture_folder(here / "others")
+    (folder / "00.png").write_bytes(b"")
+    huge_png(folder / "01.png")
+    outside = here / "outside.png"
+    shutil.copy(folder / "02.png", outside)
+    (folder / "02.png").unlink()
+    (folder / "02.png").symlink_to(outside)
+    with (folder / "metadata.jsonl").open("a") as metadata:
+        metadata.write(
+            '{"file_name": "../outside.png", "text": "a", "group": "Portrait"}\n{"file_name": 5}\n'
+        )
+    words = refusal(capsys, *FIT, "--data.folder", "others", "--data.shares", "{portrat: 2, landscape: 1}")
+    for said in (
+        "empty files (0 bytes) (1): 00.png",
+        "too many pixels (1): 01.png",
+        "paths that leave the folder (2): ../outside.png",
+        "lines or files that can't be read (1): metadata.jsonl line 14",
+        "the mix can't be drawn (1): data.shares names the groups ['landscape', 'portrat']",
+        "groups whose names differ by capital letters alone, kept apart (1): Portrait and portrait",
+    ):
+        assert said in words
+
+
+def test_a_progress_bar_can_be_left_out(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    os.chdir(here)
+    main([*FIT, "--trainer.enable_progress_bar", "false", "--trainer.max_steps", "1", "--runs", "others"])
+    assert (here / "others/new/checkpoints/step_000001.ckpt").is_file()
