@@ -212,7 +212,7 @@ def _tokenizer(configs: Path) -> Any:
         ) from error
     if len(tokenizer) < FEWEST_TOKENS:
         raise ValueError(
-            f"{configs}/tokenizer knows {len(tokenizer)} tokens, too few for any text. Download or copy the model again."
+            f"{configs}/tokenizer knows {len(tokenizer)} tokens, too few for any text. Copy the model again."
         )
     return tokenizer
 

@@ -52,7 +52,10 @@ def here(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         raise AssertionError("training started")
 
     for item in shelf.iterdir():
-        (tmp_path / item.name).symlink_to(item)
+        if item.name == "runs":
+            shutil.copytree(item, tmp_path / item.name)
+        else:
+            (tmp_path / item.name).symlink_to(item)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(StableDiffusionLora, "on_train_start", started)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -261,14 +264,29 @@ def test_a_wrong_config(here: Path, capsys: pytest.CaptureFixture[str], text: by
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("fitt",), "there is no command 'fitt'. Valid: fit, predict, test, audit. Did you mean fit?"),
+        (
+            ("fitt",),
+            "there is no command 'fitt'. Valid: fit, test, predict, audit, export, merge. Did you mean fit?",
+        ),
         (("fit", "--config", "smal.yaml"), "there is no such file"),
         (("fit", "--config", "smal.yaml"), "Did you mean small.yaml?"),
         (("fit", "--config", "base"), "is a folder; give a YAML file"),
         (("fit", "--config", "small.yaml"), "runs/small holds a run already"),
         (("fit", "--config", "small.yaml", "--model.ema_decay", "2"), "--model.ema_decay is 2"),
-        (("fit", "--config", "small.yaml", "--ckpt_path", "last", "--model.lora.rank", "8", "--trainer.max_steps", "3"),
-         "lora rank: the checkpoint has 4, this run 8"),
+        (
+            (
+                "fit",
+                "--config",
+                "small.yaml",
+                "--ckpt_path",
+                "last",
+                "--model.lora.rank",
+                "8",
+                "--trainer.max_steps",
+                "3",
+            ),
+            "lora rank: the checkpoint has 4, this run 8",
+        ),
         (("predict", "--prompst", "a"), "Did you mean --prompts?"),
         (("predict", "--runs", "empty"), "there is no trained run in empty/"),
         (("predict", "--lora", "nope.safetensors"), "there is no such file"),
@@ -289,13 +307,16 @@ def test_a_wrong_config(here: Path, capsys: pytest.CaptureFixture[str], text: by
         (("audit", "--data.foldr", "x"), "Did you mean --data.folder?"),
         (("audit", "--data.folder", "pictuers"), "Did you mean pictures?"),
         (("audit",), "--data.folder is missing"),
-        (("audit", "--data.folder", "pictures", "--data.resolution", "64", "--clip", "./nope"), "--clip is ./nope: there is no such folder"),
+        (
+            ("audit", "--data.folder", "pictures", "--data.resolution", "64", "--clip", "./nope"),
+            "--clip is ./nope: there is no such folder",
+        ),
         (("audit", "--data.folder", "pictures", "--write"), "give --clip MODEL as well"),
         (("audit", "--data.folder", "pictures", "--trainer.max_steps", "0"), "--trainer.max_steps is 0"),
         (("audit", "--config", "nope.yaml"), "there is no such file"),
     ],
     ids=lambda value: " ".join(value)[:70] if isinstance(value, tuple) else "",
-)  # fmt: skip
+)
 def test_a_wrong_command(
     here: Path, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], words: str
 ) -> None:
@@ -346,36 +367,68 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 BASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "sdxl": (edit("model_index.json", text_encoder_2=["transformers", "X"]), "is Stable Diffusion XL"),
-    "sd3": (edit("model_index.json", transformer=["diffusers", "SD3Transformer2DModel"]), "a transformer model"),
+    "sd3": (
+        edit("model_index.json", transformer=["diffusers", "SD3Transformer2DModel"]),
+        "a transformer model",
+    ),
     "flux": (edit("model_index.json", _class_name="FluxPipeline"), "a transformer model"),
     "inpainting": (edit(UNET, in_channels=9), "takes 9 channels where its VAE makes 4: an inpainting model"),
     "depth": (edit(UNET, in_channels=5), "takes 5 channels"),
-    "text width": (edit(TEXT, hidden_size=768), "the text encoder is 768 wide but the UNet's cross_attention_dim is 32"),
+    "text width": (edit(TEXT, hidden_size=768), "768 wide but the UNet's cross_attention_dim is 32"),
     "sdxl unet": (edit(UNET, addition_embed_type="text_time"), "is conditioned on more than text"),
     "t5": (edit(TEXT, model_type="t5"), "its text_encoder is a t5"),
     "control net": (edit(UNET, _class_name="ControlNetModel"), "its unet is a ControlNetModel"),
-    "prediction type": (edit("scheduler/scheduler_config.json", prediction_type="vpred"), "known are epsilon"),
+    "prediction type": (
+        edit("scheduler/scheduler_config.json", prediction_type="vpred"),
+        "known are epsilon",
+    ),
     "schedule": (edit("scheduler/scheduler_config.json", beta_schedule="foo"), "describes no noise schedule"),
-    "steps of schedule": (edit("scheduler/scheduler_config.json", num_train_timesteps=0), "describes no noise schedule"),
+    "steps of schedule": (
+        edit("scheduler/scheduler_config.json", num_train_timesteps=0),
+        "describes no noise schedule",
+    ),
     "index": (without("model_index.json"), "it has no model_index.json"),
     "config": (without(UNET), "is incomplete, it lacks unet/config.json"),
     "weights": (without(f"unet/{WEIGHTS}"), "has no weights: neither"),
     "tokenizer": (lambda base: shutil.rmtree(base / "tokenizer"), "lacks tokenizer/*.json"),
-    "broken tokenizer": (lambda base: (base / "tokenizer/tokenizer.json").write_text("{") and None,
-                         "tokenizer can't be read"),
+    "broken tokenizer": (
+        lambda base: (base / "tokenizer/tokenizer.json").write_text("{") and None,
+        "tokenizer can't be read",
+    ),
     "no JSON": (lambda base: (base / UNET).write_text("{") and None, "is not valid JSON"),
-    "JSON of another kind": (lambda base: (base / UNET).write_text("[]") and None, "holds no settings but []"),
+    "JSON of another kind": (
+        lambda base: (base / UNET).write_text("[]") and None,
+        "holds no settings but []",
+    ),
     "cut weights": (cut(f"unet/{WEIGHTS}"), "is damaged or cut short"),
     "cut text encoder": (cut("text_encoder/model.safetensors"), "is damaged or cut short"),
-    "pointer": (lambda base: (base / "vae" / WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1\n") and None,
-                "is a pointer of git-lfs, not the weights"),
-    "weights of another model": (renamed_weights(f"unet/{WEIGHTS}"), "config and weights belong to different models"),
-    "text encoder of another model": (renamed_weights("text_encoder/model.safetensors"), "text_encoder lacks"),
-    "unet with code": (with_code("unet", WEIGHTS, "diffusion_pytorch_model.bin"), "a pickle that holds more than tensors"),
-    "vae with code": (with_code("vae", WEIGHTS, "diffusion_pytorch_model.bin"), "a pickle that holds more than tensors"),
-    "text encoder with code": (with_code("text_encoder", "model.safetensors", "pytorch_model.bin"),
-                               "a pickle that holds more than tensors"),
-}  # fmt: skip
+    "pointer": (
+        lambda base: (
+            (base / "vae" / WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1\n") and None
+        ),
+        "is a pointer of git-lfs, not the weights",
+    ),
+    "weights of another model": (
+        renamed_weights(f"unet/{WEIGHTS}"),
+        "config and weights belong to different models",
+    ),
+    "text encoder of another model": (
+        renamed_weights("text_encoder/model.safetensors"),
+        "text_encoder lacks",
+    ),
+    "unet with code": (
+        with_code("unet", WEIGHTS, "diffusion_pytorch_model.bin"),
+        "a pickle that holds more than tensors",
+    ),
+    "vae with code": (
+        with_code("vae", WEIGHTS, "diffusion_pytorch_model.bin"),
+        "a pickle that holds more than tensors",
+    ),
+    "text encoder with code": (
+        with_code("text_encoder", "model.safetensors", "pytorch_model.bin"),
+        "a pickle that holds more than tensors",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", BASES)
@@ -458,7 +511,6 @@ def test_an_adapter_that_does_not_fit(here: Path, capsys: pytest.CaptureFixture[
     save_file(tensors, "lora.safetensors")
     given = ("predict", "--lora", "lora.safetensors", "--prompt", "a")
     assert words in refusal(capsys, *given, "--model.base_model", "base")
-    assert "--model.base_model FOLDER_OR_HUB_ID" in refusal(capsys, *given)
 
 
 def huge_png(path: Path) -> None:
