@@ -35,7 +35,10 @@ scarce = settings(max_examples=25, suppress_health_check=SLOW)
 LETTERS = st.sampled_from("ab1./\\ \n\t\0\"',:{}[]é猫\u202e\U0001f600")
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(LETTERS, max_size=20)
 VALUES = st.recursive(
-    PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(LETTERS, max_size=8), inner, max_size=3)
+    PLAIN,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(LETTERS, max_size=8), inner, max_size=3)
+    ),
 )
 NAMES = st.sampled_from(["a.png", "../a.png", "/etc/passwd", "b/../a.png", "~/a.png", "a.png/", "", "."])
 ROWS = st.dictionaries(
@@ -60,7 +63,10 @@ def test_metadata_of_any_content_never_leaves_the_folder(
 
 
 @few
-@given(st.binary(max_size=200) | st.text(LETTERS, max_size=200).map(str.encode), st.sampled_from(["jsonl", "csv"]))
+@given(
+    st.binary(max_size=200) | st.text(LETTERS, max_size=200).map(str.encode),
+    st.sampled_from(["jsonl", "csv"]),
+)
 def test_metadata_of_any_bytes_gives_rows_or_problems(tmp_path: Path, content: bytes, suffix: str) -> None:
     path = tmp_path / f"metadata.{suffix}"
     path.write_bytes(content)
@@ -186,7 +192,9 @@ TENSOR_NAMES = st.sampled_from(
     ]
 )
 SHAPES = st.sampled_from([(), (0,), (2,), (2, 64), (64, 2), (0, 64), (64, 0), (2, 64, 1, 1)])
-HEADERS = st.none() | st.text(LETTERS, max_size=20) | VALUES.map(json.dumps) | st.just('{"unet.lora_alpha": "x"}')
+HEADERS = (
+    st.none() | st.text(LETTERS, max_size=20) | VALUES.map(json.dumps) | st.just('{"unet.lora_alpha": "x"}')
+)
 
 
 @scarce
