@@ -140,6 +140,7 @@ class StyleCLI(LightningCLI):
         self.graceful_stop = GracefulStop(options.max_minutes)
         self.graceful_stop.listen()
         checkpoints = self.run_folder / "checkpoints"
+        self.goes_on = options.ckpt_path is not None  # auto may find nothing, or nothing that is whole
         self.resumed_from = resolve(options.ckpt_path, checkpoints)
         # config.yaml repeats the run: it has the run's name, and no checkpoint to start from
         options.ckpt_path, options.name = None, self.run_folder.name
@@ -207,7 +208,7 @@ class StyleCLI(LightningCLI):
             ValueError: with the commands that go on, or start beside it.
         """
         folder = self.run_folder
-        if self.resumed_from is None and not os.environ.get("LOCAL_RANK") and newest(folder / "checkpoints"):
+        if not self.goes_on and not os.environ.get("LOCAL_RANK") and newest(folder / "checkpoints"):
             raise ValueError(
                 f"{folder} holds a run already. Go on with it:\n  {self.command()} --ckpt_path last\n"
                 f"or start another beside it:\n  {self.command()} --name {free_name(folder)}"

@@ -35,7 +35,7 @@ def _mean(of_seeds: Sequence[Mapping[str, Curve]]) -> dict[str, Curve]:
 
 def _read(folder: Path) -> dict[str, Curve]:
     """Curves of one run by group; of a resumed run's steps the last value counts."""
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}, purge_orphaned_data=False)
     events.Reload()
     tags = sorted(tag for tag in events.Tags()["scalars"] if tag.startswith(TAG))
     return {tag.removeprefix(TAG): {e.step: e.value for e in events.Scalars(tag)} for tag in tags}

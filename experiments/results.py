@@ -22,7 +22,7 @@ WORDS: Mapping[Measure, str] = {
 MEANING: Mapping[Measure, str] = {
     "style_score": "CLIP score (100 x cosine) of each picture with the style prompt",
     "style_similarity": "mean CLIP cosine of each picture with the held-out pictures of the style",
-    "prompt_score": "CLIP score of each picture with its own prompt: does it still show what was asked for?",
+    "prompt_score": "CLIP score of each picture with its own prompt, whether it still shows what was asked for",
 }
 DECIMALS: Mapping[Measure, int] = {"style_score": 1, "style_similarity": 3, "prompt_score": 1}
 SHOWN_PROMPTS = 3  # of each group, in the grid

@@ -86,7 +86,7 @@ def test_it_runs_and_shows_what_is_committed(tour: Tour, committed: NotebookNode
 
 def test_a_command_that_refuses_fails_its_cell(tmp_path: Path) -> None:
     notebook = new_notebook(cells=[new_code_cell("import sys\n\nsys.exit(2)")])
-    with pytest.raises(CellExecutionError, match="SystemExit: 2"):
+    with pytest.raises(CellExecutionError, match="SystemExit"):
         run(notebook, tmp_path)
 
 

@@ -270,6 +270,18 @@ def test_a_torn_checkpoint_is_passed_over_and_the_run_goes_on_exactly(config: Pa
     assert [path.name for path in (run / "checkpoints" / "abandoned").iterdir()] == ["step_000006.ckpt"]
 
 
+def test_where_every_checkpoint_is_damaged_auto_starts_afresh_and_sets_them_aside(config: Path) -> None:
+    options = ("--trainer.limit_val_batches", "0", "--trainer.max_steps", "2")
+    run = fit(config, "run", *options)
+    straight = adapter(run, 2)
+    for path in (run / "checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:5000])
+    with pytest.warns(UserWarning, match="passed over"):
+        fit(config, "run", *options, "--ckpt_path", "auto")
+    assert same(straight, adapter(run, 2))
+    assert [path.name for path in (run / "checkpoints" / "abandoned").iterdir()] == ["step_000002.ckpt"]
+
+
 def test_a_base_of_the_same_name_with_other_weights_is_refused(
     config: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

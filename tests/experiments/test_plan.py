@@ -16,8 +16,16 @@ def test_a_merged_arm_has_its_anchors_options_and_its_own(tmp_path: Path) -> Non
     assert plan.seeds == (0, 1)
 
 
-def test_the_committed_experiment_keeps_the_draws_of_all_arms_equal() -> None:
-    plan = read_plan(ROOT / "experiments/curation_vs_tuning.yaml")
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda path: path.stem)
+def test_committed_experiments_can_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    plan = read_plan(path)
+    assert Path(plan.evaluation["prompts"]).is_file()
+
+
+def test_the_committed_experiment_keeps_the_draws_of_all_arms_equal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    plan = read_plan(Path("experiments/curation_vs_tuning.yaml"))
     assert len(plan.arms) == 13
     assert len(plan.seeds) == 3
     changed = {name.split(".")[0] for options in plan.arms.values() for name in options}

@@ -62,8 +62,8 @@ def test_both_formats_pass_in_every_dtype(
 
 def test_a_kohya_file_whose_alphas_differ_is_read_as_web_uis_do(tiny_base: Path, tmp_path: Path) -> None:
     parts = trained(tiny_base, 0.3)
-    for path, layer in lora_layers(parts.unet).items():
-        layer.scaling["default"] *= 2.0 if path.endswith("to_q") else 1.0
+    for name, layer in lora_layers(parts.unet).items():
+        layer.scaling["default"] *= 2.0 if name.endswith("to_q") else 1.0
     path = write_adapter(tmp_path / "lora.safetensors", adapter_of(parts.unet), "kohya", {})
     assert check_export(path, parts=parts, base_model=str(tiny_base)).passed
     tensors = load_file(path)
