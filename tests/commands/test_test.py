@@ -272,7 +272,7 @@ def refused(run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Ca
         (["--width", "36"], "are not multiples of 8"),
         (["--strenths", "[]"], "Did you mean --strengths?"),
         (["--held_out", "absent"], "absent"),
-        (["--clip", "absent"], "CLIP model 'absent' could not be loaded"),
+        (["--clip", "absent"], "--clip is absent: there is no such folder"),
     ],
 )
 def test_what_cannot_be_compared_is_said_before_painting(
