@@ -108,6 +108,9 @@ def main(args: Sequence[str]) -> NoReturn:
         given = parser.instantiate(parser.parse_args(typed))
         if given.write and not given.clip:
             raise ValueError("--write notes down the groups that CLIP suggests: give --clip MODEL as well.")
+        for name in ("max_steps", "accumulate_grad_batches"):
+            if given.trainer[name] < 1:
+                raise ValueError(f"--trainer.{name} is {given.trainer[name]}; it must be at least 1.")
         ensure_style_set(given.data.folder)
         audit = run_audit(_options(given))
         print(audit_text(audit))

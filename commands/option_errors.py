@@ -108,7 +108,7 @@ def in_plain_words(message: str, kinds: Mapping[str, Any]) -> str:
     if _KEY.match(message):
         return _of_option(message, kinds)
     if found := _REQUIRED.search(message):
-        return f"--{found[1].split('.', 1)[-1]} is missing; it has to be given."
+        return f"--{re.sub(r'^(fit|predict|test)[.]', '', found[1])} is missing; it has to be given."
     if found := re.search(r'Linked "([^"]+)" must be given via "([^"]+)"', message):
         return f"--{found[1]} is taken from --{found[2]}: give that one instead."
     if found := re.match(r"argument (?:\S+/)?(--\S+): expected one argument", message):
@@ -160,17 +160,27 @@ def _of_option(message: str, kinds: Mapping[str, Any]) -> str:
     if about_class:
         return about_class
     last = message[message.rfind("Parser key") :]
-    value = next((found[1] for pattern in _VALUES if (found := pattern.search(last))), "not valid")
-    shown = value if len(value) <= LONGEST else f"{value[:LONGEST]} ..."
+    matches = [match for pattern in _VALUES if (match := pattern.search(last))]
     if inner:
+        # what is around the inner value comes behind it
+        found = min(matches, key=lambda match: match.start(), default=None)
         name = f"{option}.init_args." if WANTED.get(option, "").startswith("a class") else f"{option}: "
-        return f"--{name}{'.'.join(inner)} is {shown}; it must be {_wanted_in(last)}."
+        wanted = _wanted_in(last[: found.end()] if found else last)
+        return f"--{name}{'.'.join(inner)} is {_shown(found)}; it must be {wanted}."
+    value, shown = (matches[0][1], _shown(matches[0])) if matches else ("", _shown(None))
     valid = WANTED.get(option) or describe(kinds.get(option, "something else"))
     choices = valid.removeprefix("one of ").split(", ") if option in WANTED else _choices(kinds.get(option))
     close = difflib.get_close_matches(value, choices, n=1)
     return (
         f"--{option} is {shown}{_as_yaml(value)}; it must be {valid}.{did_you_mean(next(iter(close), None))}"
     )
+
+
+def _shown(value: re.Match[str] | None) -> str:
+    """A value that was found in a message, not too long for it."""
+    if value is None:
+        return "not valid"
+    return value[1] if len(value[1]) <= LONGEST else f"{value[1][:LONGEST]} ..."
 
 
 def _of_class(option: str, message: str) -> str:

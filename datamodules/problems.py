@@ -125,7 +125,7 @@ TOO_LONG = Kind(
 )
 
 # What `python train.py audit` finds on top
-UNUSABLE_MIX = Kind("the mix can't be drawn", "Mend this option, then run the audit again.")
+UNUSABLE_MIX = Kind("the mix can't be drawn", "Mend this option, then look again.")
 NEAR_DUPLICATE = Kind(
     "near-duplicates, seen that much more often than the others",
     "Keep the best one of each, or mean it.",

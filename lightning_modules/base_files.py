@@ -34,6 +34,10 @@ def config_folder(base_model: str, base_config: str | None) -> Path:
         ValueError: there is no such model, or it is incomplete or of another family.
     """
     path = Path(base_model)
+    if not base_model.strip():
+        raise ValueError(
+            "--model.base_model is empty: there is no such folder or file. Give a model's folder or hub id."
+        )
     if path.is_dir():
         if base_config is not None:
             raise ValueError(

@@ -28,7 +28,7 @@ from lightning_modules.base_files import (
 )
 from lightning_modules.diffusion.prediction import PredictionType
 from lightning_modules.lora_metadata import base_facts
-from lightning_modules.weight_files import load_network
+from lightning_modules.weight_files import load_network, look_at
 
 FEWEST_TOKENS = 256  # one a byte
 BAD_SCHEDULE = "scheduler/scheduler_config.json of --model.base_model describes no noise schedule"
@@ -86,7 +86,17 @@ def load_components(
         if base_config is None:
             models = _load_folder(base_model, weight_dtype)
         else:
-            models = _load_single_file(Path(base_model), configs, weight_dtype)
+            look_at(Path(base_model))
+            try:
+                models = _load_single_file(Path(base_model), configs, weight_dtype)
+            except (MemoryError, torch.OutOfMemoryError):
+                raise
+            except Exception as error:  # diffusers raises many kinds, by what it misses
+                raise ValueError(
+                    f"--model.base_model {base_model} doesn't hold the networks that --model.base_config "
+                    f"{base_config} describes ({type(error).__name__}). Give a whole Stable Diffusion checkpoint, and "
+                    "the configs of its own family."
+                ) from error
     for model in models.values():
         model.requires_grad_(False).eval()
     return Components(

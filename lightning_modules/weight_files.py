@@ -30,7 +30,7 @@ def load_network(cls: Any, folder: Path, part: str, *, dtype: torch.dtype, use_s
         ValueError: the files can't be read, hold other weights than the config describes, or hold code.
     """
     for file in sorted((folder / part).glob("*.safetensors" if use_safetensors else "*.bin")):
-        _look_at(file)
+        look_at(file)
     try:
         model, found = cls.from_pretrained(
             folder,
@@ -55,7 +55,7 @@ def load_network(cls: Any, folder: Path, part: str, *, dtype: torch.dtype, use_s
     return model
 
 
-def _look_at(file: Path) -> None:
+def look_at(file: Path) -> None:
     """Read what tells a whole file from others; gigabytes aren't read.
 
     Raises:

@@ -154,7 +154,7 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
     (("--model.optimizer", "AdamWW"), "Did you mean torch.optim.AdamW?"),
     (("--model.optimizer", "torch.optim.AdmW"), "torch.optim has no AdmW. Did you mean torch.optim.AdamW?"),
     (("--model.optimizer", "torch.nn.Linear"), "torch.nn.Linear is no Optimizer"),
-    (("--model.optimizer", "prodigyy.Prodigy"), "the package prodigyy isn't installed"),
+    (("--model.optimizer", "prodigyy.Prodigy"), "prodigyy isn't installed"),
     (("--model.lr_scheduler", "torch.optim.lr_scheduler.CosineAnnealingLR"), "CosineAnnealingLR needs T_max"),
     (("--model.lr_scheduler", "torch.optim.lr_scheduler.ReduceLROnPlateau"), "waits for a metric"),
     (
@@ -217,10 +217,10 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
     (("--model.base_model", "empty"), "it has no model_index.json"),
     (("--model.base_config", "base"), "leave base_config out"),
     # checkpoints
-    (("--ckpt_path", "last"), "--ckpt_path last: there is no checkpoint in runs/new/checkpoints"),
+    (("--ckpt_path", "last"), "--ckpt_path last: there is no complete checkpoint in runs/new/checkpoints"),
     (("--ckpt_path", "latest"), "Valid: last, auto, best, or a checkpoint's path"),
-    (("--ckpt_path", "file.txt"), "is no checkpoint of this trainer"),
-    (("--ckpt_path", "base/unet/diffusion_pytorch_model.safetensors"), "is no checkpoint of this trainer"),
+    (("--ckpt_path", "file.txt"), "no checkpoint"),
+    (("--ckpt_path", "base/unet/diffusion_pytorch_model.safetensors"), "no checkpoint"),
 ]
 
 
@@ -287,7 +287,7 @@ def test_a_wrong_config(here: Path, capsys: pytest.CaptureFixture[str], text: by
             ),
             "lora rank: the checkpoint has 4, this run 8",
         ),
-        (("predict", "--prompst", "a"), "Did you mean --prompts?"),
+        (("predict", "--prompst", "a"), "Did you mean --prompt?"),
         (("predict", "--runs", "empty"), "there is no trained run in empty/"),
         (("predict", "--lora", "nope.safetensors"), "there is no such file"),
         (("predict", "--lora", "empty"), "is a folder without an adapter"),
@@ -477,7 +477,7 @@ CHECKPOINTS: dict[str, Callable[[Path], object]] = {
 def test_a_checkpoint_that_is_none(here: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     CHECKPOINTS[name](Path("step_000001.ckpt"))
     words = refusal(capsys, *FIT, "--ckpt_path", "step_000001.ckpt", "--trainer.max_steps", "5")
-    assert "step_000001.ckpt is no checkpoint of this trainer" in words
+    assert "no checkpoint" in words
     words = refusal(
         capsys, "predict", "--lora", "step_000001.ckpt", "--model.base_model", "base", "--prompt", "a"
     )
@@ -514,10 +514,16 @@ def test_an_adapter_that_does_not_fit(here: Path, capsys: pytest.CaptureFixture[
 
 
 def huge_png(path: Path) -> None:
-    """A PNG whose header claims 50000x50000 pixels."""
-    header = pack(">IIBBBBB", 50000, 50000, 8, 2, 0, 0, 0)
-    body = b"IHDR" + header
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + pack(">I", len(header)) + body + pack(">I", zlib.crc32(body)))
+    """A PNG of 100 bytes whose header claims 50000x50000 pixels."""
+    chunks = [
+        (b"IHDR", pack(">IIBBBBB", 50000, 50000, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"")),
+        (b"IEND", b""),
+    ]
+    whole = [
+        pack(">I", len(data)) + name + data + pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(whole))
 
 
 def test_what_is_wrong_with_a_folder_is_told_with_what_is_wrong_with_its_mix(
@@ -543,7 +549,7 @@ def test_what_is_wrong_with_a_folder_is_told_with_what_is_wrong_with_its_mix(
         "the mix can't be drawn (1): data.shares names the groups ['landscape', 'portrat']",
         "groups whose names differ by capital letters alone, kept apart (1): Portrait and portrait",
     ):
-        assert said in words
+        assert said in words, words
 
 
 def test_a_progress_bar_can_be_left_out(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
