@@ -323,7 +323,7 @@ def test_a_wrong_command(
     assert words in refusal(capsys, *args)
 
 
-def edit(file: str, **settings: Any) -> Callable[[Path], None]:
+def edit(file: str, **settings: Any) -> Callable[[Path], object]:
     """Change settings of a JSON file of a base; None takes one out."""
 
     def change(base: Path) -> None:
@@ -335,24 +335,24 @@ def edit(file: str, **settings: Any) -> Callable[[Path], None]:
     return change
 
 
-def without(name: str) -> Callable[[Path], None]:
+def without(name: str) -> Callable[[Path], object]:
     """Take a file out of a base."""
     return lambda base: (base / name).unlink()
 
 
-def cut(name: str) -> Callable[[Path], None]:
+def cut(name: str) -> Callable[[Path], object]:
     """Cut a file of a base short."""
     return lambda base: (base / name).write_bytes((base / name).read_bytes()[:2000]) and None
 
 
-def renamed_weights(name: str) -> Callable[[Path], None]:
+def renamed_weights(name: str) -> Callable[[Path], object]:
     """Weights of other names than the config describes."""
     return lambda base: save_file(
         {f"x{k}": t for k, t in load_file(base / name).items()}, base / name, {"format": "pt"}
     )
 
 
-def with_code(part: str, safe: str, pickled: str) -> Callable[[Path], None]:
+def with_code(part: str, safe: str, pickled: str) -> Callable[[Path], object]:
     """Weights that are a pickle with code in it."""
 
     def change(base: Path) -> None:
@@ -365,7 +365,7 @@ def with_code(part: str, safe: str, pickled: str) -> Callable[[Path], None]:
 UNET, VAE, TEXT = "unet/config.json", "vae/config.json", "text_encoder/config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
-BASES: dict[str, tuple[Callable[[Path], None], str]] = {
+BASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "sdxl": (edit("model_index.json", text_encoder_2=["transformers", "X"]), "is Stable Diffusion XL"),
     "sd3": (
         edit("model_index.json", transformer=["diffusers", "SD3Transformer2DModel"]),
