@@ -342,7 +342,7 @@ def without(name: str) -> Callable[[Path], object]:
 
 def cut(name: str) -> Callable[[Path], object]:
     """Cut a file of a base short."""
-    return lambda base: (base / name).write_bytes((base / name).read_bytes()[:2000]) and None
+    return lambda base: (base / name).write_bytes((base / name).read_bytes()[:2000])
 
 
 def renamed_weights(name: str) -> Callable[[Path], object]:
@@ -392,12 +392,12 @@ BASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "weights": (without(f"unet/{WEIGHTS}"), "has no weights: neither"),
     "tokenizer": (lambda base: shutil.rmtree(base / "tokenizer"), "lacks tokenizer/*.json"),
     "broken tokenizer": (
-        lambda base: (base / "tokenizer/tokenizer.json").write_text("{") and None,
+        lambda base: (base / "tokenizer/tokenizer.json").write_text("{"),
         "tokenizer can't be read",
     ),
-    "no JSON": (lambda base: (base / UNET).write_text("{") and None, "is not valid JSON"),
+    "no JSON": (lambda base: (base / UNET).write_text("{"), "is not valid JSON"),
     "JSON of another kind": (
-        lambda base: (base / UNET).write_text("[]") and None,
+        lambda base: (base / UNET).write_text("[]"),
         "holds no settings but []",
     ),
     "cut weights": (cut(f"unet/{WEIGHTS}"), "is damaged or cut short"),
