@@ -26,7 +26,14 @@ USER_ERROR = 2
 UNFORESEEN = 1
 """Exit status of any other error."""
 
-COMMANDS = ("fit", "test", "predict", "audit", "export", "merge")
+COMMANDS = {
+    "fit": "train a LoRA; without --config, on the embedded world",
+    "test": "compare base and LoRA: pictures, intervals, a page to look at",
+    "predict": "paint prompts with a trained LoRA",
+    "audit": "look at a folder of captioned pictures before training",
+    "export": "write a LoRA for diffusers, ComfyUI or A1111, with a model card",
+    "merge": "put a LoRA into its base, as a pipeline folder",
+}
 """What may follow `train.py`."""
 
 MEMORY_ADVICE = (
@@ -67,7 +74,13 @@ class HelpfulParser(ArgumentParser):
 
 
 def check_command(name: str) -> None:
-    """Exit with a message unless `train.py` has a command of this name (or it is an option)."""
+    """Exit with a message unless `train.py` has a command of this name (or it is an option); list them for `--help`."""
+    if name in ("-h", "--help"):
+        print("python train.py COMMAND [options]\n")
+        for command, what in COMMANDS.items():
+            print(f"  {command:<8} {what}")
+        print("\npython train.py COMMAND --help lists a command's options.")
+        sys.exit()
     if name not in COMMANDS and not name.startswith("-"):
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         print(

@@ -93,7 +93,8 @@ class ClipScore(Callback):
         """Score the base; on a fresh run this is the score of step 0."""
         self._base = None
         scores = self._score(trainer)
-        if scores is not None and trainer.global_step == 0:
+        if scores is not None and trainer.global_step == 0:  # resumed, it is the base's alone
+            self.latest = scores
             _log_directly(trainer, scores)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -102,6 +103,7 @@ class ClipScore(Callback):
             return
         scores = self._score(trainer)
         if scores is not None:
+            self.latest = scores
             pl_module.log_dict(scores.means(), on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
 
     def _score(self, trainer: Trainer) -> ClipScores | None:
@@ -115,9 +117,7 @@ class ClipScore(Callback):
             with self.failures.survived(), isolate_rng(), torch.no_grad():
                 scores = self._scores_of(samples)
             announce(trainer, "")
-        scores = trainer.strategy.broadcast(scores)
-        self.latest = scores or self.latest
-        return scores
+        return trainer.strategy.broadcast(scores)
 
     def _scores_of(self, samples: SampleSet) -> ClipScores:
         assert self.model is not None

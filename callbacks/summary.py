@@ -159,7 +159,7 @@ def _step_size(trainer: Trainer) -> str:
 def _validation_lines(trainer: Trainer) -> list[str]:
     last = trainer.callback_metrics.get("val/loss")
     if last is None:
-        return ["No validation took place (no held-out pictures, or switched off): no best checkpoint."]
+        return ["No validation in this process (no held-out pictures, switched off, or none was due)."]
     lines = [f"Validation loss {float(last):.4f}"]
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, Checkpoints) and callback.best_loss is not None:

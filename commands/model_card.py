@@ -172,7 +172,7 @@ def _usage_diffusers(path: Path, card: Card) -> str:
         "  ```python\n"
         "  from diffusers import StableDiffusionPipeline\n\n"
         f"  pipeline = StableDiffusionPipeline.from_pretrained({base!r})\n"
-        f'  pipeline.load_lora_weights(".", weight_name={path.name!r})\n'
+        f'  pipeline.load_lora_weights("FOLDER_OF_THIS_CARD", weight_name={path.name!r})\n'
         "  ```\n"
     )
 

@@ -133,10 +133,11 @@ def _strength(measured: Measured) -> Iterator[Finding]:
 
 def _enhancement(report: Report) -> Iterator[Finding]:
     for score, found in report.measured.enhancement.items():
-        works = {1: "works better with the LoRA", -1: "works less well with the LoRA"}
+        works = {1: "works better, or harms less, with the LoRA", -1: "works less well with the LoRA"}
         answer = works.get(_sign(found.interaction), "with and without the LoRA: no difference shown")
+        answer += f" (by {score})"
         figures = (
-            f"By {score}: adding it changes “{report.base_label}” by"
+            f"Adding it changes “{report.base_label}” by"
             f" {interval(found.enhancement_on_base, 3, signed=True)} and “{report.lora_label}” by"
             f" {interval(found.enhancement_on_lora, 3, signed=True)};"
             f" interaction {interval(found.interaction, 3, signed=True)}.",

@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 STYLE_SCORE = "CLIP score with the style prompt"
 LIKENESS = "likeness to held-out pictures of the style"
+PROMPT_SCORE = "CLIP score with the own prompt"
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _sweep(vectors: Vectors, seed: int) -> StrengthSweep:
 
 
 def _enhancement(vectors: Vectors, seed: int) -> dict[str, Interaction]:
-    """The 2x2 by both measures of style."""
+    """The 2x2 by the measures of style, and by what it costs: do pictures still show the plain prompt?"""
     rows = list(vectors.enhanced)
     cells = (vectors.base[rows], vectors.base_enhanced, vectors.lora[rows], vectors.lora_enhanced)
 
@@ -142,4 +143,5 @@ def _enhancement(vectors: Vectors, seed: int) -> dict[str, Interaction]:
     found = {STYLE_SCORE: by(lambda cell: text_score(cell, vectors.style_prompt))}
     if len(vectors.style):
         found[LIKENESS] = by(lambda cell: style_similarity(cell, vectors.style))
-    return found
+    own = vectors.own_prompts[rows]
+    return found | {PROMPT_SCORE: by(lambda cell: text_score(cell, own))}

@@ -325,16 +325,13 @@ def _threshold(control: Array, probability: float) -> float:
 
 
 def _words(nearness: Sequence[Nearness], near: int, total: int) -> str:
-    figures = "; ".join(
-        f"{one.what}: {min(one.samples):.2f} (alarm below {one.threshold:.2f}, unseen from {min(one.control):.2f})"
-        for one in nearness
-    )
     said = (
-        f"Memorised: {near} of {total} samples are nearer to a training picture than unseen pictures are."
+        f"Memorised: {near} of {total} samples are nearer to a training picture than unseen pictures are,"
         if near
-        else f"No sign of memorisation in {total} samples."
+        else f"No sign of memorisation in {total} samples: none is nearer to a training picture than unseen ones are,"
     )
-    return f"{said} Smallest distance to a training picture, over that to others of the style: {figures}."
+    alone = "; ".join(f"{one.what}: {len(one.below)} of {len(one.samples)}" for one in nearness)
+    return f"{said} by CLIP and by pixels both. Below the limit of one alone are, of {alone}."
 
 
 def _pairs(prompts: Sequence[Nearness], captions: Sequence[Nearness]) -> tuple[Pair, ...]:

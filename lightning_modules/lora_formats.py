@@ -208,7 +208,12 @@ def commonest(values: Collection[Number]) -> Number:
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
     """Write beside `path` and rename: whoever looks sees the old file or the new one, whole."""
     with whole_file(path) as partial:
+        partial.touch()
+        readable = (
+            partial.stat().st_mode
+        )  # by whom the user's settings say; safetensors lets nobody else read
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, dict(metadata))
+        partial.chmod(readable)
     return path
 
 

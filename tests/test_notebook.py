@@ -102,7 +102,7 @@ def test_it_shows_grids_plots_and_painted_pictures(tour: Tour) -> None:
         "make_image_grid([": 1,
         "side_by_side_*.png": 2,  # portraits and landscapes
         "clip_scores.png": 1,
-        "prompt_engineering_grid.png": 3,  # and a plot each of style score and likeness
+        "prompt_engineering_grid.png": 4,  # and a plot each of style score, likeness and prompt score
         '"predict"': 1,
         "strengths_*.png": 3,  # the curve, and a strip a group
     }

@@ -339,7 +339,8 @@ def test_a_run_that_was_killed_before_its_final_files_were_whole_writes_them(con
 def test_a_folder_that_cannot_be_written_to_is_said_before_anything_is_loaded(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (config.parent / "runs").write_text("a file where the folder should be")
+    (config.parent / "runs").mkdir()
+    (config.parent / "runs" / "run").write_text("a file where the folder should be")
     with pytest.raises(SystemExit) as stop:
         fit(config, "run")
     assert stop.value.code == 2

@@ -40,6 +40,7 @@ def test_the_stand_in_encoder_has_the_shape_of_stable_diffusions_latents(tmp_pat
 
 def test_measures_count_pictures_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.data.DRAWS", 16)
+    monkeypatch.setattr("benchmarks.data.BATCH", 4)
     paint_folder(tmp_path / "pictures", 6)
     for measure, pieces in ((start, 6), (draw_from_disk, 16), (draw_from_cache, 16)):
         cost = measure(tmp_path / "pictures", tmp_path / "cache")

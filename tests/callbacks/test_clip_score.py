@@ -168,21 +168,15 @@ def test_without_held_out_pictures_scores_keep_their_rhythm(tmp_path: Path, tiny
     assert list(curve(events_of(tmp_path), "clip_score/style/lora")) == [0, 2, 4]
 
 
-def test_a_damaged_clip_warns_once_and_training_goes_on(tmp_path: Path) -> None:
-    clip = tmp_path / "clip"
-    clip.mkdir()
-    (clip / "config.json").write_text("{")
+def test_missing_clip_warns_once_and_training_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "config.json").write_text("{}")  # and none of the rest
     with pytest.warns(UserWarning, match="could not be scored by CLIP .*CLIP model") as caught:
-        score = trained(tmp_path, clip)
+        score = trained(tmp_path, tmp_path / "clip")
     assert len([w for w in caught if "could not be scored" in str(w.message)]) == 1
     assert score.latest is None
     assert score.failures.line() == "Samples could not be scored by CLIP 3 times."
     assert list(curve(events_of(tmp_path), "train/loss")) == [1, 2, 3, 4]
-
-
-def test_a_folder_without_a_clip_is_refused_before_training(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"--clip_score\.model is .*it needs config\.json"):
-        trained(tmp_path, tmp_path)
 
 
 def test_clip_is_no_part_of_the_module(tmp_path: Path, tiny_clip: Path) -> None:

@@ -92,7 +92,7 @@ def test_after_an_error_nothing_is_called_done(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_the_score_table_is_in_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    scores = ClipScore("nobody/nowhere", "style")
+    scores = ClipScore(None, "style")
     scores.latest = ClipScores(4, ["portrait"], {"style": {"base": [20.0], "lora": [21.5]}})
     fit(tmp_path, scores)
     assert "\n".join(score_table(scores.latest)) in capsys.readouterr().out

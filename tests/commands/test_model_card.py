@@ -114,7 +114,7 @@ def test_the_hub_reads_its_header(run: Path) -> None:
 
 def test_use_in_each_program_is_said_with_the_files_names(run: Path) -> None:
     text = card(run)
-    assert "load_lora_weights(\".\", weight_name='ghibli.safetensors')" in text
+    assert "load_lora_weights(\"FOLDER_OF_THIS_CARD\", weight_name='ghibli.safetensors')" in text
     assert "from_pretrained('wd/beta2')" in text
     assert "copy `ghibli_kohya.safetensors` into `models/loras`" in text
     assert "`<lora:ghibli_kohya:1>`" in text

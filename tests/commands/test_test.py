@@ -100,6 +100,7 @@ def test_everything_is_there(report: Path) -> None:
         "pictures",
         "prompt_engineering_1.png",
         "prompt_engineering_2.png",
+        "prompt_engineering_3.png",
         "prompt_engineering_grid.png",
         "report.html",
         "side_by_side_landscape.png",
@@ -211,8 +212,8 @@ def test_a_lora_that_does_nothing_shows_no_difference(run: Path, tmp_path: Path)
     found = metrics(tmp_path / "report")
     verdicts = [value for where, value in leaves(found) if where.endswith("verdict")]
     assert (
-        len(verdicts) == 4 * 2 + 1 * 2 + 2
-    )  # four comparisons and CMMD, over all and by group; two interactions
+        len(verdicts) == 4 * 2 + 1 * 2 + 3
+    )  # four comparisons and CMMD, over all and by group; three interactions
     assert set(verdicts) == {"no difference shown"}
     assert found["strength"]["overall"]["recommended"] is None
     assert found["diversity"]["overall"]["kept"] == {"value": 1.0, "low": 1.0, "high": 1.0}

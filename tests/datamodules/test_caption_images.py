@@ -228,7 +228,7 @@ def test_captions_that_are_too_long_are_said_with_the_words_that_are_lost(folder
             {"resolution": 96, "buckets": True},
             "data.resolution is 96; it must be a positive multiple of 64 with data.buckets.",
         ),
-        ({"num_workers": -1}, "data.num_workers is -1; it must be from 0 to"),
+        ({"num_workers": -1}, "data.num_workers is -1; it must be from 0 to 32."),
         ({"holdout_fraction": 1.0}, "data.holdout_fraction is 1.0; it must be at least 0 and below 1."),
         ({"validation_batch_size": 0}, "data.validation_batch_size is 0; it must be at least 1, or null."),
     ],

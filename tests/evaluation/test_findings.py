@@ -107,7 +107,7 @@ def test_the_recommended_strength_is_said_and_none_too() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "answer"),
     [
-        (1.0, 2.0, "works better with"),
+        (1.0, 2.0, "works better, or harms less, with"),
         (-2.0, -1.0, "works less well with"),
         (-1.0, 1.0, "no difference shown"),
     ],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.bootstrap import Array
-from evaluation.measure import LIKENESS, STYLE_SCORE, Copies, Vectors, measure, text_score
+from evaluation.measure import LIKENESS, PROMPT_SCORE, STYLE_SCORE, Copies, Vectors, measure, text_score
 from evaluation.memorisation import Looks
 
 RANDOM = np.random.default_rng(0)
@@ -57,7 +57,7 @@ def test_each_number_comes_from_its_own_vectors() -> None:
     assert found.strength.overall.points[1].style.value == pytest.approx(
         (given.lora[:, 0] @ given.style.T).mean()
     )
-    assert list(found.enhancement) == [STYLE_SCORE, LIKENESS]
+    assert list(found.enhancement) == [STYLE_SCORE, LIKENESS, PROMPT_SCORE]
     cells = [given.lora_enhanced, -given.lora[[0, 2, 3]], -given.base_enhanced, given.base[[0, 2, 3]]]
     interaction = sum((100 * cell @ given.style_prompt).mean() for cell in cells)
     assert found.enhancement[STYLE_SCORE].interaction.value == pytest.approx(interaction)

@@ -207,7 +207,7 @@ def test_text_encoder_layers_and_embeddings_are_said_and_left_out(tiny_base: Pat
 
 @pytest.mark.parametrize(
     ("algo", "options", "kind"),
-    [("loha", {}, "LoHa"), ("lokr", {}, "LoKr"), ("lora", {"dora_wd": True}, "DoRA")],
+    [("loha", {}, "LoHa"), ("lokr", {}, "LoKr"), ("lora", {"weight_decompose": True}, "DoRA")],
 )
 def test_other_kinds_of_adapter_are_refused_by_kind_and_name(
     tiny_base: Path, tmp_path: Path, algo: str, options: dict[str, Any], kind: str
