@@ -23,6 +23,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
 from callbacks.failures import Failures
+from callbacks.markdown import cell
 from callbacks.training_log import writers
 from processes import of_all_processes
 from whole_file import whole_file
@@ -201,7 +202,7 @@ def table(groups: Mapping[str, Mapping[str, float]]) -> str:
     for name, group in groups.items():
         share = group["seen"] / total if total else 0.0
         lines.append(
-            f"| {name} | {group['pictures']} | {group['planned']} | {group['seen']} | {share:.1%} |"
+            f"| {cell(name)} | {group['pictures']} | {group['planned']} | {group['seen']} | {share:.1%} |"
             f" {group['least']} to {group['most']}, {group['times_each']:.2f} on average |"
         )
     return "\n".join(lines)

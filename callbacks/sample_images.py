@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from callbacks.failures import Failures
+from callbacks.markdown import cell
 from callbacks.progress import announce
 from callbacks.protocols import KnowsItsLimits, TextToImage
 from callbacks.training_log import first_step, writers
@@ -191,7 +192,7 @@ def prompt_table(prompts: Sequence[SamplePrompt]) -> str:
     lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
     for prompt in prompts:
         values = ("" if value is None else str(value) for value in asdict(prompt).values())
-        lines.append("| " + " | ".join(_escaped(value) for value in values) + " |")
+        lines.append("| " + " | ".join(cell(value) for value in values) + " |")
     return "\n".join(lines)
 
 
@@ -217,10 +218,3 @@ def _no_trace(pl_module: LightningModule) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-def _escaped(text: str) -> str:
-    """`text` as one cell of a markdown table, shown letter for letter."""
-    for mark in "\\`*_[]<>|":
-        text = text.replace(mark, {"<": "&lt;", ">": "&gt;"}.get(mark, "\\" + mark))
-    return " ".join(text.split())

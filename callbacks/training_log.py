@@ -28,6 +28,7 @@ from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from callbacks.failures import Failures
+from callbacks.markdown import block
 
 SMOOTHING = 0.98
 """Decay of the smoothed loss: a mean over about 1 / (1 - 0.98) = 50 steps."""
@@ -85,7 +86,7 @@ class TrainingLog(Callback):
             mark_start(writer, first_step(trainer))
             if (config := _config_path(trainer)).exists():
                 text = config.read_text(encoding="utf-8")
-                writer.add_text("config", f"```yaml\n{text}\n```", first_step(trainer))
+                writer.add_text("config", block(text, "yaml"), first_step(trainer))
             writer.flush()
 
     def on_before_optimizer_step(
