@@ -1,6 +1,6 @@
 """Ends a small real run by a signal at random moments, over and over, and resumes it each time.
 
-    python -m tests.torture --kills 60 --each 5 --folder /tmp/torture
+    python -m tests.torture --kills 60 --each 5 --folder runs/torture
 
 Every attempt is a process of its own (forked from one that has imported everything) that runs
 `train.main(["fit", ..., "--ckpt_path", "auto"])` and tells through a pipe in which phase it is: step, checkpoint,
