@@ -85,7 +85,7 @@ def _of_run(
             ],
         )
     ensure_style_set(Path(settings["folder"]))
-    options = dict(settings)
+    options = {**settings, "batch_size": 1}  # nothing is trained here
     if options.get("captions") is not None:
         options["captions"] = CaptionOptions(**options["captions"])
     try:

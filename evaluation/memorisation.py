@@ -24,7 +24,8 @@ picture is too near when it lies below by both distances: CLIP alone also sees t
 flat colours. The probability is
 sqrt(0.05 / (2 N)), N being the number of samples: were the distances independent, pictures like the control's would
 raise the alarm in one report of 20. They aren't quite, nor are painted pictures quite like held-out ones; so look at
-the pairs.
+the pairs. A LoRA that paints its training pictures softly stays above the limit of CLIP; so the alarm is given too when
+half of the training captions' pictures or more lie below by one distance, where chance would put one in ten or fewer.
 """
 
 import math
@@ -126,7 +127,7 @@ class Memorisation:
         nearness: by CLIP and by pixels: of the prompts, then (where captions were painted) of training captions.
         too_near: samples that are too near, by their places among the pictures of prompts, followed by those of
             training captions.
-        alarm: whether there are any.
+        alarm: whether there are any, or half of the training captions' pictures lie below by one distance.
         words: the finding as a sentence, with its figures.
         pairs: up to 8, the nearest in proportion to the thresholds first, one a sample.
     """
@@ -179,11 +180,12 @@ def memorisation(
         )
     pairs = _pairs(prompts, captions)
     too_near = tuple(pair.sample for pair in pairs if pair.too_near)
+    mostly = [one for one in captions if 2 * len(one.below) >= len(one.samples)]
     return Memorisation(
         nearness=(*prompts, *captions),
         too_near=too_near,
-        alarm=bool(too_near),
-        words=_words((*prompts, *captions), len(too_near), len(pairs)),
+        alarm=bool(too_near or mostly),
+        words=_words((*prompts, *captions), len(too_near), len(pairs), mostly),
         pairs=pairs[:PAIRS],
     )
 
@@ -324,14 +326,15 @@ def _threshold(control: Array, probability: float) -> float:
     return float(np.exp(logs.mean() - quantile * logs.std(ddof=1) * np.sqrt(1 + 1 / n)))
 
 
-def _words(nearness: Sequence[Nearness], near: int, total: int) -> str:
+def _words(nearness: Sequence[Nearness], near: int, total: int, mostly: Sequence[Nearness]) -> str:
     said = (
         f"Memorised: {near} of {total} samples are nearer to a training picture than unseen pictures are,"
-        if near
+        if near or mostly
         else f"No sign of memorisation in {total} samples: none is nearer to a training picture than unseen ones are,"
     )
     alone = "; ".join(f"{one.what}: {len(one.below)} of {len(one.samples)}" for one in nearness)
-    return f"{said} by CLIP and by pixels both. Below the limit of one alone are, of {alone}."
+    half = " At half of the training captions or more, that is no chance." if mostly else ""
+    return f"{said} by CLIP and by pixels both. Below the limit of one alone are, of {alone}.{half}"
 
 
 def _pairs(prompts: Sequence[Nearness], captions: Sequence[Nearness]) -> tuple[Pair, ...]:

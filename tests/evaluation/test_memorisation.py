@@ -102,6 +102,23 @@ def test_training_captions_are_judged_by_held_out_captions(training: Looks, unse
     assert found.words.startswith("Memorised: 1 of 13 samples")
 
 
+def test_most_captions_near_by_one_distance_are_an_alarm(training: Looks, unseen: Looks) -> None:
+    """Softly painted training pictures: by pixels near to their own, by CLIP like anything."""
+
+    def beside_own(of: Looks, share: float, seed: int) -> Captioned:
+        clip, thumbnails = arrays(looks(8, np.random.default_rng(seed)))
+        own = list(range(8))
+        return Captioned(Looks(clip, (1 - share) * thumbnails + share * arrays(of)[1][own]), own)
+
+    control = beside_own(unseen, 0.1, 21)
+    samples = looks(5, np.random.default_rng(3))
+    soft = memorisation(samples, training, unseen, beside_own(training, 0.9, 20), control)
+    assert (soft.alarm, soft.too_near) == (True, ())
+    assert len(soft.nearness[3].below) == 8
+    assert "training captions, by pixels: 8 of 8. At half of the training captions or more" in soft.words
+    assert not memorisation(samples, training, unseen, beside_own(training, 0.1, 20), control).alarm
+
+
 def test_a_mirrored_copy_is_a_copy() -> None:
     picture = RANDOM.random((1, 64, 64, 3))
     assert pixel_distances(picture[:, :, ::-1], picture)[0, 0] == pytest.approx(0, abs=1e-6)
