@@ -1,6 +1,7 @@
 """Two processes do what one does: train with half the batch each, and evaluate with half the pictures each."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ def test_two_processes_train_what_one_trains(tmp_path: Path, tiny_base: Path) ->
 
 
 def test_two_processes_evaluate_what_one_evaluates(tmp_path: Path, tiny_base: Path) -> None:
-    """The same pictures to 1/255 and the same numbers to 1e-4, each picture painted once."""
+    """The same pictures to 1/255 and the same cosines to 1e-4 (scores are 100 of them), each painted once."""
     unet = learned_unet(tiny_base, OPTIONS)
     file = tmp_path / "lora.safetensors"
     write_adapter(file, adapter_of(unet), "diffusers", {})
@@ -71,7 +72,8 @@ def test_two_processes_evaluate_what_one_evaluates(tmp_path: Path, tiny_base: Pa
             "test",
             *(f"--{name}={value}" for name, value in options.items()),
         ]
-        subprocess.run(command, check=True, timeout=PATIENCE, capture_output=True)
+        one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # the number of threads changes last bits
+        subprocess.run(command, check=True, timeout=PATIENCE, capture_output=True, env=one_thread)
         found[number] = json.loads((tmp_path / str(number) / "metrics.json").read_text())
     files = [{path.name for path in (tmp_path / str(n) / "pictures").iterdir()} for n in found]
     assert files[0] == files[1]
@@ -81,7 +83,7 @@ def test_two_processes_evaluate_what_one_evaluates(tmp_path: Path, tiny_base: Pa
         assert np.abs(one - two).max() <= 1
     for row, other in zip(found[1]["pictures"], found[2]["pictures"], strict=True):
         assert row["file"] == other["file"]
-        assert row["style_score"] == pytest.approx(other["style_score"], abs=1e-4)
+        assert row["style_score"] == pytest.approx(other["style_score"], abs=1e-2)
     assert found[1]["style_score"]["overall"]["difference"] == pytest.approx(
-        found[2]["style_score"]["overall"]["difference"], abs=1e-4
+        found[2]["style_score"]["overall"]["difference"], abs=1e-2
     )
