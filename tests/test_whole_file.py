@@ -64,5 +64,6 @@ def test_what_others_may_be_writing_stays(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted([living, elsewhere, finished])
 
 
-def test_a_folder_that_is_not_there_has_no_leftovers(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_has_no_leftovers_and_is_not_made(tmp_path: Path) -> None:
     remove_leftovers(tmp_path / "absent")
+    assert not (tmp_path / "absent").exists()
