@@ -23,6 +23,7 @@ from commands.painting_cli import (
     in_words,
     what_is_there,
 )
+from commands.quiet_lightning import quiet_lightning
 from datamodules.prompt_list import PromptList
 from lightning_modules.adapter_painter import AdapterPainter
 
@@ -78,12 +79,13 @@ def predict(args: list[str]) -> None:
     """Run the command.
 
     Args:
-        args: what follows `train.py`, with `predict` first.
+        args: what follows `train.py predict`.
     """
+    quiet_lightning()
     PredictCLI(
         AdapterPainter,
         PromptList,
-        args=args,
+        args=["predict", *args],
         seed_everything_default=False,  # pictures have seeds of their own
         trainer_defaults=TRAINER_DEFAULTS,
         auto_configure_optimizers=False,
