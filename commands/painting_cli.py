@@ -100,6 +100,28 @@ class PaintingCLI(LightningCLI):
         pictures.adapter = model.adapter.digest
 
 
+def run_painting(
+    command_line: type[PaintingCLI], args: list[str], data: type[PictureList] | None = None
+) -> None:
+    """Run a command that paints.
+
+    Args:
+        command_line: the command.
+        args: what follows `train.py`, with the command's name first.
+        data: the pictures, where the command's options are theirs.
+    """
+    command_line(
+        AdapterPainter,
+        data,
+        args=args,
+        seed_everything_default=False,  # pictures have seeds of their own
+        trainer_defaults=TRAINER_DEFAULTS,
+        auto_configure_optimizers=False,
+        save_config_callback=None,
+        parser_class=PaintingParser,
+    )
+
+
 def in_words(count: int) -> str:
     """A count in words, e.g. "8 pictures"."""
     return "1 picture" if count == 1 else f"{count} pictures"
