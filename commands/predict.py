@@ -76,6 +76,6 @@ def predict(args: list[str]) -> None:
     """Run the command.
 
     Args:
-        args: what follows `train.py`, with `predict` first.
+        args: what follows `train.py predict`.
     """
-    run_painting(PredictCLI, args, PromptList)
+    run_painting("predict", PredictCLI, args, PromptList)

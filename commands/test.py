@@ -21,7 +21,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
 from commands.adapter_choice import choose_adapter
 from commands.comparison_report import compare, judge, picture_rows, report
-from commands.evaluation_options import EvaluationOptions
+from commands.evaluation_options import SECTION, EvaluationOptions
 from commands.painting_cli import NOT_OPTIONS, PaintingCLI, run_painting, what_is_there
 from commands.report_files import METRICS, PAGE, write_report
 from commands.style_pictures import style_pictures
@@ -31,7 +31,6 @@ from datamodules.records import Record
 from evaluation.clip import Clip
 from evaluation.findings import findings
 
-SECTION = "test"
 CLIP_MODEL = "openai/clip-vit-base-patch32"
 STYLE_PROMPT = "anime style screenshot from a Studio Ghibli movie, watercolor style"
 
@@ -215,6 +214,6 @@ def test(args: list[str]) -> None:
     """Run the command.
 
     Args:
-        args: what follows `train.py`, with `test` first.
+        args: what follows `train.py test`.
     """
-    run_painting(TestCLI, args)
+    run_painting(SECTION, TestCLI, args)
