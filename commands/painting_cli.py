@@ -14,6 +14,7 @@ from callbacks.painting_progress import PaintingProgress
 from callbacks.picture_writer import PictureWriter
 from command_line import HelpfulParser
 from commands.adapter_choice import AdapterChoice, choose_adapter, own_size
+from commands.quiet_lightning import quiet_lightning
 from commands.trainer_options import check_painting
 from datamodules.picture_list import PictureList
 from lightning_modules.adapter_painter import AdapterPainter
@@ -98,6 +99,30 @@ class PaintingCLI(LightningCLI):
             )
         )
         pictures.adapter = model.adapter.digest
+
+
+def run_painting(
+    name: str, command_line: type[PaintingCLI], args: list[str], data: type[PictureList] | None = None
+) -> None:
+    """Run a command that paints.
+
+    Args:
+        name: the command's name.
+        command_line: the command.
+        args: what follows its name.
+        data: the pictures, where the command's options are theirs.
+    """
+    quiet_lightning()
+    command_line(
+        AdapterPainter,
+        data,
+        args=[name, *args],
+        seed_everything_default=False,  # pictures have seeds of their own
+        trainer_defaults=TRAINER_DEFAULTS,
+        auto_configure_optimizers=False,
+        save_config_callback=None,
+        parser_class=PaintingParser,
+    )
 
 
 def in_words(count: int) -> str:

@@ -17,15 +17,12 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from commands.painting_cli import (
     NOT_OPTIONS,
-    TRAINER_DEFAULTS,
     PaintingCLI,
-    PaintingParser,
     in_words,
+    run_painting,
     what_is_there,
 )
-from commands.quiet_lightning import quiet_lightning
 from datamodules.prompt_list import PromptList
-from lightning_modules.adapter_painter import AdapterPainter
 
 
 class PredictCLI(PaintingCLI):
@@ -81,14 +78,4 @@ def predict(args: list[str]) -> None:
     Args:
         args: what follows `train.py predict`.
     """
-    quiet_lightning()
-    PredictCLI(
-        AdapterPainter,
-        PromptList,
-        args=["predict", *args],
-        seed_everything_default=False,  # pictures have seeds of their own
-        trainer_defaults=TRAINER_DEFAULTS,
-        auto_configure_optimizers=False,
-        save_config_callback=None,
-        parser_class=PaintingParser,
-    )
+    run_painting("predict", PredictCLI, args, PromptList)

@@ -22,8 +22,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 from commands.adapter_choice import choose_adapter
 from commands.comparison_report import compare, judge, picture_rows, report
 from commands.evaluation_options import SECTION, EvaluationOptions
-from commands.painting_cli import NOT_OPTIONS, TRAINER_DEFAULTS, PaintingCLI, PaintingParser, what_is_there
-from commands.quiet_lightning import quiet_lightning
+from commands.painting_cli import NOT_OPTIONS, PaintingCLI, run_painting, what_is_there
 from commands.report_files import METRICS, PAGE, write_report
 from commands.style_pictures import style_pictures
 from datamodules.comparison_pictures import ComparisonPictures, spread, subjects_of
@@ -31,7 +30,6 @@ from datamodules.prompt_entries import Entry, read_entries
 from datamodules.records import Record
 from evaluation.clip import Clip
 from evaluation.findings import findings
-from lightning_modules.adapter_painter import AdapterPainter
 
 CLIP_MODEL = "openai/clip-vit-base-patch32"
 STYLE_PROMPT = "anime style screenshot from a Studio Ghibli movie, watercolor style"
@@ -218,13 +216,4 @@ def test(args: list[str]) -> None:
     Args:
         args: what follows `train.py test`.
     """
-    quiet_lightning()
-    TestCLI(
-        AdapterPainter,
-        args=[SECTION, *args],
-        seed_everything_default=False,  # pictures have seeds of their own
-        trainer_defaults=TRAINER_DEFAULTS,
-        auto_configure_optimizers=False,
-        save_config_callback=None,
-        parser_class=PaintingParser,
-    )
+    run_painting(SECTION, TestCLI, args)

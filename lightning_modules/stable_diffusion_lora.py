@@ -299,9 +299,9 @@ class StableDiffusionLora(L.LightningModule):
         error = in_batch_order([rows for rows, _ in parts], errors)
         weight = min_snr_weight(self.prediction_type, self.schedule.snr(t), self.min_snr_gamma)
         loss = (weight * batch["loss_weight"].to(self.device) * error).mean()
-        size = len(error)
-        self.log("train/loss", loss, on_step=True, prog_bar=True, batch_size=size)
-        self.log("train/loss_unweighted", error.mean(), on_step=True, batch_size=size)
+        self.log(
+            "train/loss", loss, logger=False, batch_size=len(error)
+        )  # callbacks log it, for all processes
         return {"loss": loss, "error": error.detach(), "timestep": t, "bin": self._bins(t)}
 
     def _training_error(self, batch: Batch, t: Tensor) -> Tensor:
