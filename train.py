@@ -10,6 +10,7 @@ from importlib import import_module
 
 from command_line import check_command, exit_with_message
 from commands.fit_config import configs_of, read_config
+from commands.parent_watch import end_with_parent
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
@@ -34,4 +35,5 @@ def main(args: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     main()

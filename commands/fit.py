@@ -14,6 +14,7 @@ from callbacks.graceful_stop import STOPPED_EARLY, StoppedEarly, signals_restore
 from callbacks.summary import stopped_by
 from command_line import as_typed
 from commands.fit_config import DEFAULT_CONFIG, configs_of
+from commands.process_watch import lost_processes_said, watch_children
 from commands.quiet_lightning import quiet_lightning
 from commands.run_folder import WholeConfig
 from commands.style_cli import FitParser, StyleCLI
@@ -41,9 +42,10 @@ def fit(args: list[str]) -> None:
         args: what follows `train.py fit`; without a `--config`, `configs/demo.yaml` is run.
     """
     quiet_lightning()
+    watch_children()
     configs = [] if configs_of(args) else ["--config", str(DEFAULT_CONFIG)]
     try:
-        with signals_restored():
+        with signals_restored(), lost_processes_said():
             command_line = StyleCLI(
                 StableDiffusionLora,
                 CaptionImages,

@@ -10,7 +10,6 @@ Run again, it paints what is missing. The pieces: which adapter, `commands/paint
 """
 
 import inspect
-import os
 from typing import Any
 
 from lightning.pytorch.cli import LightningArgumentParser
@@ -20,6 +19,7 @@ from commands.painting_cli import (
     PaintingCLI,
     in_words,
     run_painting,
+    started_with_others,
     what_is_there,
 )
 from datamodules.prompt_list import PromptList
@@ -62,14 +62,14 @@ class PredictCLI(PaintingCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Paint what isn't there; when all is there, load nothing."""
-        if os.environ.get("LOCAL_RANK"):  # the first process has said it
-            return super()._run_subcommand(subcommand)
-        data = self.datamodule
-        print(f"Adapter: {self.choice.file} on {self.model.base_model}", flush=True)
-        print(what_is_there(data), flush=True)
-        if data.waiting():
+        data, says = self.datamodule, self.trainer.is_global_zero
+        if says:
+            print(f"Adapter: {self.choice.file} on {self.model.base_model}", flush=True)
+            print(what_is_there(data), flush=True)
+        if data.waiting() or started_with_others():
             super()._run_subcommand(subcommand)
-            print(f"Done: {in_words(len(data.jobs))} in {data.output}", flush=True)
+            if says:
+                print(f"Done: {in_words(len(data.jobs))} in {data.output}", flush=True)
 
 
 def predict(args: list[str]) -> None:

@@ -84,6 +84,8 @@ def refuse_if_done(checkpoint: Path, max_steps: int, command: str, run: Path) ->
 def refuse_a_second_run(folder: Path, command: str) -> None:
     """Start no run in the folder of another one.
 
+    Every process may ask: none writes a checkpoint before all have come together, which is after this.
+
     Args:
         folder: of the run.
         command: what was typed, without a resume.
@@ -91,7 +93,7 @@ def refuse_a_second_run(folder: Path, command: str) -> None:
     Raises:
         ValueError: with the commands that go on, or start beside it.
     """
-    if not os.environ.get("LOCAL_RANK") and newest(folder / "checkpoints"):
+    if newest(folder / "checkpoints"):
         raise ValueError(
             f"{folder} holds a run already. Go on with it:\n  {command} --ckpt_path last\n"
             f"or start another beside it:\n  {command} --name {free_name(folder)}"
