@@ -11,6 +11,7 @@ this file says in which order they are used. Every random number is a function o
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -222,19 +223,21 @@ class StableDiffusionLora(L.LightningModule):
         if self.ema is not None:
             self.ema.to(self.device)
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        data.use_encoder(self.encode_images, model_fingerprint(self.vae))
+        with ThreadPoolExecutor() as threads:  # hashing leaves the interpreter to others
+            vae, text_encoder = threads.map(model_fingerprint, (self.vae, self.text_encoder))
+        data.use_encoder(self.encode_images, vae)
         send_away(self.vae)
-        self._encode_captions(data)
+        self._encode_captions(data, text_encoder)
         send_away(self.text_encoder)
         self._check_prediction_type(data.examples(8))
         send_away(self.vae)  # came back for pictures or captions that are encoded anew at each draw
         send_away(self.text_encoder)
         garbage_collection_cuda()
 
-    def _encode_captions(self, data: Any) -> None:
-        """Encode the captions that are known beforehand, each process its part."""
+    def _encode_captions(self, data: Any, text_encoder: str) -> None:
+        """Encode the captions that are known beforehand, each process its part; the encoder by its fingerprint."""
         assert self.parts is not None
-        models = f"{model_fingerprint(self.text_encoder)} {tokenizer_fingerprint(self.parts.tokenizer)}"
+        models = f"{text_encoder} {tokenizer_fingerprint(self.parts.tokenizer)}"
         encoder = hashlib.sha256(f"{models} {self.long_captions}".encode()).hexdigest()
         self.text.open(None if data.cache_folder is None else data.cache_folder / "text", encoder)
         self.text.fill(
@@ -302,9 +305,9 @@ class StableDiffusionLora(L.LightningModule):
         error = in_batch_order([rows for rows, _ in parts], errors)
         weight = min_snr_weight(self.prediction_type, self.schedule.snr(t), self.min_snr_gamma)
         loss = (weight * batch["loss_weight"].to(self.device) * error).mean()
-        size = len(error)
-        self.log("train/loss", loss, on_step=True, prog_bar=True, batch_size=size)
-        self.log("train/loss_unweighted", error.mean(), on_step=True, batch_size=size)
+        self.log(
+            "train/loss", loss, logger=False, batch_size=len(error)
+        )  # callbacks log it, for all processes
         return {"loss": loss, "error": error.detach(), "timestep": t, "bin": self._bins(t)}
 
     def _training_error(self, batch: Batch, t: Tensor) -> Tensor:
