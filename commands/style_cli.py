@@ -24,6 +24,7 @@ from callbacks.resume_guard import ResumeGuard, changed_settings
 from callbacks.sample_images import SampleImages
 from callbacks.steady_logger import SteadyLogger
 from callbacks.summary import RunSummary
+from callbacks.time_shares import TimeShares
 from callbacks.training_log import TrainingLog
 from command_line import HelpfulParser, as_typed, without
 from commands.evaluation_options import SECTION, EvaluationOptions
@@ -121,6 +122,7 @@ class StyleCLI(LightningCLI):
         options = self.config_init[self.subcommand]
         logger = SteadyLogger(self.run_folder, name="", version="", default_hp_metric=False)
         first = [
+            TimeShares(),
             TrainingLog(),
             self.graceful_stop,
             *([] if options.trainer.enable_progress_bar is False else [RunProgress()]),
