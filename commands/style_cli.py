@@ -26,7 +26,7 @@ from callbacks.steady_logger import SteadyLogger
 from callbacks.summary import RunSummary
 from callbacks.time_shares import TimeShares
 from callbacks.training_log import TrainingLog
-from command_line import HelpfulParser, as_typed, without
+from command_line import as_typed, without
 from commands.evaluation_options import SECTION, EvaluationOptions
 from commands.fit_config import DEFAULT_CONFIG
 from commands.model_card import write_model_card
@@ -42,10 +42,6 @@ from demo.style_set import ensure_style_set
 from lightning_modules.adapter_source import read_adapter
 from lightning_modules.components import load_tokenizer
 from lightning_modules.text_conditioning import lost_words, token_count
-
-
-class FitParser(HelpfulParser, LightningArgumentParser):
-    """Lightning's parser with our messages."""
 
 
 class StyleCLI(LightningCLI):
