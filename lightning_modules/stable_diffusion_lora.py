@@ -11,6 +11,7 @@ this file says in which order they are used. Every random number is a function o
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -218,17 +219,19 @@ class StableDiffusionLora(L.LightningModule):
         if self.ema is not None:
             self.ema.to(self.device)
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        data.use_encoder(self.encode_images, model_fingerprint(self.vae))
-        self._encode_captions(data)
+        with ThreadPoolExecutor() as threads:  # hashing leaves the interpreter to others
+            vae, text_encoder = threads.map(model_fingerprint, (self.vae, self.text_encoder))
+        data.use_encoder(self.encode_images, vae)
+        self._encode_captions(data, text_encoder)
         self._check_prediction_type(data.examples(8))
         send_away(self.vae)
         send_away(self.text_encoder)
         garbage_collection_cuda()
 
-    def _encode_captions(self, data: Any) -> None:
-        """Encode the captions that are known beforehand, each process its part."""
+    def _encode_captions(self, data: Any, text_encoder: str) -> None:
+        """Encode the captions that are known beforehand, each process its part; the encoder by its fingerprint."""
         assert self.parts is not None
-        models = f"{model_fingerprint(self.text_encoder)} {tokenizer_fingerprint(self.parts.tokenizer)}"
+        models = f"{text_encoder} {tokenizer_fingerprint(self.parts.tokenizer)}"
         encoder = hashlib.sha256(f"{models} {self.long_captions}".encode()).hexdigest()
         self.text.open(None if data.cache_folder is None else data.cache_folder / "text", encoder)
         self.text.fill(
