@@ -15,6 +15,7 @@ from callbacks.summary import stopped_by
 from command_line import as_typed
 from commands.command_parser import CommandParser
 from commands.fit_config import DEFAULT_CONFIG, configs_of
+from commands.parent_watch import is_first_here
 from commands.process_watch import lost_processes_said, watch_children
 from commands.quiet_lightning import quiet_lightning
 from commands.run_folder import WholeConfig
@@ -59,6 +60,8 @@ def fit(args: list[str]) -> None:
                 parser_class=CommandParser,
             )
     except StoppedEarly as reason:
+        if not is_first_here():
+            sys.exit(1)  # so that the first process, if it wasn't asked, doesn't wait for this one
         print(f"\nStopped by {reason} before training began; nothing is lost. Start again:")
         print(f"  {as_typed(['fit', *args])}")
         sys.exit(STOPPED_EARLY)

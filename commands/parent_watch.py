@@ -21,6 +21,11 @@ def end_with_parent() -> None:
         threading.Thread(target=_end_after, args=(os.getppid(),), daemon=True, name="parent-watch").start()
 
 
+def is_first_here() -> bool:
+    """Whether this is the run's only or first process on this machine."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def this_process() -> str:
     """This process's number in the run, as the beginning of a sentence."""
     return f"Process {os.environ.get('RANK', os.environ.get('LOCAL_RANK', '0'))}"

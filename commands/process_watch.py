@@ -74,7 +74,7 @@ def how_it_ended(status: int | None) -> str:
 
 def watch_children() -> None:
     """Let `ChildWatch` look after the processes that Lightning starts from now on, in place of its own watch."""
-    subprocess_script._launch_process_observer = _start_watch
+    subprocess_script._launch_process_observer = _start_watch  # type: ignore[attr-defined]
 
 
 def _start_watch(child_processes: list[subprocess.Popen[bytes]]) -> None:

@@ -1,6 +1,5 @@
 """The folder that a run lives in: may it be this one, can it be written to, is the run done, which settings had it?"""
 
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 from callbacks.checkpoints import STEP_FILE, newest
 from callbacks.lora_export import finished_step
 from commands.model_card import CARD
+from commands.parent_watch import is_first_here
 from whole_file import remove_leftovers, whole_file
 
 CONFIG_FILE = "config.yaml"
@@ -24,7 +24,7 @@ def claim(folder: Path) -> None:
     Raises:
         ValueError: nothing can be written there.
     """
-    if os.environ.get("LOCAL_RANK", "0") != "0":  # the first process does it
+    if not is_first_here():
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -371,10 +371,11 @@ class StableDiffusionLora(L.LightningModule):
     def predict(self, x_t: Tensor, t: Tensor, captions: Sequence[str]) -> Tensor:
         """The UNet's raw output for noisy latents, in float32, shape of `x_t`."""
         context, mask = join_contexts(self.text(captions, self.device))
+        dtype = next(self.unet.parameters()).dtype  # `unet.dtype` walks through all modules: milliseconds
         prediction = self.unet(
-            x_t.to(self.unet.dtype),
+            x_t.to(dtype),
             t,
-            encoder_hidden_states=context.to(self.unet.dtype),
+            encoder_hidden_states=context.to(dtype),
             encoder_attention_mask=mask,
         ).sample
         return cast(Tensor, prediction.float())
