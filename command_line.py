@@ -81,7 +81,14 @@ def check_command(name: str) -> None:
             print(f"  {command:<8} {what}")
         print("\npython train.py COMMAND --help lists a command's options.")
         sys.exit()
-    if name not in COMMANDS and not name.startswith("-"):
+    if name.startswith("-"):
+        print(
+            f"error: a command comes before its options, such as: python train.py fit {name} ... Valid: "
+            f"{', '.join(COMMANDS)}.",
+            file=sys.stderr,
+        )
+        sys.exit(USER_ERROR)
+    if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         print(
             f"error: there is no command {name!r}. Valid: {', '.join(COMMANDS)}."

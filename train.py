@@ -23,6 +23,7 @@ if __name__ == "__main__" and sys.argv[1:2] == ["audit"]:
 
 import lightning as L
 import yaml
+from jsonargparse import Namespace
 from jsonargparse.typing import PositiveFloat
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
@@ -39,6 +40,7 @@ from callbacks.sample_images import SampleImages
 from callbacks.steady_logger import SteadyLogger
 from callbacks.summary import RunSummary, stopped_by
 from callbacks.training_log import TrainingLog
+from callbacks.validations import LastValidation
 from command_line import HelpfulParser, as_typed, check_command, exit_with_message, without
 from commands.evaluation_options import EvaluationOptions
 from commands.export import export
@@ -70,6 +72,9 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "enable_model_summary": False,
     "deterministic": "warn",
 }
+
+LONGEST_NAME = 200
+"""Letters of a run's name: a file's may have 255 bytes, and `_step_000100_kohya.safetensors` follows."""
 
 EXPECTED_WARNINGS = (
     ".*does not have many workers.*",  # pictures are encoded once and kept in memory: loading costs nothing
@@ -121,6 +126,11 @@ class StyleCLI(LightningCLI):
         self.config = parser.parse_args(args)  # type: ignore[arg-type]
         self.given = list(args)  # type: ignore[arg-type]
         options = self.config[self.config.subcommand]
+        for group, settings in (("model.lora", options.model.lora), ("data.captions", options.data.captions)):
+            if not isinstance(settings, Namespace):  # the parser takes anything here from a file
+                raise ValueError(
+                    f"--{group} is {settings!r:.80}; it must hold settings, {group}.NAME: VALUE."
+                )
         check_training(options.trainer)
         check_run_names(options)
 
@@ -165,7 +175,7 @@ class StyleCLI(LightningCLI):
             options.loss_guard,
             ExposureLedger(),
         ]
-        own = [options.samples, options.clip_score, options.checkpoints, options.export]
+        own = [options.samples, options.clip_score, options.checkpoints, options.export, LastValidation()]
         settings = {
             **options.trainer,
             "val_check_interval": in_batches(options.trainer),
@@ -238,12 +248,20 @@ def check_run_names(options: Any) -> None:
     Raises:
         ValueError: one of them can't be.
     """
+    if not options.runs:
+        raise ValueError(
+            f"--runs is {options.runs!r}; it must be the folder that holds all runs, such as runs."
+        )
     seed, name, runs = options.seed_everything, options.name, Path(options.runs)
     if isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"--seed_everything is {seed}; it must be a whole number from 0 to {2**32 - 1}.")
     if name is not None and (name in ("", ".", "..") or Path(name).name != name or not name.isprintable()):
         raise ValueError(
             f"--name is {name!r}; it must be the name of one folder, which will lie in --runs {runs}."
+        )
+    if len(str(name or "")) > LONGEST_NAME:
+        raise ValueError(
+            f"--name has {len(name)} letters; files are named after it, so give at most {LONGEST_NAME}."
         )
     if runs.exists() and not runs.is_dir():
         raise ValueError(f"--runs is {runs}, which is a file; give the folder that holds all runs.")

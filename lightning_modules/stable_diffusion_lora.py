@@ -48,7 +48,8 @@ from lightning_modules.lora import LoraOptions, add_lora, load_lora_state, lora_
 from lightning_modules.lora_formats import adapter_of, describe
 from lightning_modules.lora_metadata import base_facts
 from lightning_modules.one_shape_parts import in_batch_order, one_shape_parts
-from lightning_modules.option_ranges import check_options, rehearse
+from lightning_modules.option_ranges import check_length, check_options, rehearse
+from lightning_modules.read_back import check_read_back
 from lightning_modules.residence import bring, send_away, visiting
 from lightning_modules.sampling import SamplerName, sample_images
 from lightning_modules.text_cache import TextCache
@@ -57,6 +58,8 @@ from lightning_modules.text_conditioning import LongCaptions, encode_contexts, j
 Batch = dict[str, Any]
 
 LOSS_BINS = 4
+LARGEST_SIDE = 4096
+"""Pixels of a side beyond which no Stable Diffusion 1.x or 2.x paints anything; `datamodules` has it, too."""
 """Timestep ranges, from nearly clean to nearly noise, that losses are reported for."""
 
 WEIGHT_DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -126,6 +129,7 @@ class StableDiffusionLora(L.LightningModule):
                 "caption_dropout": caption_dropout,
                 "ema_decay": ema_decay,
                 "validation_noise_levels": validation_noise_levels,
+                "lora.rank": lora.rank,
                 "lora.dropout": lora.dropout,
                 "lora.alpha": lora.alpha,
             }
@@ -206,6 +210,7 @@ class StableDiffusionLora(L.LightningModule):
         """The optimizer over the adapter, with its schedule stepped once an optimizer step."""
         optimizer = self.optimizer_factory(self.trainable)
         schedule = self.lr_scheduler_factory(optimizer)
+        check_length(schedule, self.trainer.max_steps)
         self._asked_rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -429,6 +434,7 @@ class StableDiffusionLora(L.LightningModule):
         checkpoint["state_dict"] = lora_state(self.unet)
         if self.init_lora is not None:  # else the options say it
             checkpoint["lora_strengths"] = adapter_of(self.unet).strengths
+        checkpoint["base"] = self._base_facts()
         checkpoint["base_weights"] = self._base_weights
         if self.ema is not None:
             checkpoint["ema"] = self.ema.state_dict()
@@ -536,6 +542,8 @@ class StableDiffusionLora(L.LightningModule):
         layers = self.text_encoder.config.num_hidden_layers
         if height % factor or width % factor:
             return f"{width}x{height} (width x height) are not multiples of {factor}"
+        if max(height, width) > LARGEST_SIDE:
+            return f"{width}x{height} (width x height) are above {LARGEST_SIDE}"
         if clip_skip >= layers:
             return f"clip_skip {clip_skip}, valid are 0 to {layers - 1}"
         return ""
@@ -564,10 +572,12 @@ class StableDiffusionLora(L.LightningModule):
         return config
 
     def export_lora(self, path: Path, format: LoraFormat, facts: dict[str, str]) -> Path:
-        """Write the adapter in diffusers or kohya format; see `callbacks.protocols.AdapterExport`."""
+        """Write the adapter in diffusers or kohya format, and read it back; see `callbacks.protocols.AdapterExport`."""
         with self.shown_adapter():
             adapter = adapter_of(self.unet)
-        return write_adapter(path, adapter, format, facts | self._base_facts())
+        write_adapter(path, adapter, format, facts | self._base_facts())
+        check_read_back(path, adapter, self.unet)
+        return path
 
     def check_export(self, path: Path) -> ExportCheck:
         """Compare a fresh stock pipeline's picture with memory's; see `callbacks.protocols.AdapterExport`."""
