@@ -11,6 +11,7 @@ import json
 import resource
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,18 @@ VAE: dict[str, Any] = {
     "layers_per_block": 2,
     "sample_size": 768,
 }
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Sizes of a Stable Diffusion of random weights: what its UNet, text encoder and VAE are built with."""
+
+    unet: dict[str, Any]
+    text: dict[str, Any]
+    vae: dict[str, Any]
+
+
+WD_1_5 = Shapes(UNET, TEXT, VAE)
 
 BATCH_STEPS = 4
 """Training steps; the first is left out of the median, it warms up."""
@@ -80,7 +93,7 @@ class StepClock(L.Callback):
         (Path(trainer.default_root_dir) / STEP_SECONDS).write_text(json.dumps(self.seconds))
 
 
-def write_model(folder: Path) -> None:
+def write_model(folder: Path, shapes: Shapes = WD_1_5) -> None:
     """Write the random-weight model: UNet and text encoder in bf16, VAE in float32, as `fit` would hold them."""
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -89,9 +102,9 @@ def write_model(folder: Path) -> None:
     tokenizer = CLIPTokenizer.from_pretrained("demo/base/tokenizer", local_files_only=True)
     ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     pipeline = StableDiffusionPipeline(
-        unet=UNet2DConditionModel(**UNET).to(torch.bfloat16),
-        text_encoder=CLIPTextModel(CLIPTextConfig(vocab_size=49408, **TEXT, **ids)).to(torch.bfloat16),
-        vae=AutoencoderKL(**VAE),
+        unet=UNet2DConditionModel(**shapes.unet).to(torch.bfloat16),
+        text_encoder=CLIPTextModel(CLIPTextConfig(vocab_size=49408, **shapes.text, **ids)).to(torch.bfloat16),
+        vae=AutoencoderKL(**shapes.vae),
         tokenizer=tokenizer,
         scheduler=DDIMScheduler.from_pretrained("demo/base/scheduler", local_files_only=True),
         safety_checker=None,

@@ -364,7 +364,7 @@ def test_a_wrong_config(here: Path, capsys: pytest.CaptureFixture[str], text: by
         ),
         (
             ("--config", "small.yaml"),
-            "a command comes before its options, such as: python train.py fit --config",
+            "--config stands where the command should. Valid: fit, test",
         ),
         (("fit", "--config", ""), "--config needs a value behind it"),
         (("audit", "--config"), "--config needs a value behind it"),
@@ -740,6 +740,6 @@ def test_what_is_wrong_with_a_folder_is_told_with_what_is_wrong_with_its_mix(
 
 def test_a_progress_bar_can_be_left_out(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    os.chdir(here)
+    monkeypatch.chdir(here)
     main([*FIT, "--trainer.enable_progress_bar", "false", "--trainer.max_steps", "1", "--runs", "others"])
     assert (here / "others/new/checkpoints/step_000001.ckpt").is_file()

@@ -1,0 +1,97 @@
+"""The floor: what a step costs when there is nothing but the UNet.
+
+Forward pass, backward pass and optimizer step in plain PyTorch, on inputs made beforehand, with the very UNet and
+adapters of a run (so kernels and memory are the same) and the loss of its training step. No Lightning, no data, no
+clipping of gradients.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lightning_modules.diffusion.noise import add_noise, draw_noise
+from lightning_modules.diffusion.prediction import target
+from lightning_modules.diffusion.timesteps import draw_timesteps
+from lightning_modules.diffusion.weighting import min_snr_weight
+from lightning_modules.stable_diffusion_lora import StableDiffusionLora, drop_captions
+from lightning_modules.text_conditioning import join_contexts
+
+Batch = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class FloorInputs:
+    """What the UNet and its loss take, on the device of the UNet.
+
+    Attributes:
+        x_t: noisy latents [B, C, h, w], in the UNet's dtype.
+        t: timesteps, int64 [B].
+        context: embeddings of the captions [B, 77 k, D], in the UNet's dtype.
+        mask: what hides the filling of shorter captions, bool [B, 77 k]; nothing if all are equally long.
+        wanted: what a perfect UNet would put out, float32 [B, C, h, w].
+        weight: of each picture in the loss, float32 [B].
+    """
+
+    x_t: Tensor
+    t: Tensor
+    context: Tensor
+    mask: Tensor | None
+    wanted: Tensor
+    weight: Tensor
+
+
+@torch.no_grad()
+def floor_inputs(module: StableDiffusionLora, batch: Batch) -> FloorInputs:
+    """What `training_step` gives its UNet for a batch of one shape, made beforehand."""
+    draws, dtype = batch["draw"], module.unet.dtype
+    t = draw_timesteps(
+        module.timestep_sampling, module.schedule.num_timesteps, seed=module.seed, draws=draws
+    ).to(module.device)
+    x0 = module.latents(batch)
+    eps = draw_noise(
+        x0.shape[1:], seed=module.seed, draws=draws, device=x0.device, offset=module.noise_offset
+    )
+    alpha, sigma = module.schedule.alpha_sigma(t)
+    captions = drop_captions(batch["caption"], module.caption_dropout, seed=module.seed, draws=draws)
+    context, mask = join_contexts(module.text(captions, module.device))
+    return FloorInputs(
+        x_t=add_noise(x0, eps, alpha, sigma).to(dtype),
+        t=t,
+        context=context.to(dtype),
+        mask=mask,
+        wanted=target(module.prediction_type, x0, eps, alpha, sigma),
+        weight=min_snr_weight(module.prediction_type, module.schedule.snr(t), module.min_snr_gamma)
+        * batch["loss_weight"].to(module.device),
+    )
+
+
+def floor_loss(unet: Any, inputs: FloorInputs) -> Tensor:
+    """The weighted loss of a training step, a scalar."""
+    prediction = unet(
+        inputs.x_t, inputs.t, encoder_hidden_states=inputs.context, encoder_attention_mask=inputs.mask
+    ).sample
+    error = functional.mse_loss(prediction.float(), inputs.wanted, reduction="none").mean(dim=(1, 2, 3))
+    return (inputs.weight * error).mean()
+
+
+class FloorStep:
+    """The step, to be called again and again on the same inputs."""
+
+    def __init__(self, module: StableDiffusionLora, batch: Batch) -> None:
+        """Make the inputs, and an optimizer of the run's kind over the run's adapters."""
+        self.unet = module.unet
+        self.inputs = floor_inputs(module, batch)
+        self.optimizer = module.optimizer_factory(module.trainable)
+        self.device_type = module.device.type
+        self.in_16_bit = module.unet.dtype == torch.bfloat16
+
+    def __call__(self) -> None:
+        """One step."""
+        self.optimizer.zero_grad()
+        with torch.autocast(self.device_type, torch.bfloat16, enabled=self.in_16_bit):
+            loss = floor_loss(self.unet, self.inputs)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()

@@ -1,0 +1,242 @@
+"""What a training step costs, against the floor and against the usual script: `python -m benchmarks.step`.
+
+Three ways to take a step with the same UNet and adapters, one after the other in one process:
+
+- floor: forward pass, backward pass and optimizer step on inputs made beforehand, in plain PyTorch (`floor.py`);
+- ours: the Trainer's step as `python train.py fit` runs it, with all its callbacks, logging and progress bar, none of
+  them painting or saving; from the caches and, in a run of its own, without them;
+- script-like: pictures decoded, VAE and text encoder in each step (`usual_script.py`).
+
+Models: the embedded default at 128x128, a middle one of 100 M at 256x256, and (`--models real`) one with the exact
+shapes of wd-1-5-beta2 at 512x512, both of random weights. It prints a table, and `--output` writes every single step as
+JSON. bf16 is left out where the processor has no fast instructions for it.
+"""
+
+import argparse
+import contextlib
+import gc
+import io
+import json
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.full_size import WD_1_5, Shapes, write_model
+from benchmarks.interludes import Measured
+from benchmarks.step_table import Result, Setting, table
+from demo.style_set import paint_style_set
+from train import main as train
+from whole_file import whole_file
+
+MIDDLE = Shapes(
+    unet={
+        "sample_size": 32,
+        "block_out_channels": (128, 256, 384, 448),
+        "attention_head_dim": (2, 4, 6, 7),  # heads of 64, as in Stable Diffusion 2.1
+        "cross_attention_dim": 512,
+        "use_linear_projection": True,
+    },
+    text={
+        "hidden_size": 512,
+        "intermediate_size": 2048,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 8,
+        "hidden_act": "gelu",
+        "projection_dim": 512,
+    },
+    vae={**WD_1_5.vae, "block_out_channels": (64, 128, 256, 256), "sample_size": 256},
+)
+"""Stable Diffusion 2.1 made narrower: a UNet of 100 M."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a size is run with.
+
+    Attributes:
+        shapes: of random weights; null is the embedded base.
+        resolution: of its pictures.
+        batch_sizes: to measure.
+        checkpointing: with and without gradient checkpointing, or one of them.
+        steps: of each kind, to measure.
+        warm_up: steps before, not counted.
+    """
+
+    shapes: Shapes | None
+    resolution: int
+    batch_sizes: tuple[int, ...]
+    checkpointing: tuple[bool, ...]
+    steps: int
+    warm_up: int
+
+
+MODELS = {
+    "embedded": Model(None, 128, (1, 4), (False, True), steps=25, warm_up=3),
+    "middle": Model(MIDDLE, 256, (1, 4), (False, True), steps=5, warm_up=1),
+    "real": Model(WD_1_5, 512, (1,), (False,), steps=3, warm_up=1),
+}
+
+PRECISIONS = ("32-true", "bf16-mixed")
+
+SLOW_BF16 = 2.0
+"""bf16 is left out where a matrix product takes this many times as long as in float32."""
+
+NEVER = 10**6
+"""Steps until anything is painted, scored, saved or exported again: the run ends long before."""
+
+
+def options(setting: Setting, base: Path, scratch: Path, cached: bool) -> dict[str, str]:
+    """What the run is given, beside its config."""
+    model = MODELS[setting.model]
+    return {
+        "--runs": str(scratch / "runs"),
+        "--name": f"{setting}, {'cached' if cached else 'not cached'}",
+        "--data.folder": str(scratch / "pictures"),
+        "--data.cache_folder": str(scratch / "cache"),
+        "--data.resolution": str(model.resolution),
+        "--data.batch_size": str(setting.batch_size),
+        "--data.flip": "false",
+        "--model.base_model": str(base),
+        "--model.gradient_checkpointing": str(setting.gradient_checkpointing).lower(),
+        "--trainer.accelerator": "auto",
+        "--trainer.precision": setting.precision,
+        "--trainer.max_steps": str(NEVER),
+        "--trainer.val_check_interval": str(NEVER),
+        "--checkpoints.every_n_steps": str(NEVER),
+        "--checkpoints.minutes": str(NEVER),
+        "--samples.prompts": "[{prompt: a portrait, group: portrait, height: 64, width: 64, steps: 1}]",
+        "--trainer.callbacks+": "benchmarks.interludes.Interludes",
+        "--trainer.callbacks.steps": str(model.steps),
+        "--trainer.callbacks.warm_up": str(model.warm_up),
+        "--trainer.callbacks.cached": str(cached).lower(),
+    }
+
+
+def run(setting: Setting, base: Path, scratch: Path, *, cached: bool) -> dict[str, list[float]]:
+    """The seconds of one run's steps, by kind.
+
+    Raises:
+        RuntimeError: the run ended before everything was measured; what it printed was passed on.
+    """
+    words = [f"{name}={value}" for name, value in options(setting, base, scratch, cached).items()]
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            train(["fit", "--config", "configs/demo.yaml", *words])
+    except Measured as done:
+        return done.seconds
+    except BaseException:
+        print(said.getvalue(), file=sys.stderr)
+        raise
+    finally:
+        gc.collect()  # the model of this run, before the next one is loaded
+    raise RuntimeError(f"The run of {setting} ended before all steps were measured:\n{said.getvalue()}")
+
+
+def base_of(name: str, scratch: Path) -> Path:
+    """The folder of a base; one of random weights is written when first asked for."""
+    shapes = MODELS[name].shapes
+    if shapes is None:
+        return Path("demo/base")
+    folder = scratch / name
+    if not folder.exists():
+        write_model(folder, shapes)
+    return folder
+
+
+def settings(models: Sequence[str], precisions: Sequence[str]) -> Iterator[Setting]:
+    """Everything to measure; of the real size the fastest precision only."""
+    for name in models:
+        model = MODELS[name]
+        chosen = precisions[-1:] if name == "real" else precisions
+        for values in product(chosen, model.batch_sizes, model.checkpointing):
+            yield Setting(name, *values)
+
+
+def fast_precisions() -> tuple[str, ...]:
+    """Those of `PRECISIONS` that this machine has fast instructions for; says which it hasn't."""
+    times = slowness_of_bf16()
+    if times < SLOW_BF16:
+        return PRECISIONS
+    print(f"bf16 is left out: a matrix product in it takes {times:.0f} times as long as in float32 here.")
+    return PRECISIONS[:1]
+
+
+def slowness_of_bf16() -> float:
+    """How many times as long a matrix product takes in bf16 as in float32, on the device that will train."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return _product_seconds(torch.bfloat16, device) / _product_seconds(torch.float32, device)
+
+
+def _product_seconds(dtype: torch.dtype, device: str, side: int = 512) -> float:
+    matrix = torch.ones(side, side, dtype=dtype, device=device)
+    float((matrix @ matrix)[0, 0])  # warms up
+    started = time.perf_counter()
+    float((matrix @ matrix)[0, 0])  # waits for a GPU
+    return time.perf_counter() - started
+
+
+def machine() -> dict[str, Any]:
+    """What it was measured on."""
+    cpus = Path("/proc/cpuinfo")
+    lines = cpus.read_text().splitlines() if cpus.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    gpu = {"GPU": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    return {
+        **gpu,
+        "processor": names[0] if names else platform.processor(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
+def write(path: Path, results: Sequence[Result]) -> None:
+    """Write machine and results as JSON, whole."""
+    content = {"machine": machine(), "results": [result.as_json() for result in results]}
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def main(given: argparse.Namespace, scratch: Path) -> None:
+    """Measure, printing each line of the table as it comes and the whole at the end."""
+    paint_style_set(scratch / "pictures", portraits=10, landscapes=5)
+    results: list[Result] = []
+    for setting in settings(given.models, given.precisions or fast_precisions()):
+        base = base_of(setting.model, scratch)
+        with_caches = run(setting, base, scratch, cached=True)
+        results.append(Result(setting, with_caches, run(setting, base, scratch, cached=False)))
+        print(results[-1].row(), flush=True)
+        if given.output:
+            write(given.output, results)
+    print(f"\n{table(results, machine())}")
+
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=["embedded", "middle"])
+    parser.add_argument(
+        "--precisions", nargs="+", choices=PRECISIONS, help="default: those that are fast on this machine"
+    )
+    parser.add_argument("--threads", type=int, help="of the CPU (default: as torch chooses)")
+    parser.add_argument("--output", type=Path, help="JSON file with every step")
+    parser.add_argument("--scratch", type=Path, help="where to work; real needs 5 GB (default: temporary)")
+    return parser.parse_args(words)
+
+
+if __name__ == "__main__":
+    chosen = arguments()
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
+    with tempfile.TemporaryDirectory(dir=chosen.scratch) as temporary:
+        main(chosen, Path(temporary))
