@@ -56,6 +56,7 @@ from lightning_modules.lora_formats import adapter_of, describe
 from lightning_modules.lora_metadata import base_facts
 from lightning_modules.one_shape_parts import in_batch_order, one_shape_parts
 from lightning_modules.option_ranges import check_length, check_options, rehearse
+from lightning_modules.prompt_memory import PromptMemory
 from lightning_modules.read_back import check_read_back
 from lightning_modules.residence import bring, send_away
 from lightning_modules.sampling import SamplerName, sample_images
@@ -160,6 +161,7 @@ class StableDiffusionLora(L.LightningModule):
         self.parts: Components | None = None
         self.ema: AdapterEma | None = None
         self.text = TextCache(self.encode_text)
+        self.prompts = PromptMemory()
         self.held_out_loss = HeldOutLoss()
         self.trainable: list[nn.Parameter] = []
         self._said_to_be_cut: set[str] = set()
@@ -543,6 +545,7 @@ class StableDiffusionLora(L.LightningModule):
                 clip_skip=clip_skip,
                 device=self.device,
                 long_captions=self.long_captions,
+                memory=self.prompts,
             )
 
     def unpaintable(self, height: int | None, width: int | None, clip_skip: int) -> str:
