@@ -1,7 +1,8 @@
 """How the command line talks to people: one line that helps instead of a page of usage, and no traceback.
 
 Errors that a user can mend are `ValueError`s with a text that says what was given, what is valid and which option to
-change. `--debug` shows the traceback as well. Nothing here loads Lightning, since the audit starts without it.
+change. `--debug` shows the traceback as well. Nothing here loads PyTorch or Lightning, since not every command
+needs them.
 """
 
 import difflib
@@ -15,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
 from jsonargparse import ArgumentParser
 
 from commands.option_errors import did_you_mean, in_plain_words
@@ -74,14 +74,21 @@ class HelpfulParser(ArgumentParser):
 
 
 def check_command(name: str) -> None:
-    """Exit with a message unless `train.py` has a command of this name (or it is an option); list them for `--help`."""
+    """Exit with a message unless `train.py` has a command of this name; list them for `--help`."""
     if name in ("-h", "--help"):
         print("python train.py COMMAND [options]\n")
         for command, what in COMMANDS.items():
             print(f"  {command:<8} {what}")
         print("\npython train.py COMMAND --help lists a command's options.")
         sys.exit()
-    if name not in COMMANDS and not name.startswith("-"):
+    if name.startswith("-"):
+        print(
+            f"error: {name} stands where the command should. Valid: {', '.join(COMMANDS)}; e.g. python train.py fit "
+            f"{name} ...",
+            file=sys.stderr,
+        )
+        sys.exit(USER_ERROR)
+    if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         print(
             f"error: there is no command {name!r}. Valid: {', '.join(COMMANDS)}."
@@ -100,7 +107,7 @@ def exit_with_message(debug: bool = False) -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except _out_of_memory() as error:
         print(f"error: the GPU's memory is full ({error})\n{MEMORY_ADVICE}", file=sys.stderr)
         sys.exit(USER_ERROR)
     except _mendable() as error:
@@ -129,6 +136,12 @@ def own_words(error: Exception) -> str:
         return text
     said = re.split(r"^[\w.]*(?:Error|Exception): ", text, flags=re.MULTILINE)
     return said[-1].strip() if len(said) > 1 else text.strip().splitlines()[-1]
+
+
+def _out_of_memory() -> tuple[type[Exception], ...]:
+    """The GPU's memory is full; only PyTorch can say so, where it was loaded."""
+    torch = sys.modules.get("torch")
+    return (torch.OutOfMemoryError,) if torch else ()
 
 
 def _mendable() -> tuple[type[Exception], ...]:

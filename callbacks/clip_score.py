@@ -20,11 +20,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from callbacks.failures import Failures
+from callbacks.failures import Failures, in_words
 from callbacks.progress import announce
 from callbacks.sample_images import SampleImages, SampleSet
+from callbacks.time_shares import spent
 from evaluation.clip import as_tensor, check_clip_folder, load_clip
 from evaluation.prompts import strip_weights
+from processes import of_all_processes, undealt
+
+QUESTIONS = ("prompt", "style")
 
 
 @dataclass(frozen=True)
@@ -107,20 +111,34 @@ class ClipScore(Callback):
             pl_module.log_dict(scores.means(), on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
 
     def _score(self, trainer: Trainer) -> ClipScores | None:
-        """Score on the first process, tell the others; None if there is nothing to score, or CLIP fails."""
+        """Score each process's own pictures, and tell all; None if there is nothing to score, or CLIP fails."""
         if self.model is None:
             return None
-        scores = None
-        samples = _latest_samples(trainer)
-        if trainer.is_global_zero and samples is not None:
-            announce(trainer, "scoring samples")
-            with self.failures.survived(), isolate_rng(), torch.no_grad():
-                scores = self._scores_of(samples)
-            announce(trainer, "")
-        return trainer.strategy.broadcast(scores)
+        announce(trainer, "scoring samples")
+        own, error = None, ""
+        with spent(trainer, "scoring"):
+            try:
+                own = self._own_scores(trainer)
+            except Exception as raised:  # any kind: the others wait to hear of it
+                error = in_words(raised)
+            parts = of_all_processes((own, error))
+        announce(trainer, "")
+        if errors := [error for _, error in parts if error]:
+            self.failures.happened(errors[0])
+        found = [scores for scores, _ in parts if scores is not None]
+        return gathered(found) if len(found) == len(parts) else None
+
+    def _own_scores(self, trainer: Trainer) -> ClipScores | None:
+        samples = _own_samples(trainer)
+        if samples is None:
+            return None
+        with isolate_rng(), torch.no_grad():
+            return self._scores_of(samples)
 
     def _scores_of(self, samples: SampleSet) -> ClipScores:
         assert self.model is not None
+        if not samples.prompts:  # fewer prompts than processes
+            return ClipScores(samples.step, [], {of: {"base": [], "lora": []} for of in QUESTIONS})
         scorer = self._scorer = self._scorer or Scorer(self.model)
         texts = {
             "prompt": [strip_weights(prompt.prompt) for prompt in samples.prompts],
@@ -200,10 +218,21 @@ class _Cutting:
         return self._processor(**inputs)
 
 
-def _latest_samples(trainer: Trainer) -> SampleSet | None:
+def gathered(parts: Sequence[ClipScores]) -> ClipScores:
+    """The scores of all processes as one process would have them."""
+    scores = {
+        question: {
+            side: undealt([part.scores[question][side] for part in parts]) for side in ("base", "lora")
+        }
+        for question in QUESTIONS
+    }
+    return ClipScores(parts[0].step, undealt([part.groups for part in parts]), scores)
+
+
+def _own_samples(trainer: Trainer) -> SampleSet | None:
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     painters = (callback for callback in callbacks if isinstance(callback, SampleImages))
-    return next((painter.latest for painter in painters), None)
+    return next((painter.own for painter in painters), None)
 
 
 def _log_directly(trainer: Trainer, scores: ClipScores) -> None:

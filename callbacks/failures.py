@@ -34,14 +34,19 @@ class Failures:
         except Exception as error:  # any kind: what is inside must not cost a training run
             self.happened(error)
 
-    def happened(self, error: Exception) -> None:
-        """Count one, and say it if it is the first."""
+    def happened(self, error: Exception | str) -> None:
+        """Count one, and say it if it is the first; an error of another process comes in words."""
         self.count += 1
         if self.count == 1:
-            reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            reason = error if isinstance(error, str) else in_words(error)
             rank_zero_warn(f"{self.what} ({reason}). Training goes on. {self.remedy}".rstrip())
 
     def line(self) -> str:
         """`Samples could not be painted 3 times.`, or nothing."""
         times = "once" if self.count == 1 else f"{self.count} times"
         return f"{self.what} {times}." if self.count else ""
+
+
+def in_words(error: Exception) -> str:
+    """An error's kind and text."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -3,7 +3,7 @@
 The base is painted once, before step 1, with the adapter switched off (`lora_scale=0`); at step 0 the
 adapter still equals it, so the first grid shows the base in both columns and the step slider starts from
 there. A resumed run paints its base again, silently. Grids go to TensorBoard, one image a group, and to
-`<run>/samples/step_000100.png`.
+`<run>/samples/step_000100.png`. Of several processes each paints its part of the prompts.
 
 Painting leaves no trace in training: it runs without gradients, in eval mode, under its own random state.
 When it fails this is said once, then counted, and training goes on.
@@ -23,12 +23,14 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from PIL import Image
 from torch import Tensor
 
-from callbacks.failures import Failures
+from callbacks.failures import Failures, in_words
 from callbacks.markdown import cell
 from callbacks.progress import announce
 from callbacks.protocols import KnowsItsLimits, TextToImage
+from callbacks.time_shares import spent
 from callbacks.training_log import first_step, writers
 from evaluation.grids import Row, comparison_grid, stack_right
+from processes import in_first_process, undealt
 from whole_file import whole_file
 
 SamplerName = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "unipc"]
@@ -85,13 +87,17 @@ class SampleImages(Callback):
         prompts: what to paint; null paints nothing.
 
     Attributes:
-        latest: the pictures of the last painting; None before it, or if it failed.
+        latest: the pictures of the last painting, in the first process; None before it, or if it failed.
+        own: this process's part of them: every prompt where there is one process.
+        painted: pictures of all paintings that succeeded, in the first process.
         failures: paintings that failed.
     """
 
     def __init__(self, prompts: list[SamplePrompt] | None = None) -> None:
         self.prompts = prompts or []
         self.latest: SampleSet | None = None
+        self.own: SampleSet | None = None
+        self.painted = 0
         self._base: list[Tensor] | None = None
         self.failures = Failures("Samples could not be painted")
 
@@ -126,24 +132,42 @@ class SampleImages(Callback):
         self._paint(trainer, pl_module, with_lora=True, publish=True)
 
     def _paint(self, trainer: Trainer, pl_module: LightningModule, *, with_lora: bool, publish: bool) -> None:
-        """Set `latest` and show it, on the first process only; the others wait."""
-        self.latest = None
-        if self.prompts and trainer.is_global_zero:
-            announce(trainer, "painting samples")
-            with self.failures.survived():
-                self.latest = self._sample_set(trainer.global_step, pl_module, with_lora)
-                if publish:
-                    _publish(trainer, self.latest)
-            announce(trainer, "")
-        trainer.strategy.barrier("samples")
+        """Paint this process's part; set `latest` and show it on the first."""
+        self.latest = self.own = None
+        if not self.prompts:
+            return
+        announce(trainer, "painting samples")
+        error = ""
+        with spent(trainer, "painting"):
+            try:
+                self.own = self._own_part(trainer, pl_module, with_lora)
+            except Exception as raised:  # any kind: the others wait to hear of it
+                error = in_words(raised)
+            parts = in_first_process((self.own, error))
+            if trainer.is_global_zero:
+                self._gather(trainer, parts, publish)
+        announce(trainer, "")
 
-    def _sample_set(self, step: int, pl_module: LightningModule, with_lora: bool) -> SampleSet:
+    def _own_part(self, trainer: Trainer, pl_module: LightningModule, with_lora: bool) -> SampleSet:
         model = cast(TextToImage, pl_module)
+        prompts = self.prompts[trainer.global_rank :: trainer.world_size]
         with _no_trace(pl_module):
             if self._base is None:
-                self._base = paint(model, self.prompts, lora_scale=0.0)
-            lora = paint(model, self.prompts, lora_scale=1.0) if with_lora else self._base
-        return SampleSet(step, self.prompts, self._base, lora)
+                self._base = paint(model, prompts, lora_scale=0.0)
+            lora = paint(model, prompts, lora_scale=1.0) if with_lora else self._base
+        return SampleSet(trainer.global_step, prompts, self._base, lora)
+
+    def _gather(self, trainer: Trainer, parts: Sequence[tuple[SampleSet | None, str]], publish: bool) -> None:
+        """Put the parts of all processes together, or say why one is missing."""
+        found = [part for part, _ in parts if part is not None]
+        if len(found) < len(parts):
+            return self.failures.happened(next(error for part, error in parts if part is None))
+        base, lora = undealt([part.base for part in found]), undealt([part.lora for part in found])
+        self.latest = SampleSet(trainer.global_step, self.prompts, base, lora)
+        self.painted += len(self.prompts)
+        if publish:
+            with self.failures.survived():
+                _publish(trainer, self.latest)
 
 
 def paint(model: TextToImage, prompts: Sequence[SamplePrompt], *, lora_scale: float) -> list[Tensor]:

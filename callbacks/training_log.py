@@ -5,16 +5,17 @@ exports carry (Lightning counts from 0 and would file step 100 under 99). A proc
 writes steps above k only, after a mark that makes TensorBoard drop what the killed process had written past
 k: no overlap, no doubles.
 
-Losses of single timestep bins and groups are means over all pictures since the last log, kept here and not
-by `self.log`: that would repeat a bin's old value at every step whose batch doesn't hold it.
+Losses are means over the pictures of all processes and batches of an optimizer step; those of single timestep
+bins and groups over all pictures since the last log. They are kept here and not by `self.log`, which knows one
+process's last batch, and would repeat a bin's old value at every step whose batch doesn't hold it.
 """
 
 import math
 import os
 import statistics
 import time
-from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from callbacks.failures import Failures
 from callbacks.markdown import block
+from processes import means_of_all
 
 SMOOTHING = 0.98
 """Decay of the smoothed loss: a mean over about 1 / (1 - 0.98) = 50 steps."""
@@ -51,18 +53,18 @@ class TrainingLog(Callback):
 
     It stands before every callback that writes to TensorBoard: its mark opens what a resumed run writes.
 
-    `training_step` may return, beside the loss, `error` (float [B], one value a picture) and `bin` (int [B],
-    its timestep bin). They become `train/loss_bin/<k>` and, with the batch's `group`,
-    `train/loss_group/<group>`.
+    The module puts `train/loss` where callbacks find it (`self.log` with `logger=False`). `training_step` may return,
+    beside the loss, `error` (float [B], one value a picture) and `bin` (int [B], its timestep bin). They become
+    `train/loss_unweighted`, `train/loss_bin/<k>` and, with the batch's `group`, `train/loss_group/<group>`.
     """
 
     def __init__(self) -> None:
         self._smooth = Smoothed(SMOOTHING)
-        self._parts = Means()
+        self._of_step = Sums()
+        self._parts = Sums()
         self._speed = Speed(SPEED_WINDOW)
         self._grad_norm: Tensor | None = None
         self._step = 0
-        self._losses: list[float] = []
         self._pictures = 0
 
     @property
@@ -106,11 +108,13 @@ class TrainingLog(Callback):
             return  # inside an accumulation window
         self._step = trainer.global_step
         self._speed.step_done(self._pictures * trainer.world_size)
-        if self._losses:
-            self._smooth.update(statistics.fmean(self._losses))
-        self._losses, self._pictures = [], 0
-        if self._step % _log_interval(trainer) == 0 or self._step == trainer.max_steps:
-            self._log(trainer)
+        self._pictures = 0
+        due = self._step % _log_interval(trainer) == 0 or self._step == trainer.max_steps
+        means = means_of_all(self._of_step.pop() | (self._parts.pop() if due else {}))
+        if "train/loss" in means:
+            self._smooth.update(means["train/loss"])
+        if due:
+            self._log(trainer, means)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """File the validation under the steps done, too."""
@@ -130,21 +134,23 @@ class TrainingLog(Callback):
             writer.flush()
 
     def _take_in(self, trainer: Trainer, outputs: Any, batch: Any) -> None:
+        size = len(batch["caption"]) if isinstance(batch, Mapping) and "caption" in batch else 1
+        self._pictures += size
         loss = trainer.callback_metrics.get("train/loss")
         if loss is not None:
-            self._losses.append(float(loss))
-        if isinstance(batch, Mapping) and "caption" in batch:
-            self._pictures += len(batch["caption"])
+            self._of_step.add("train/loss", float(loss) * size, size)
         if isinstance(outputs, Mapping) and "error" in outputs:
             errors = outputs["error"].float().tolist()
-            self._parts.add((f"train/loss_bin/{k}" for k in outputs["bin"].tolist()), errors)
-            self._parts.add((f"train/loss_group/{group}" for group in batch["group"]), errors)
+            for error, number, group in zip(errors, outputs["bin"].tolist(), batch["group"], strict=True):
+                self._of_step.add("train/loss_unweighted", error)
+                self._parts.add(f"train/loss_bin/{number}", error)
+                self._parts.add(f"train/loss_group/{group}", error)
 
-    def _log(self, trainer: Trainer) -> None:
+    def _log(self, trainer: Trainer, means: Mapping[str, float]) -> None:
         values = {
             "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
             **memory(),
-            **self._parts.pop(),
+            **means,
             **self._speed.values(),
             **exposure(trainer),
         }
@@ -187,22 +193,21 @@ class Smoothed:
         self._mean, self._count = state["mean"], int(state["count"])
 
 
-class Means:
-    """Means by name, since they were last taken out."""
+class Sums:
+    """Sums and counts by name, since they were last taken out."""
 
     def __init__(self) -> None:
-        self._values: defaultdict[str, list[float]] = defaultdict(list)
+        self._sums: dict[str, tuple[float, int]] = {}
 
-    def add(self, names: Iterable[str], values: Iterable[float]) -> None:
-        """Take in one value a name."""
-        for name, value in zip(names, values, strict=True):
-            self._values[name].append(value)
+    def add(self, name: str, total: float, count: int = 1) -> None:
+        """Take in the sum of so many values."""
+        before, counted = self._sums.get(name, (0.0, 0))
+        self._sums[name] = before + total, counted + count
 
-    def pop(self) -> dict[str, float]:
-        """The means of what came in since the last call; a name without values has none."""
-        means = {name: statistics.fmean(values) for name, values in sorted(self._values.items())}
-        self._values.clear()
-        return means
+    def pop(self) -> dict[str, tuple[float, int]]:
+        """What came in since the last call."""
+        sums, self._sums = self._sums, {}
+        return sums
 
 
 class Speed:

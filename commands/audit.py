@@ -14,7 +14,7 @@ from typing import Literal, NoReturn
 
 from jsonargparse import Namespace
 
-from command_line import HelpfulParser, exit_with_message
+from command_line import HelpfulParser
 from commands.audit_json import write_audit_json
 from commands.audit_text import audit_text
 from commands.fit_config import with_configs
@@ -98,28 +98,32 @@ def run_audit(options: AuditOptions) -> Audit:
     )
 
 
-def main(args: Sequence[str]) -> NoReturn:
-    """Run the command and exit with its status."""
-    debug = "--debug" in args
-    with exit_with_message(debug):
-        parser = _parser()
-        known = {"data", *(name for name in parser.option_names() if name.startswith(("trainer.", "model.")))}
-        typed = with_configs([arg for arg in args if arg != "--debug"], known)
-        given = parser.instantiate(parser.parse_args(typed))
-        if given.write and not given.clip:
-            raise ValueError("--write notes down the groups that CLIP suggests: give --clip MODEL as well.")
-        for name in ("max_steps", "accumulate_grad_batches"):
-            if given.trainer[name] < 1:
-                raise ValueError(f"--trainer.{name} is {given.trainer[name]}; it must be at least 1.")
-        ensure_style_set(given.data.folder)
-        audit = run_audit(_options(given))
-        print(audit_text(audit))
-        if given.out and Path(given.out).exists() and not Path(given.out).is_dir():
-            raise ValueError(f"--out is {given.out}, which is a file: give a folder.")
-        _write_files(audit, Path(given.out or Path("audit") / audit.folder.resolve().name))
-        if given.write:
-            _write_groups(audit)
-        sys.exit(audit.status)
+def audit(args: Sequence[str]) -> NoReturn:
+    """Run the command and exit with its status.
+
+    Args:
+        args: what follows `train.py audit`.
+
+    Raises:
+        ValueError: what the user can mend.
+    """
+    parser = _parser()
+    known = {"data", *(name for name in parser.option_names() if name.startswith(("trainer.", "model.")))}
+    given = parser.instantiate(parser.parse_args(with_configs(list(args), known)))
+    if given.write and not given.clip:
+        raise ValueError("--write notes down the groups that CLIP suggests: give --clip MODEL as well.")
+    for name in ("max_steps", "accumulate_grad_batches"):
+        if given.trainer[name] < 1:
+            raise ValueError(f"--trainer.{name} is {given.trainer[name]}; it must be at least 1.")
+    ensure_style_set(given.data.folder)
+    found = run_audit(_options(given))
+    print(audit_text(found))
+    if given.out and Path(given.out).exists() and not Path(given.out).is_dir():
+        raise ValueError(f"--out is {given.out}, which is a file: give a folder.")
+    _write_files(found, Path(given.out or Path("audit") / found.folder.resolve().name))
+    if given.write:
+        _write_groups(found)
+    sys.exit(found.status)
 
 
 def _parser() -> HelpfulParser:

@@ -7,6 +7,9 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from datamodules.prompt_entries import SamplerName
 
+SECTION = "test"
+"""Where they stand in a fit config."""
+
 JOB_SETTINGS = (
     "negative_prompt",
     "height",

@@ -13,6 +13,9 @@ import yaml
 
 from missing_paths import similar
 
+DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "demo.yaml"
+"""What `fit` runs when no config is given."""
+
 SECTIONS = {"data": "folder: my_pictures", "model": "base_model: my_model", "trainer": "max_steps: 1500"}
 """Sections that hold settings, with an example of each."""
 

@@ -4,6 +4,7 @@
 over a list of pictures.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from callbacks.painting_progress import PaintingProgress
 from callbacks.picture_writer import PictureWriter
-from command_line import HelpfulParser
 from commands.adapter_choice import AdapterChoice, choose_adapter, own_size
+from commands.command_parser import CommandParser
+from commands.process_watch import lost_processes_said, watch_children
+from commands.quiet_lightning import quiet_lightning
 from commands.trainer_options import check_painting
 from datamodules.picture_list import PictureList
 from lightning_modules.adapter_painter import AdapterPainter
@@ -29,10 +32,6 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 
 NOT_OPTIONS = {"model", "dataloaders", "datamodule", "return_predictions", "ckpt_path", "weights_only"}
 """Arguments of `Trainer.predict` that aren't the user's to choose."""
-
-
-class PaintingParser(HelpfulParser, LightningArgumentParser):
-    """Lightning's parser with our messages."""
 
 
 class PaintingCLI(LightningCLI):
@@ -100,6 +99,32 @@ class PaintingCLI(LightningCLI):
         pictures.adapter = model.adapter.digest
 
 
+def run_painting(
+    name: str, command_line: type[PaintingCLI], args: list[str], data: type[PictureList] | None = None
+) -> None:
+    """Run a command that paints.
+
+    Args:
+        name: the command's name.
+        command_line: the command.
+        args: what follows its name.
+        data: the pictures, where the command's options are theirs.
+    """
+    quiet_lightning()
+    watch_children()
+    with lost_processes_said():
+        command_line(
+            AdapterPainter,
+            data,
+            args=[name, *args],
+            seed_everything_default=False,  # pictures have seeds of their own
+            trainer_defaults=TRAINER_DEFAULTS,
+            auto_configure_optimizers=False,
+            save_config_callback=None,
+            parser_class=CommandParser,
+        )
+
+
 def in_words(count: int) -> str:
     """A count in words, e.g. "8 pictures"."""
     return "1 picture" if count == 1 else f"{count} pictures"
@@ -109,3 +134,8 @@ def what_is_there(pictures: PictureList) -> str:
     """How far a list is, e.g. "runs/demo/pictures: 3 of 8 pictures there already"."""
     left = sum(len(jobs) for jobs in pictures.waiting())
     return f"{pictures.output}: {len(pictures.jobs) - left} of {in_words(len(pictures.jobs))} there already"
+
+
+def started_with_others() -> bool:
+    """Whether this is one of several processes that were started together: then all have to go the same way."""
+    return "LOCAL_RANK" in os.environ

@@ -10,21 +10,19 @@ Run again, it paints what is missing. The pieces: which adapter, `commands/paint
 """
 
 import inspect
-import os
 from typing import Any
 
 from lightning.pytorch.cli import LightningArgumentParser
 
 from commands.painting_cli import (
     NOT_OPTIONS,
-    TRAINER_DEFAULTS,
     PaintingCLI,
-    PaintingParser,
     in_words,
+    run_painting,
+    started_with_others,
     what_is_there,
 )
 from datamodules.prompt_list import PromptList
-from lightning_modules.adapter_painter import AdapterPainter
 
 
 class PredictCLI(PaintingCLI):
@@ -64,29 +62,20 @@ class PredictCLI(PaintingCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Paint what isn't there; when all is there, load nothing."""
-        if os.environ.get("LOCAL_RANK"):  # the first process has said it
-            return super()._run_subcommand(subcommand)
-        data = self.datamodule
-        print(f"Adapter: {self.choice.file} on {self.model.base_model}", flush=True)
-        print(what_is_there(data), flush=True)
-        if data.waiting():
+        data, says = self.datamodule, self.trainer.is_global_zero
+        if says:
+            print(f"Adapter: {self.choice.file} on {self.model.base_model}", flush=True)
+            print(what_is_there(data), flush=True)
+        if data.waiting() or started_with_others():
             super()._run_subcommand(subcommand)
-            print(f"Done: {in_words(len(data.jobs))} in {data.output}", flush=True)
+            if says:
+                print(f"Done: {in_words(len(data.jobs))} in {data.output}", flush=True)
 
 
 def predict(args: list[str]) -> None:
     """Run the command.
 
     Args:
-        args: what follows `train.py`, with `predict` first.
+        args: what follows `train.py predict`.
     """
-    PredictCLI(
-        AdapterPainter,
-        PromptList,
-        args=args,
-        seed_everything_default=False,  # pictures have seeds of their own
-        trainer_defaults=TRAINER_DEFAULTS,
-        auto_configure_optimizers=False,
-        save_config_callback=None,
-        parser_class=PaintingParser,
-    )
+    run_painting("predict", PredictCLI, args, PromptList)

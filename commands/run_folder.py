@@ -1,6 +1,5 @@
-"""The folder that a run lives in: can it be written to, what did a killed process leave, which settings had it?"""
+"""The folder that a run lives in: may it be this one, can it be written to, is the run done, which settings had it?"""
 
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,10 @@ import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
+from callbacks.checkpoints import STEP_FILE, newest
+from callbacks.lora_export import finished_step
+from commands.model_card import CARD
+from commands.parent_watch import is_first_here
 from whole_file import remove_leftovers, whole_file
 
 CONFIG_FILE = "config.yaml"
@@ -21,7 +24,7 @@ def claim(folder: Path) -> None:
     Raises:
         ValueError: nothing can be written there.
     """
-    if os.environ.get("LOCAL_RANK", "0") != "0":  # the first process does it
+    if not is_first_here():
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -42,6 +45,67 @@ def earlier_settings(folder: Path) -> Mapping[str, Any]:
     except (OSError, yaml.YAMLError, UnicodeDecodeError):
         return {}
     return settings if isinstance(settings, dict) else {}
+
+
+def check_run_names(options: Any) -> None:
+    """Check seed, `--name` and `--runs`.
+
+    Raises:
+        ValueError: one of them can't be.
+    """
+    seed, name, runs = options.seed_everything, options.name, Path(options.runs)
+    if isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise ValueError(f"--seed_everything is {seed}; it must be a whole number from 0 to {2**32 - 1}.")
+    if name is not None and (name in ("", ".", "..") or Path(name).name != name or not name.isprintable()):
+        raise ValueError(
+            f"--name is {name!r}; it must be the name of one folder, which will lie in --runs {runs}."
+        )
+    if runs.exists() and not runs.is_dir():
+        raise ValueError(f"--runs is {runs}, which is a file; give the folder that holds all runs.")
+
+
+def refuse_if_done(checkpoint: Path, max_steps: int, command: str, run: Path) -> None:
+    """Say that a run has all its steps already, instead of loading everything to find nothing to do.
+
+    A run that was killed while it wrote its final files isn't done: resumed, it writes them.
+
+    Raises:
+        ValueError: with the command that goes on.
+    """
+    match = STEP_FILE.fullmatch(checkpoint.name)
+    final_files = finished_step(run) if (run / CARD).is_file() else None  # the card is written last
+    if match and int(match[1]) >= max_steps and int(match[1]) == final_files:
+        raise ValueError(
+            f"{checkpoint} is step {int(match[1])} of {max_steps}: this run is done. Go on further with\n"
+            f"  {command} --ckpt_path last --trainer.max_steps {2 * max_steps}"
+        )
+
+
+def refuse_a_second_run(folder: Path, command: str) -> None:
+    """Start no run in the folder of another one.
+
+    Every process may ask: none writes a checkpoint before all have come together, which is after this.
+
+    Args:
+        folder: of the run.
+        command: what was typed, without a resume.
+
+    Raises:
+        ValueError: with the commands that go on, or start beside it.
+    """
+    if newest(folder / "checkpoints"):
+        raise ValueError(
+            f"{folder} holds a run already. Go on with it:\n  {command} --ckpt_path last\n"
+            f"or start another beside it:\n  {command} --name {free_name(folder)}"
+        )
+
+
+def free_name(folder: Path) -> str:
+    """The first of name-2, name-3 ... that no run has."""
+    n = 2
+    while (folder.parent / f"{folder.name}-{n}").exists():
+        n += 1
+    return f"{folder.name}-{n}"
 
 
 class WholeConfig(SaveConfigCallback):

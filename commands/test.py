@@ -9,7 +9,6 @@ pictures, `datamodules/comparison_pictures.py`; what is measured, `evaluation/me
 `commands/report_files.py`.
 """
 
-import os
 from dataclasses import fields
 from datetime import date
 from functools import cached_property
@@ -21,8 +20,8 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
 from commands.adapter_choice import choose_adapter
 from commands.comparison_report import compare, judge, picture_rows, report
-from commands.evaluation_options import EvaluationOptions
-from commands.painting_cli import NOT_OPTIONS, TRAINER_DEFAULTS, PaintingCLI, PaintingParser, what_is_there
+from commands.evaluation_options import SECTION, EvaluationOptions
+from commands.painting_cli import NOT_OPTIONS, PaintingCLI, run_painting, started_with_others, what_is_there
 from commands.report_files import METRICS, PAGE, write_report
 from commands.style_pictures import style_pictures
 from datamodules.comparison_pictures import ComparisonPictures, spread, subjects_of
@@ -30,9 +29,7 @@ from datamodules.prompt_entries import Entry, read_entries
 from datamodules.records import Record
 from evaluation.clip import Clip
 from evaluation.findings import findings
-from lightning_modules.adapter_painter import AdapterPainter
 
-SECTION = "test"
 CLIP_MODEL = "openai/clip-vit-base-patch32"
 STYLE_PROMPT = "anime style screenshot from a Studio Ghibli movie, watercolor style"
 
@@ -123,12 +120,12 @@ class TestCLI(PaintingCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Paint what isn't there, then measure and write."""
-        if not os.environ.get("LOCAL_RANK"):
+        if self.trainer.is_global_zero:
             print(f"Judged by {self.clip.name}")  # loaded here, so that a wrong one is said at once
             print(f"Adapter: {self.choice.file} on {self.model.base_model}", flush=True)
             print(what_is_there(self.pictures), flush=True)
-            if not self.pictures.waiting():
-                return self.write()
+        if not (self.pictures.waiting() or started_with_others()):
+            return self.write()
         self.trainer.callbacks.append(FinishReport(self.write))  # type: ignore[attr-defined]
         self.trainer.predict(self.model, datamodule=self.pictures, return_predictions=False)
 
@@ -216,14 +213,6 @@ def test(args: list[str]) -> None:
     """Run the command.
 
     Args:
-        args: what follows `train.py`, with `test` first.
+        args: what follows `train.py test`.
     """
-    TestCLI(
-        AdapterPainter,
-        args=args,
-        seed_everything_default=False,  # pictures have seeds of their own
-        trainer_defaults=TRAINER_DEFAULTS,
-        auto_configure_optimizers=False,
-        save_config_callback=None,
-        parser_class=PaintingParser,
-    )
+    run_painting(SECTION, TestCLI, args)

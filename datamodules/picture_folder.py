@@ -6,7 +6,6 @@ Plain Python: the DataModule builds on it, and so does `python train.py audit`, 
 import hashlib
 import json
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
@@ -17,8 +16,15 @@ from datamodules.balance import Stream
 from datamodules.caption_checks import too_long
 from datamodules.caption_variation import CaptionOptions, Wording
 from datamodules.dataset_facts import dataset_facts
-from datamodules.geometry import BUCKET_STEP, training_size
+from datamodules.geometry import training_size
 from datamodules.loss_weights import full_loss_weights
+from datamodules.option_ranges import (
+    check_captions,
+    check_choice,
+    check_folders,
+    check_loading,
+    check_resolution,
+)
 from datamodules.orientation import orientation
 from datamodules.planned_visits import PlannedVisits, planned_visits
 from datamodules.problems import (
@@ -34,10 +40,6 @@ from datamodules.repeats import said_of_repeats, shares_of_repeats
 from datamodules.split import split
 
 log = logging.getLogger(__name__)
-
-MANY_WORKERS = 32
-LARGEST = 4096
-"""Pixels of a side beyond which no Stable Diffusion 1.x or 2.x paints anything, and no card holds a step."""
 
 
 class PictureFolder:
@@ -102,46 +104,11 @@ class PictureFolder:
             ValueError: an argument is out of its range.
         """
         super().__init__()
-        _check("resolution", resolution, resolution > 0 and resolution % 8 == 0, "a positive multiple of 8")
-        _check("resolution", resolution, resolution <= LARGEST, f"at most {LARGEST}")
-        _check("batch_size", batch_size, batch_size > 0, "at least 1")
-        most = max(MANY_WORKERS, 4 * (os.cpu_count() or 1))
-        _check("num_workers", num_workers, 0 <= num_workers <= most, f"from 0 to {most}")
-        _check("holdout_fraction", holdout_fraction, 0 <= holdout_fraction < 1, "at least 0 and below 1")
-        _check("captions.keep_tags", captions.keep_tags, captions.keep_tags >= 0, "0 or more")
-        _check(
-            "captions.tag_dropout",
-            captions.tag_dropout,
-            0 <= captions.tag_dropout < 1,
-            "at least 0 and below 1; whole captions are left out by model.caption_dropout",
-        )
-        if group_by not in ("label", "orientation"):
-            raise ValueError(f"data.group_by is {group_by!r}; it must be label or orientation.")
-        if buckets:
-            _check(
-                "resolution",
-                resolution,
-                resolution % BUCKET_STEP == 0,
-                f"a positive multiple of {BUCKET_STEP} with data.buckets",
-            )
-        if validation_batch_size is not None:
-            _check(
-                "validation_batch_size",
-                validation_batch_size,
-                validation_batch_size > 0,
-                "at least 1, or null",
-            )
-        if not folder.strip():
-            raise ValueError("data.folder is empty; give the folder of your pictures.")
-        if holdout_folder is not None and Path(holdout_folder).resolve() == Path(folder).resolve():
-            raise ValueError(
-                f"data.holdout_folder is {holdout_folder!r}, the same as data.folder. Give another folder, or null to"
-                " hold out data.holdout_fraction of this one."
-            )
-        if cache_folder is not None and Path(cache_folder).is_file():
-            raise ValueError(
-                f"data.cache_folder is {cache_folder!r}, a file; give a folder, or null to keep nothing."
-            )
+        check_resolution(resolution, buckets)
+        check_loading(batch_size, validation_batch_size, num_workers)
+        check_captions(captions)
+        check_choice(group_by, holdout_fraction)
+        check_folders(folder, holdout_folder, cache_folder)
         self.folder = Path(folder)
         self.resolution = resolution
         self.batch_size = batch_size
@@ -353,11 +320,6 @@ class PictureFolder:
     def speaks(self) -> bool:
         """Whether this process shows progress and prints warnings: of several, one does."""
         return True
-
-
-def _check(name: str, value: float, fits: bool, wanted: str) -> None:
-    if not fits:
-        raise ValueError(f"data.{name} is {value}; it must be {wanted}.")
 
 
 def _straddling(reports: list[Report]) -> list[Problem]:

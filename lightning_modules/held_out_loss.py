@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from processes import of_all_processes
+from processes import means_of_all
 
 
 class HeldOutLoss:
@@ -33,9 +33,4 @@ class HeldOutLoss:
     def means(self) -> dict[str, float]:
         """Means by name over all processes, sorted; empty where nothing is held out. Starts anew."""
         own, self._sums = self._sums, {}
-        everywhere = of_all_processes(own)
-        means = {}
-        for name in sorted({name for sums in everywhere for name in sums}):
-            totals = [sums[name] for sums in everywhere if name in sums]
-            means[name] = sum(total for total, _ in totals) / sum(count for _, count in totals)
-        return means
+        return means_of_all(own)

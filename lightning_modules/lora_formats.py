@@ -24,6 +24,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from lightning_modules.ldm_names import ldm_paths
 from lightning_modules.lora import ADAPTER, lora_layers, lora_state
 from lightning_modules.lora_names import UNDERSCORED, peft_name
 from whole_file import whole_file
@@ -152,13 +153,14 @@ def from_kohya(tensors: Mapping[str, Tensor], unet: nn.Module) -> Adapter:
     """Read a kohya file's content.
 
     Args:
-        tensors: by kohya or LyCORIS name.
+        tensors: by kohya or LyCORIS name; the layers as diffusers or as LDM calls them.
         unet: tells where the dots in its module paths are; it may have adapters or not.
 
     Raises:
         ValueError: names that have no place in this UNet, all of them listed; or an alpha or a rank that can't be.
     """
-    paths = {path.replace(".", "_"): path for path, _ in unet.named_modules()}
+    paths = {name.replace(".", "_"): path for name, path in ldm_paths(unet).items()}
+    paths |= {path.replace(".", "_"): path for path, _ in unet.named_modules()}
     known = {*KOHYA_SUFFIXES, "alpha", MIDDLE}
     split = {name: _without(name, UNDERSCORED).partition(".") for name in tensors}
     downs = {layer for layer, _, kind in split.values() if kind == "lora_down.weight"}
@@ -173,6 +175,8 @@ def from_kohya(tensors: Mapping[str, Tensor], unet: nn.Module) -> Adapter:
     by_layer: dict[str, dict[str, Tensor]] = {}
     for name, (layer, _, kind) in split.items():
         by_layer.setdefault(paths[layer], {})[kind] = tensors[name]
+    if sum(map(len, by_layer.values())) < len(tensors):
+        raise ValueError("some layer is in it twice, under two names")
     state: dict[str, Tensor] = {}
     for path, parts in by_layer.items():
         if MIDDLE in parts:

@@ -8,6 +8,7 @@
     a UNet's own state_dict under peft        P.lora_A.<adapter>.weight
     kohya sd-scripts, OneTrainer, LyCORIS     lora_unet_P_.lora_down.weight, beside it .alpha
     LyCORIS outside kohya, SimpleTuner        lycoris_P_.lora_down.weight, beside it .alpha
+    tools that work on LDM's UNet             lora_unet_L_.lora_down.weight, L: LDM's path (`ldm_names.py`)
 
 Names with dots are brought to peft naming here. Those with underscores need the UNet, which knows where its dots are
 (`lora_formats.from_kohya`). Sources: diffusers `loaders/unet.py` and `utils/state_dict_utils.py`, peft

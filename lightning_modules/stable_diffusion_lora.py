@@ -11,6 +11,7 @@ this file says in which order they are used. Every random number is a function o
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -30,7 +31,13 @@ from lightning_modules.adapter_file import LoraFormat, write_adapter
 from lightning_modules.adapter_source import notes, place_adapter, read_adapter
 from lightning_modules.compilation import compile_blocks as compile_blocks_of
 from lightning_modules.compilation import uncompiled
-from lightning_modules.components import Components, base_name, base_prediction_type, load_components
+from lightning_modules.components import (
+    WEIGHT_DTYPES,
+    Components,
+    base_name,
+    base_prediction_type,
+    load_components,
+)
 from lightning_modules.diffusion.base_check import fit_of_types, judge
 from lightning_modules.diffusion.noise import add_noise, draw_latents, draw_noise
 from lightning_modules.diffusion.prediction import PredictionType, target
@@ -51,7 +58,7 @@ from lightning_modules.lora_formats import adapter_of, describe
 from lightning_modules.lora_metadata import base_facts
 from lightning_modules.one_shape_parts import in_batch_order, one_shape_parts
 from lightning_modules.option_ranges import check_options, rehearse
-from lightning_modules.residence import bring, send_away, visiting
+from lightning_modules.residence import bring, send_away
 from lightning_modules.sampling import SamplerName, sample_images
 from lightning_modules.text_cache import TextCache
 from lightning_modules.text_conditioning import LongCaptions, encode_contexts, join_contexts, lost_words
@@ -60,9 +67,6 @@ Batch = dict[str, Any]
 
 LOSS_BINS = 4
 """Timestep ranges, from nearly clean to nearly noise, that losses are reported for."""
-
-WEIGHT_DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-"""Storage of the frozen UNet and text encoder by `--trainer.precision`; the adapter is always float32."""
 
 
 class StableDiffusionLora(L.LightningModule):
@@ -220,23 +224,28 @@ class StableDiffusionLora(L.LightningModule):
     def on_fit_start(self) -> None:
         """Encode pictures and captions, and check that the base predicts what its config says.
 
-        Afterwards VAE and text encoder leave the accelerator; whoever needs one brings it back.
+        VAE and text encoder are on the accelerator for their own part only; whoever needs one later brings it back.
         """
+        send_away(self.text_encoder)
         self.schedule = self.schedule.to(self.device)
         if self.ema is not None:
             self.ema.to(self.device)
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        data.use_encoder(self.encode_images, model_fingerprint(self.vae))
-        self._encode_captions(data)
-        self._check_prediction_type(data.examples(8))
+        with ThreadPoolExecutor() as threads:  # hashing leaves the interpreter to others
+            vae, text_encoder = threads.map(model_fingerprint, (self.vae, self.text_encoder))
+        data.use_encoder(self.encode_images, vae)
         send_away(self.vae)
+        self._encode_captions(data, text_encoder)
+        send_away(self.text_encoder)
+        self._check_prediction_type(data.examples(8))
+        send_away(self.vae)  # came back for pictures or captions that are encoded anew at each draw
         send_away(self.text_encoder)
         garbage_collection_cuda()
 
-    def _encode_captions(self, data: Any) -> None:
-        """Encode the captions that are known beforehand, each process its part."""
+    def _encode_captions(self, data: Any, text_encoder: str) -> None:
+        """Encode the captions that are known beforehand, each process its part; the encoder by its fingerprint."""
         assert self.parts is not None
-        models = f"{model_fingerprint(self.text_encoder)} {tokenizer_fingerprint(self.parts.tokenizer)}"
+        models = f"{text_encoder} {tokenizer_fingerprint(self.parts.tokenizer)}"
         encoder = hashlib.sha256(f"{models} {self.long_captions}".encode()).hexdigest()
         self.text.open(None if data.cache_folder is None else data.cache_folder / "text", encoder)
         self.text.fill(
@@ -305,9 +314,9 @@ class StableDiffusionLora(L.LightningModule):
         error = in_batch_order([rows for rows, _ in parts], errors)
         weight = min_snr_weight(self.prediction_type, self.schedule.snr(t), self.min_snr_gamma)
         loss = (weight * batch["loss_weight"].to(self.device) * error).mean()
-        size = len(error)
-        self.log("train/loss", loss, on_step=True, prog_bar=True, batch_size=size)
-        self.log("train/loss_unweighted", error.mean(), on_step=True, batch_size=size)
+        self.log(
+            "train/loss", loss, logger=False, batch_size=len(error)
+        )  # callbacks log it, for all processes
         return {"loss": loss, "error": error.detach(), "timestep": t, "bin": self._bins(t)}
 
     def _training_error(self, batch: Batch, t: Tensor) -> Tensor:
@@ -516,8 +525,7 @@ class StableDiffusionLora(L.LightningModule):
         """Paint one picture a prompt; see `callbacks.protocols.TextToImage`. Size null is `--data.resolution`."""
         assert self.parts is not None
         self._say_what_is_cut([*prompts, *negative_prompts])
-        models = visiting(self.device, self.vae, self.text_encoder)
-        with self.shown_adapter(), scaled(self.unet, lora_scale), models:
+        with self.shown_adapter(), scaled(self.unet, lora_scale):
             return sample_images(
                 unet=self.unet,
                 vae=self.vae,

@@ -1,9 +1,11 @@
 """The command line's own functions."""
 
 import pytest
+import torch
 from torch.utils.data import DataLoader, Dataset
 
-from command_line import as_typed, exit_with_message, own_words, without
+from command_line import as_typed, check_command, exit_with_message, own_words, without
+from train import main
 
 
 def test_without_drops_an_option_and_its_value_in_both_spellings() -> None:
@@ -59,3 +61,29 @@ def test_an_unforeseen_error_is_one_message_and_status_1(capsys: pytest.CaptureF
     assert "error: TypeError: no such thing" in printed
     assert "Run it again with --debug" in printed
     assert "Traceback" not in printed
+
+
+def test_an_option_in_the_command_s_place_is_met_with_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        check_command("--config")
+    assert stop.value.code == 2
+    printed = capsys.readouterr().err
+    assert "error: --config stands where the command should. Valid: fit, test, predict," in printed
+    assert "python train.py fit --config" in printed
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "fitt"], ["fitt", "--debug"]])
+def test_debug_may_stand_anywhere(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "there is no command 'fitt'" in capsys.readouterr().err
+
+
+def test_a_full_gpu_is_met_with_what_saves_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop, exit_with_message():
+        raise torch.OutOfMemoryError("Tried to allocate 2 GiB")
+    assert stop.value.code == 2
+    printed = capsys.readouterr().err
+    assert "the GPU's memory is full (Tried to allocate 2 GiB)" in printed
+    assert "--model.gradient_checkpointing true" in printed

@@ -554,6 +554,6 @@ def test_what_is_wrong_with_a_folder_is_told_with_what_is_wrong_with_its_mix(
 
 def test_a_progress_bar_can_be_left_out(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    os.chdir(here)
+    monkeypatch.chdir(here)
     main([*FIT, "--trainer.enable_progress_bar", "false", "--trainer.max_steps", "1", "--runs", "others"])
     assert (here / "others/new/checkpoints/step_000001.ckpt").is_file()

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from callbacks.sample_images import SampleImages, SamplePrompt
-from callbacks.training_log import Means, Smoothed, Speed, TrainingLog, flat_options, memory, smooth_loss
+from callbacks.training_log import Smoothed, Speed, Sums, TrainingLog, flat_options, memory, smooth_loss
 from tests.callbacks.tiny_painter import TinyData, TinyPainter, curve, events_of, tiny_trainer
 
 CONFIG = {
@@ -64,12 +64,13 @@ def test_smoothed_goes_on_from_its_state() -> None:
     assert second.value == straight.value
 
 
-def test_means_forget_what_was_taken_out() -> None:
-    means = Means()
-    means.add(["b", "a", "b"], [1.0, 5.0, 3.0])
-    assert means.pop() == {"a": 5.0, "b": 2.0}
-    means.add(["a"], [1.0])
-    assert means.pop() == {"a": 1.0}
+def test_sums_forget_what_was_taken_out() -> None:
+    sums = Sums()
+    for name, total, count in (("b", 1.0, 1), ("a", 5.0, 2), ("b", 3.0, 1)):
+        sums.add(name, total, count)
+    assert sums.pop() == {"a": (5.0, 2), "b": (4.0, 2)}
+    sums.add("a", 1.0)
+    assert sums.pop() == {"a": (1.0, 1)}
 
 
 def test_speed_is_a_median_and_a_pause_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +166,7 @@ def test_tags_are_the_story_and_nothing_else(tmp_path: Path) -> None:
     assert set(events_of(tmp_path).Tags()["scalars"]) == {
         "train/loss",
         "train/loss_smooth",
+        "train/loss_unweighted",
         "train/loss_bin/0",
         "train/loss_bin/2",
         "train/loss_group/portrait",

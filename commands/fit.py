@@ -1,0 +1,69 @@
+"""`python train.py fit`: train a style LoRA.
+
+    python train.py fit                                             the embedded world
+    python train.py fit --config configs/ghibli.yaml                a run of one's own
+    python train.py fit --config configs/ghibli.yaml --ckpt_path last       go on with it
+
+The options and what they make are in `commands/style_cli.py`.
+"""
+
+import sys
+from typing import Any
+
+from callbacks.graceful_stop import STOPPED_EARLY, StoppedEarly, signals_restored
+from callbacks.summary import stopped_by
+from command_line import as_typed
+from commands.command_parser import CommandParser
+from commands.fit_config import DEFAULT_CONFIG, configs_of
+from commands.parent_watch import is_first_here
+from commands.process_watch import lost_processes_said, watch_children
+from commands.quiet_lightning import quiet_lightning
+from commands.run_folder import WholeConfig
+from commands.style_cli import StyleCLI
+from datamodules.caption_images import CaptionImages
+from lightning_modules.stable_diffusion_lora import StableDiffusionLora
+
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "max_epochs": -1,  # training is one endless epoch, ended by max_steps
+    "max_steps": 1500,
+    "check_val_every_n_epoch": None,  # validation goes by batches:
+    "val_check_interval": 100,
+    "num_sanity_val_steps": 0,
+    "log_every_n_steps": 1,
+    "gradient_clip_val": 1.0,
+    "use_distributed_sampler": False,  # the stream deals its draws over the ranks itself
+    "enable_model_summary": False,
+    "deterministic": "warn",
+}
+
+
+def fit(args: list[str]) -> None:
+    """Run the command; a run that was asked to stop early exits with status 75.
+
+    Args:
+        args: what follows `train.py fit`; without a `--config`, `configs/demo.yaml` is run.
+    """
+    quiet_lightning()
+    watch_children()
+    configs = [] if configs_of(args) else ["--config", str(DEFAULT_CONFIG)]
+    try:
+        with signals_restored(), lost_processes_said():
+            command_line = StyleCLI(
+                StableDiffusionLora,
+                CaptionImages,
+                args=["fit", *configs, *args],
+                seed_everything_default=0,
+                trainer_defaults=TRAINER_DEFAULTS,
+                auto_configure_optimizers=False,
+                save_config_callback=WholeConfig,
+                save_config_kwargs={"overwrite": True},
+                parser_class=CommandParser,
+            )
+    except StoppedEarly as reason:
+        if not is_first_here():
+            sys.exit(1)  # so that the first process, if it wasn't asked, doesn't wait for this one
+        print(f"\nStopped by {reason} before training began; nothing is lost. Start again:")
+        print(f"  {as_typed(['fit', *args])}")
+        sys.exit(STOPPED_EARLY)
+    if stopped_by(command_line.trainer):
+        sys.exit(STOPPED_EARLY)

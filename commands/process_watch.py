@@ -1,0 +1,108 @@
+"""No process of a run waits for one that is gone, and none is left behind.
+
+Lightning starts the processes of one machine as children of the first one (`torchrun` starts all of them, and watches
+them itself). Who waits for a process that has ended learns of it on the CPU at once, when the connection closes; on
+GPUs not before the process group's timeout, 30 minutes. So the first process looks after its children, and each
+child after its parent (`parent_watch.py`), by asking the system. Only of a whole machine that vanishes without a word
+the others learn by that timeout.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch.distributed
+from lightning.pytorch.strategies.launchers import subprocess_script
+
+from callbacks.graceful_stop import STOPPED_EARLY
+from commands.parent_watch import this_process
+
+POLL_SECONDS = 0.5
+
+GRACE_SECONDS = 15.0
+"""What a process has to end by itself, with its own message, when another one has failed."""
+
+LOST = re.compile(
+    r"connection (closed|reset|refused)|broken pipe|remote process exited|timed out", re.IGNORECASE
+)
+"""How gloo and NCCL say that the process at the other end is gone, or doesn't answer."""
+
+
+class ChildWatch(threading.Thread):
+    """Ends this process, and its other children, when a child has failed and this process doesn't end by itself.
+
+    Lightning's own watch would kill this process, without a word and while it says what went wrong.
+
+    Args:
+        children: processes 1, 2 ... of the run.
+    """
+
+    def __init__(self, children: Sequence[subprocess.Popen[bytes]]) -> None:
+        super().__init__(daemon=True, name="child-watch")
+        self.children = children
+
+    def run(self) -> None:
+        """Look until all have ended well, or one hasn't."""
+        while True:
+            statuses = [child.poll() for child in self.children]
+            failed = [(n, s) for n, s in enumerate(statuses, 1) if s not in (None, 0, STOPPED_EARLY)]
+            if failed:
+                break
+            if None not in statuses:
+                return
+            time.sleep(POLL_SECONDS)
+        for number, status in failed:
+            print(f"\nProcess {number} of this run {how_it_ended(status)}.", file=sys.stderr, flush=True)
+        time.sleep(GRACE_SECONDS)
+        print("error: the run can't go on without it.", file=sys.stderr, flush=True)
+        for child in self.children:
+            child.kill()
+        os._exit(1)
+
+
+def how_it_ended(status: int | None) -> str:
+    """An exit status in words."""
+    assert status is not None
+    return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+
+
+def watch_children() -> None:
+    """Let `ChildWatch` look after the processes that Lightning starts from now on, in place of its own watch."""
+    subprocess_script._launch_process_observer = _start_watch  # type: ignore[attr-defined]
+
+
+def _start_watch(child_processes: list[subprocess.Popen[bytes]]) -> None:
+    ChildWatch(child_processes).start()
+
+
+@contextmanager
+def lost_processes_said() -> Iterator[None]:
+    """Say in plain words that another process is gone, where a library names a socket.
+
+    Raises:
+        ConnectionError: in place of the library's error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_lost(error):
+            raise
+        raise ConnectionError(
+            f"{this_process()}: another process of this run has ended, and this one can't go on without it. What the "
+            "other one said, if it could, stands above. Training goes on from its newest checkpoint with --ckpt_path "
+            "last."
+        ) from error
+
+
+def is_lost(error: RuntimeError) -> bool:
+    """Whether an error says that another process is gone, or doesn't answer."""
+    if not torch.distributed.is_available():
+        return False
+    between_processes = isinstance(error, torch.distributed.DistError) or torch.distributed.is_initialized()
+    return between_processes and LOST.search(str(error)) is not None
