@@ -27,6 +27,7 @@ from callbacks.failures import Failures, in_words
 from callbacks.markdown import cell
 from callbacks.progress import announce
 from callbacks.protocols import KnowsItsLimits, TextToImage
+from callbacks.time_shares import spent
 from callbacks.training_log import first_step, writers
 from evaluation.grids import Row, comparison_grid, stack_right
 from processes import in_first_process, undealt
@@ -88,6 +89,7 @@ class SampleImages(Callback):
     Attributes:
         latest: the pictures of the last painting, in the first process; None before it, or if it failed.
         own: this process's part of them: every prompt where there is one process.
+        painted: pictures of all paintings that succeeded, in the first process.
         failures: paintings that failed.
     """
 
@@ -95,6 +97,7 @@ class SampleImages(Callback):
         self.prompts = prompts or []
         self.latest: SampleSet | None = None
         self.own: SampleSet | None = None
+        self.painted = 0
         self._base: list[Tensor] | None = None
         self.failures = Failures("Samples could not be painted")
 
@@ -135,13 +138,14 @@ class SampleImages(Callback):
             return
         announce(trainer, "painting samples")
         error = ""
-        try:
-            self.own = self._own_part(trainer, pl_module, with_lora)
-        except Exception as raised:  # any kind: the others wait to hear of it
-            error = in_words(raised)
-        parts = in_first_process((self.own, error))
-        if trainer.is_global_zero:
-            self._gather(trainer, parts, publish)
+        with spent(trainer, "painting"):
+            try:
+                self.own = self._own_part(trainer, pl_module, with_lora)
+            except Exception as raised:  # any kind: the others wait to hear of it
+                error = in_words(raised)
+            parts = in_first_process((self.own, error))
+            if trainer.is_global_zero:
+                self._gather(trainer, parts, publish)
         announce(trainer, "")
 
     def _own_part(self, trainer: Trainer, pl_module: LightningModule, with_lora: bool) -> SampleSet:
@@ -160,6 +164,7 @@ class SampleImages(Callback):
             return self.failures.happened(next(error for part, error in parts if part is None))
         base, lora = undealt([part.base for part in found]), undealt([part.lora for part in found])
         self.latest = SampleSet(trainer.global_step, self.prompts, base, lora)
+        self.painted += len(self.prompts)
         if publish:
             with self.failures.survived():
                 _publish(trainer, self.latest)

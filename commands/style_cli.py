@@ -24,8 +24,9 @@ from callbacks.resume_guard import ResumeGuard, changed_settings
 from callbacks.sample_images import SampleImages
 from callbacks.steady_logger import SteadyLogger
 from callbacks.summary import RunSummary
+from callbacks.time_shares import TimeShares
 from callbacks.training_log import TrainingLog
-from command_line import HelpfulParser, as_typed, without
+from command_line import as_typed, without
 from commands.evaluation_options import SECTION, EvaluationOptions
 from commands.fit_config import DEFAULT_CONFIG
 from commands.model_card import write_model_card
@@ -41,10 +42,6 @@ from demo.style_set import ensure_style_set
 from lightning_modules.adapter_source import read_adapter
 from lightning_modules.components import load_tokenizer
 from lightning_modules.text_conditioning import lost_words, token_count
-
-
-class FitParser(HelpfulParser, LightningArgumentParser):
-    """Lightning's parser with our messages."""
 
 
 class StyleCLI(LightningCLI):
@@ -121,6 +118,7 @@ class StyleCLI(LightningCLI):
         options = self.config_init[self.subcommand]
         logger = SteadyLogger(self.run_folder, name="", version="", default_hp_metric=False)
         first = [
+            TimeShares(),
             TrainingLog(),
             self.graceful_stop,
             *([] if options.trainer.enable_progress_bar is False else [RunProgress()]),

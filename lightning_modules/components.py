@@ -30,6 +30,9 @@ from lightning_modules.diffusion.prediction import PredictionType
 from lightning_modules.lora_metadata import base_facts
 from lightning_modules.weight_files import load_network, look_at
 
+WEIGHT_DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+"""Storage of the frozen UNet and text encoder by `--trainer.precision`; the adapter is always float32."""
+
 FEWEST_TOKENS = 256  # one a byte
 BAD_SCHEDULE = "scheduler/scheduler_config.json of --model.base_model describes no noise schedule"
 BETA_OPTIONS = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")

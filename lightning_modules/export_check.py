@@ -27,6 +27,7 @@ from torch import Tensor
 from lightning_modules.components import Components, quiet_libraries
 from lightning_modules.lora import lora_parameters, scaled
 from lightning_modules.lora_formats import write_safetensors
+from lightning_modules.residence import CPU, visiting
 from lightning_modules.stock_pipeline import paint, stock_pipeline, with_unet
 
 TOLERANCE = 1 / 255
@@ -74,7 +75,10 @@ def check_export(
     unet.eval()  # dropout would make the adapter's picture another one each time
     try:
         with quiet_libraries(), torch.random.fork_rng(devices=[]), torch.no_grad():
-            return _check(path, unet, stock_pipeline(base_model, base_config, unet.dtype, unet.device))
+            fresh = stock_pipeline(base_model, base_config, unet.dtype)
+            fresh.vae.to(unet.device)
+            fresh.text_encoder.to(unet.device)
+            return _check(path, unet, fresh)
     finally:
         unet.train(was_training)
         gc.collect()  # the second copy of the base
@@ -89,7 +93,10 @@ def _check(path: Path, unet: Any, fresh: Any) -> ExportCheck:
     scale, effect, expected = _telling_picture(in_memory, base)
     with tempfile.TemporaryDirectory() as folder:
         fresh.load_lora_weights(str(_multiplied(path, scale, Path(folder) / "adapter.safetensors")))
-    return ExportCheck(_largest(paint(fresh), expected), effect, scale)
+    device = unet.device
+    with visiting(CPU, unet), visiting(device, fresh.unet):  # a card that trains one UNet may not hold two
+        picture = paint(fresh)
+    return ExportCheck(_largest(picture, expected), effect, scale)
 
 
 def _telling_picture(in_memory: Any, base: Tensor) -> tuple[float, float, Tensor]:

@@ -11,7 +11,11 @@ each attends to its own windows only. Where all fit one window there is no mask,
 The sampler is built anew from the base's scheduler config at each call. A base with zero-terminal SNR
 (`rescale_betas_zero_snr`) is sampled with trailing timesteps, since any other spacing skips the pure noise it
 begins with (Lin et al. 2024). Latents and the sampler's arithmetic are float32; only what enters the UNet has
-the UNet's dtype. The VAE decodes in float32 (in float16 it overflows), one picture at a time to save memory.
+the UNet's dtype. The VAE decodes in float32 (in float16 it overflows).
+
+What fits at training has to fit here: all prompts are read first, then all latents are sampled, a batch at a time,
+then decoded, a picture at a time. Text encoder and VAE come to the device for their part and go home again, so they
+are never there together.
 """
 
 import inspect
@@ -34,6 +38,7 @@ from diffusers import (
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from lightning_modules.residence import visiting
 from lightning_modules.text_conditioning import LongCaptions, encode_prompts, join_contexts
 
 SamplerName = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "unipc"]
@@ -108,7 +113,7 @@ def sample_images(
         guidance_scale: of classifier-free guidance; up to 1 it is off.
         sampler: which sampler.
         clip_skip: text encoder layers left out at the end, see `text_conditioning`.
-        device: where the models are.
+        device: where the UNet is; VAE and text encoder come there, from where they are, for their part.
         long_captions: what becomes of prompts of more than 75 tokens, see `text_conditioning`.
         batch_size: pictures painted together.
 
@@ -137,13 +142,16 @@ def sample_images(
         device=torch.device(device),
     )
     _check_size(painter)
-    images = torch.empty(len(prompts), 3, height, width)
+    batches = [slice(start, start + batch_size) for start in range(0, len(prompts), batch_size)]
     with torch.no_grad(), _evaluating(unet, vae, text_encoder):
-        for start in range(0, len(prompts), batch_size):
-            batch = slice(start, start + batch_size)
-            latents = _denoise(painter, prompts[batch], negative_prompts[batch], seeds[batch])
-            images[batch] = _decode(painter, latents)
-    return images
+        with visiting(painter.device, text_encoder):
+            read = [_context(painter, prompts[batch], negative_prompts[batch]) for batch in batches]
+        latents = [
+            _denoise(painter, context, mask, seeds[batch])
+            for (context, mask), batch in zip(read, batches, strict=True)
+        ]
+        with visiting(painter.device, vae):
+            return _decode(painter, latents)
 
 
 def starting_noise(seeds: Sequence[int], shape: Sequence[int]) -> tuple[Tensor, list[torch.Generator]]:
@@ -216,11 +224,8 @@ def _context(
     return join_contexts(contexts)
 
 
-def _denoise(
-    painter: _Painter, prompts: Sequence[str], negatives: Sequence[str], seeds: Sequence[int]
-) -> Tensor:
+def _denoise(painter: _Painter, context: Tensor, mask: Tensor | None, seeds: Sequence[int]) -> Tensor:
     """Run the sampler on one batch: float32 latents [B, C, h, w] on the device."""
-    context, mask = _context(painter, prompts, negatives)
     scheduler = make_scheduler(painter.sampler, painter.scheduler_config)
     scheduler.set_timesteps(painter.steps, device=painter.device)
     factor = _vae_factor(painter.vae)
@@ -265,13 +270,17 @@ def _autocast_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.bfloat16 if dtype == torch.float32 else dtype
 
 
-def _decode(painter: _Painter, latents: Tensor) -> Tensor:
-    """Latents [B, C, h, w] -> pictures float32 [B, 3, H, W] in [0, 1] on the CPU."""
+def _decode(painter: _Painter, batches: Sequence[Tensor]) -> Tensor:
+    """Latents, each [B, C, h, w] -> all pictures float32 [N, 3, H, W] in [0, 1] on the CPU, one decoded at a time."""
     config = painter.vae.config
-    z = latents / config.scaling_factor + (config.shift_factor or 0)
+    images = torch.empty(sum(map(len, batches)), 3, painter.height, painter.width)
+    each = (latents for batch in batches for latents in torch.split(batch, 1))
     with torch.autocast(painter.device.type, enabled=False):
-        pictures = torch.cat([painter.vae.decode(one, return_dict=False)[0] for one in z.split(1)])
-    return (pictures / 2 + 0.5).clamp(0, 1).float().cpu()
+        for place, latents in enumerate(each):
+            z = latents / config.scaling_factor + (config.shift_factor or 0)
+            picture: Tensor = painter.vae.decode(z, return_dict=False)[0][0]
+            images[place] = (picture / 2 + 0.5).clamp(0, 1).float().cpu()
+    return images
 
 
 def _vae_factor(vae: AutoencoderKL) -> int:

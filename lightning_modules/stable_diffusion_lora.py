@@ -29,7 +29,13 @@ from evaluation.prompts import BREAK, strip_weights
 from keyed_random import generator
 from lightning_modules.adapter_file import LoraFormat, write_adapter
 from lightning_modules.adapter_source import notes, place_adapter, read_adapter
-from lightning_modules.components import Components, base_name, base_prediction_type, load_components
+from lightning_modules.components import (
+    WEIGHT_DTYPES,
+    Components,
+    base_name,
+    base_prediction_type,
+    load_components,
+)
 from lightning_modules.diffusion.base_check import fit_of_types, judge
 from lightning_modules.diffusion.noise import add_noise, draw_latents, draw_noise
 from lightning_modules.diffusion.prediction import PredictionType, target
@@ -50,7 +56,7 @@ from lightning_modules.lora_formats import adapter_of, describe
 from lightning_modules.lora_metadata import base_facts
 from lightning_modules.one_shape_parts import in_batch_order, one_shape_parts
 from lightning_modules.option_ranges import check_options, rehearse
-from lightning_modules.residence import bring, send_away, visiting
+from lightning_modules.residence import bring, send_away
 from lightning_modules.sampling import SamplerName, sample_images
 from lightning_modules.text_cache import TextCache
 from lightning_modules.text_conditioning import LongCaptions, encode_contexts, join_contexts, lost_words
@@ -59,9 +65,6 @@ Batch = dict[str, Any]
 
 LOSS_BINS = 4
 """Timestep ranges, from nearly clean to nearly noise, that losses are reported for."""
-
-WEIGHT_DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-"""Storage of the frozen UNet and text encoder by `--trainer.precision`; the adapter is always float32."""
 
 
 class StableDiffusionLora(L.LightningModule):
@@ -213,8 +216,9 @@ class StableDiffusionLora(L.LightningModule):
     def on_fit_start(self) -> None:
         """Encode pictures and captions, and check that the base predicts what its config says.
 
-        Afterwards VAE and text encoder leave the accelerator; whoever needs one brings it back.
+        VAE and text encoder are on the accelerator for their own part only; whoever needs one later brings it back.
         """
+        send_away(self.text_encoder)
         self.schedule = self.schedule.to(self.device)
         if self.ema is not None:
             self.ema.to(self.device)
@@ -222,9 +226,11 @@ class StableDiffusionLora(L.LightningModule):
         with ThreadPoolExecutor() as threads:  # hashing leaves the interpreter to others
             vae, text_encoder = threads.map(model_fingerprint, (self.vae, self.text_encoder))
         data.use_encoder(self.encode_images, vae)
-        self._encode_captions(data, text_encoder)
-        self._check_prediction_type(data.examples(8))
         send_away(self.vae)
+        self._encode_captions(data, text_encoder)
+        send_away(self.text_encoder)
+        self._check_prediction_type(data.examples(8))
+        send_away(self.vae)  # came back for pictures or captions that are encoded anew at each draw
         send_away(self.text_encoder)
         garbage_collection_cuda()
 
@@ -363,10 +369,11 @@ class StableDiffusionLora(L.LightningModule):
     def predict(self, x_t: Tensor, t: Tensor, captions: Sequence[str]) -> Tensor:
         """The UNet's raw output for noisy latents, in float32, shape of `x_t`."""
         context, mask = join_contexts(self.text(captions, self.device))
+        dtype = next(self.unet.parameters()).dtype  # `unet.dtype` walks through all modules: milliseconds
         prediction = self.unet(
-            x_t.to(self.unet.dtype),
+            x_t.to(dtype),
             t,
-            encoder_hidden_states=context.to(self.unet.dtype),
+            encoder_hidden_states=context.to(dtype),
             encoder_attention_mask=mask,
         ).sample
         return cast(Tensor, prediction.float())
@@ -511,8 +518,7 @@ class StableDiffusionLora(L.LightningModule):
         """Paint one picture a prompt; see `callbacks.protocols.TextToImage`. Size null is `--data.resolution`."""
         assert self.parts is not None
         self._say_what_is_cut([*prompts, *negative_prompts])
-        models = visiting(self.device, self.vae, self.text_encoder)
-        with self.shown_adapter(), scaled(self.unet, lora_scale), models:
+        with self.shown_adapter(), scaled(self.unet, lora_scale):
             return sample_images(
                 unet=self.unet,
                 vae=self.vae,

@@ -18,14 +18,13 @@ GUIDANCE = 5.0
 LARGEST_LATENT = 32
 
 
-def stock_pipeline(base_model: str, base_config: str | None, dtype: torch.dtype, device: Any = "cpu") -> Any:
-    """A fresh StableDiffusionPipeline with the base's own scheduler.
+def stock_pipeline(base_model: str, base_config: str | None, dtype: torch.dtype) -> Any:
+    """A fresh StableDiffusionPipeline with the base's own scheduler, in main memory.
 
     Args:
         base_model: folder, hub id whose files are in the hub's cache, or single file.
         base_config: of a single file.
         dtype: of UNet and text encoder; the VAE is float32.
-        device: where it computes.
     """
     from diffusers import StableDiffusionPipeline  # imports much, needed at the end only
 
@@ -42,7 +41,7 @@ def stock_pipeline(base_model: str, base_config: str | None, dtype: torch.dtype,
         pipeline = StableDiffusionPipeline.from_single_file(base_model, config=folder, dtype=dtype, **options)
         pipeline.vae.float()
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device)
+    return pipeline
 
 
 def with_unet(pipeline: Any, unet: Any) -> Any:

@@ -2,6 +2,8 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,6 +20,7 @@ from diffusers import (
 from peft import LoraConfig
 from torch import Tensor
 
+from lightning_modules import sampling
 from lightning_modules.sampling import SamplerName, make_scheduler, sample_images, starting_noise
 from lightning_modules.text_conditioning import encode_prompts
 
@@ -365,3 +368,42 @@ def test_an_overflow_is_an_error_not_a_black_picture(sd2: Any) -> None:
         FloatingPointError, match=r"ddim gave NaN or infinity: .* torch.float32; try --trainer"
     ):
         paint(sd2, PROMPTS)
+
+
+def test_text_encoder_and_vae_are_on_the_device_for_their_part_only(
+    sd2: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three pictures, two at a time: all prompts are read, all latents sampled, then decoded one by one."""
+    seen: list[str] = []
+    names = {id(sd2.text_encoder): "text encoder", id(sd2.vae): "VAE"}
+
+    @contextmanager
+    def visits(device: torch.device, model: Any) -> Iterator[None]:
+        seen.append(f"{names[id(model)]} comes")
+        yield
+        seen.append(f"{names[id(model)]} goes")
+
+    decode, forward = sd2.vae.decode, sd2.unet.forward
+
+    def noted_decode(z: torch.Tensor, **options: Any) -> Any:
+        seen.append(f"decodes {len(z)}")
+        return decode(z, **options)
+
+    def noted_forward(x: torch.Tensor, *args: Any, **options: Any) -> Any:
+        seen.append(f"predicts {len(x)}")
+        return forward(x, *args, **options)
+
+    monkeypatch.setattr(sampling, "visiting", visits)
+    monkeypatch.setattr(sd2.vae, "decode", noted_decode)
+    monkeypatch.setattr(sd2.unet, "forward", noted_forward)
+    paint(sd2, [*PROMPTS, "sea"], batch_size=2, steps=1)
+    assert list(dict.fromkeys(seen)) == [
+        "text encoder comes",
+        "text encoder goes",
+        "predicts 4",  # two pictures, with guidance
+        "predicts 2",
+        "VAE comes",
+        "decodes 1",
+        "VAE goes",
+    ]
+    assert seen.count("decodes 1") == 3
