@@ -17,7 +17,7 @@ from typing import Literal, cast
 
 import numpy as np
 import torch
-from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt, restricted_number_type
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from PIL import Image
@@ -36,6 +36,11 @@ from whole_file import whole_file
 
 SamplerName = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "unipc"]
 """Written here too, since callbacks don't import the module that samples; a test compares the two."""
+
+
+MOST_STEPS = 1000
+"""Timesteps of Stable Diffusion's schedule: a sampler has no more."""
+Steps = restricted_number_type("Steps", int, [(">", 0), ("<=", MOST_STEPS)])
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class SamplePrompt:
     height: PositiveInt | None = None
     width: PositiveInt | None = None
     guidance_scale: PositiveFloat = 7.5
-    steps: PositiveInt = 25
+    steps: Steps = 25  # type: ignore[valid-type]
     sampler: SamplerName = "ddim"
     clip_skip: NonNegativeInt = 0
 
