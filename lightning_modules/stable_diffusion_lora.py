@@ -57,7 +57,7 @@ from lightning_modules.lora import LoraOptions, add_lora, load_lora_state, lora_
 from lightning_modules.lora_formats import adapter_of, describe
 from lightning_modules.lora_metadata import base_facts
 from lightning_modules.one_shape_parts import in_batch_order, one_shape_parts
-from lightning_modules.option_ranges import check_options, rehearse
+from lightning_modules.option_ranges import check_clipping, check_options, rehearse
 from lightning_modules.residence import bring, send_away
 from lightning_modules.sampling import SamplerName, sample_images
 from lightning_modules.text_cache import TextCache
@@ -217,6 +217,7 @@ class StableDiffusionLora(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimizer over the adapter, with its schedule stepped once an optimizer step."""
         optimizer = self.optimizer_factory(self.trainable)
+        check_clipping(optimizer, str(self.trainer.precision), self.trainer.gradient_clip_val)
         schedule = self.lr_scheduler_factory(optimizer)
         self._asked_rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
