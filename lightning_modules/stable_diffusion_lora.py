@@ -57,7 +57,7 @@ from lightning_modules.lora import LoraOptions, add_lora, load_lora_state, lora_
 from lightning_modules.lora_formats import adapter_of, describe
 from lightning_modules.lora_metadata import base_facts
 from lightning_modules.one_shape_parts import in_batch_order, one_shape_parts
-from lightning_modules.option_ranges import check_length, check_options, rehearse
+from lightning_modules.option_ranges import check_clipping, check_length, check_options, rehearse
 from lightning_modules.prompt_memory import PromptMemory
 from lightning_modules.read_back import check_read_back
 from lightning_modules.residence import bring, send_away
@@ -224,6 +224,7 @@ class StableDiffusionLora(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimizer over the adapter, with its schedule stepped once an optimizer step."""
         optimizer = self.optimizer_factory(self.trainable)
+        check_clipping(optimizer, str(self.trainer.precision), self.trainer.gradient_clip_val)
         schedule = self.lr_scheduler_factory(optimizer)
         check_length(schedule, self.trainer.max_steps)
         self._asked_rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
