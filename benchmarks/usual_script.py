@@ -67,7 +67,7 @@ class ScriptStep:
         """Pictures [3, H, W] in [-1, 1] -> latents float32 [B, C, h, w], drawn from the posterior and scaled."""
         images = torch.stack(list(pictures)).to(self.module.device, self.vae.dtype)
         latents: Tensor = self.vae.encode(images).latent_dist.sample(self.generator)
-        return latents.float() * self.vae.config.scaling_factor
+        return latents.float() * float(self.vae.config.scaling_factor)
 
     @torch.no_grad()
     def read(self, captions: Sequence[str]) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor
 from callbacks.failures import Failures, in_words
 from callbacks.progress import announce
 from callbacks.sample_images import SampleImages, SampleSet
+from callbacks.time_shares import spent
 from evaluation.clip import as_tensor, check_clip_folder, load_clip
 from evaluation.prompts import strip_weights
 from processes import of_all_processes, undealt
@@ -115,11 +116,12 @@ class ClipScore(Callback):
             return None
         announce(trainer, "scoring samples")
         own, error = None, ""
-        try:
-            own = self._own_scores(trainer)
-        except Exception as raised:  # any kind: the others wait to hear of it
-            error = in_words(raised)
-        parts = of_all_processes((own, error))
+        with spent(trainer, "scoring"):
+            try:
+                own = self._own_scores(trainer)
+            except Exception as raised:  # any kind: the others wait to hear of it
+                error = in_words(raised)
+            parts = of_all_processes((own, error))
         announce(trainer, "")
         if errors := [error for _, error in parts if error]:
             self.failures.happened(errors[0])

@@ -12,6 +12,9 @@ says what the step held:
      "groups": [..], "captions": [..], "timesteps": [..], "errors": [..]}]}
 
 It stands behind callbacks that look at gradients and before those that save.
+
+Losses and norm are read once an optimizer step, when the backward passes have been asked for: a GPU isn't waited for in
+between. What a batch held is kept as it is, and put into words only if it was bad.
 """
 
 import json
@@ -54,7 +57,7 @@ class LossGuard(Callback):
         self.skipped = 0
         self._in_a_row = 0
         self._reason = ""
-        self._losses: list[float] = []
+        self._losses: list[Tensor] = []
         self._batches: list[dict[str, Any]] = []
         self._seen_step = 0
 
@@ -65,7 +68,7 @@ class LossGuard(Callback):
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Note the batch's loss as the module logs it (`loss` is divided, and in fp16 scaled)."""
-        self._losses.append(float(trainer.callback_metrics.get("train/loss", loss)))
+        self._losses.append(trainer.callback_metrics.get("train/loss", loss).detach())
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
@@ -85,7 +88,7 @@ class LossGuard(Callback):
             ValueError: the run stops here.
         """
         if len(self._losses) > len(self._batches):  # not a batch whose backward pass was left out
-            self._batches.append(_described(batch, outputs, self._losses[-1]))
+            self._batches.append(_held(batch, outputs, self._losses[-1]))
         if trainer.global_step == self._seen_step:
             return
         self._seen_step = trainer.global_step
@@ -109,19 +112,21 @@ class LossGuard(Callback):
 
     def _judge(self, trainer: Trainer, optimizer: Optimizer) -> str:
         """Why this process's part of the step is bad; "" if it isn't."""
-        for loss in self._losses:
+        gradients = (p.grad for group in optimizer.param_groups for p in group["params"])
+        norm = torch.nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None])
+        *losses, norm_read = torch.stack([x.to(norm.device) for x in (*self._losses, norm)]).tolist()
+        for loss in losses:
             if not math.isfinite(loss):
                 return f"the loss is {loss}"
             if loss > self.limit:
                 return f"the loss is {loss:.4g}, above --loss_guard.limit {self.limit:g}"
-        gradients = (p.grad for group in optimizer.param_groups for p in group["params"])
-        norm = torch.nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None])
-        if trainer.precision != "16-mixed" and not bool(torch.isfinite(norm)):
-            return f"the gradient's norm is {float(norm)}"
+        if trainer.precision != "16-mixed" and not math.isfinite(norm_read):
+            return f"the gradient's norm is {norm_read}"
         return ""
 
     def _report(self, trainer: Trainer) -> None:
-        batches = [described for own in of_all_processes(self._batches) for described in own]
+        own = [{name: _plain(values) for name, values in held.items()} for held in self._batches]
+        batches = [described for part in of_all_processes(own) for described in part]
         path = Path(trainer.default_root_dir) / FOLDER / f"step_{trainer.global_step:06d}.json"
         if trainer.is_global_zero:
             _write(path, {"step": trainer.global_step, "reason": self._reason, "batches": batches})
@@ -149,22 +154,24 @@ class LossGuard(Callback):
         self._reason, self._losses, self._batches = "", [], []
 
 
-def _described(batch: Mapping[str, Any], outputs: Any, loss: float) -> dict[str, Any]:
-    """A batch for the report, as plain values."""
-    found: dict[str, Any] = {"loss": _plain([loss])[0]}
+def _held(batch: Mapping[str, Any], outputs: Any, loss: Tensor) -> dict[str, Any]:
+    """What the report says of a batch, not read yet."""
+    found: dict[str, Any] = {"loss": loss}
     for name, key in {"draw": "draws", "key": "keys", "group": "groups", "caption": "captions"}.items():
         if name in batch:
-            found[key] = _plain(batch[name])
+            found[key] = batch[name]
     for name, key in {"timestep": "timesteps", "error": "errors"}.items():
         if isinstance(outputs, Mapping) and name in outputs:
-            found[key] = _plain(outputs[name])
+            found[key] = outputs[name]
     return found
 
 
-def _plain(values: Any) -> list[Any]:
-    """JSON has no NaN and no infinity: they become text."""
+def _plain(values: Any) -> Any:
+    """One value or a list of them. JSON has no NaN and no infinity: they become text."""
     values = values.tolist() if isinstance(values, Tensor) else values
-    return [str(v) if isinstance(v, float) and not math.isfinite(v) else v for v in values]
+    if isinstance(values, list):
+        return [_plain(value) for value in values]
+    return str(values) if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def _write(path: Path, report: Mapping[str, Any]) -> None:

@@ -7,17 +7,17 @@ of the run.
 """
 
 import sys
-import time
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
+from callbacks.time_left import TimeLeft, validations_left
 from callbacks.training_log import smooth_loss
 
 LINES_PER_RUN = 20
-BAR_FORMAT = "{n_fmt}/{total_fmt} steps {bar} {percentage:3.0f}% | {rate_fmt} | {remaining} left{postfix}"
+BAR_FORMAT = "{n_fmt}/{total_fmt} steps {bar} {percentage:3.0f}%{desc}"
 
 
 class RunProgress(ProgressBar):
@@ -29,8 +29,7 @@ class RunProgress(ProgressBar):
         self._bar: tqdm[Any] | None = None
         self._step = 0
         self._phase = ""
-        self._started_at = 0.0
-        self._started_from = 0
+        self._time: TimeLeft | None = None  # while training
 
     def disable(self) -> None:
         """Show nothing: on all processes but the first, and where Lightning asks for it."""
@@ -47,9 +46,16 @@ class RunProgress(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar at the step this process starts from."""
-        self._step = self._started_from = trainer.global_step
-        self._started_at = time.monotonic()
+        self._step = trainer.global_step
+        self._time = TimeLeft()
         self._open(trainer)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Painting the base is over when the first batch comes."""
+        if self._time is not None:
+            self._time.training_begins()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -58,15 +64,19 @@ class RunProgress(ProgressBar):
         if trainer.global_step == self._step:
             return
         before, self._step = self._step, trainer.global_step
+        if self._time is not None:
+            self._time.step_done()
         if self._bar is not None:
             self._bar.update(self._step - before)
-            self._show_postfix(trainer)
+            self._show_figures(trainer)
         elif self._enabled and _line_due(before, self._step, trainer.max_steps):
             print(self._line(trainer), flush=True)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what takes the time."""
         if not trainer.sanity_checking:
+            if self._time is not None:
+                self._time.validation_begins()
             self.phase(trainer, "validating")
 
     def on_validation_batch_end(
@@ -85,6 +95,8 @@ class RunProgress(ProgressBar):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Back to training."""
+        if self._time is not None:
+            self._time.validation_done()
         self.phase(trainer, "")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -100,9 +112,9 @@ class RunProgress(ProgressBar):
         changed = text.split(" ")[0] != self._phase.split(" ")[0]
         self._phase = text
         if self._bar is not None:
-            self._show_postfix(trainer)
+            self._show_figures(trainer)
             self._bar.refresh()
-        elif self._enabled and text and changed and self._started_at:
+        elif self._enabled and text and changed and self._time is not None:
             print(f"{self._step}/{_total(trainer)} steps: {text}", flush=True)
 
     def _open(self, trainer: Trainer) -> None:
@@ -113,30 +125,36 @@ class RunProgress(ProgressBar):
                 unit=" steps",
                 file=sys.stdout,
                 dynamic_ncols=True,
-                smoothing=0.1,
                 bar_format=BAR_FORMAT,
             )
-            self._show_postfix(trainer)
+            self._show_figures(trainer)
 
-    def _show_postfix(self, trainer: Trainer) -> None:
+    def _show_figures(self, trainer: Trainer) -> None:
         assert self._bar is not None
-        parts = [_loss_text(trainer), self._phase]
-        self._bar.set_postfix_str(" | ".join(part for part in parts if part), refresh=False)
+        parts = ["", *self._figures(trainer), self._phase]
+        self._bar.desc = " | ".join(parts) if self._phase else " | ".join(parts[:-1])
 
     def _line(self, trainer: Trainer) -> str:
-        done = self._step - self._started_from
-        seconds = time.monotonic() - self._started_at
-        parts = [f"{self._step}/{_total(trainer)} steps", _loss_text(trainer), _rate_text(done / seconds)]
+        parts = [f"{self._step}/{_total(trainer)} steps", *self._figures(trainer)]
         if trainer.max_steps > 0:
             parts.insert(1, f"{100 * self._step / trainer.max_steps:.0f}%")
-            parts.append(f"{clock(seconds / done * (trainer.max_steps - self._step))} left")
-        return " | ".join(part for part in parts if part)
+        return " | ".join(parts)
+
+    def _figures(self, trainer: Trainer) -> list[str]:
+        """Loss, speed and time left, as far as they are known."""
+        figures = [_loss_text(trainer)]
+        if self._time is not None and (each := self._time.seconds_per_step):
+            figures.append(_rate_text(1 / each))
+            steps = trainer.max_steps - self._step
+            left = self._time.seconds(steps, _validations_left(trainer, self._step))
+            figures += [f"{clock(left)} left"] if trainer.max_steps > 0 and left is not None else []
+        return [figure for figure in figures if figure]
 
     def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
         self._bar = None
-        self._started_at = 0.0
+        self._time = None
 
 
 def announce(trainer: Trainer, text: str) -> None:
@@ -158,6 +176,13 @@ def _line_due(before: int, now: int, max_steps: int) -> bool:
     if max_steps <= 0:
         return before // 50 != now // 50
     return before * LINES_PER_RUN // max_steps != now * LINES_PER_RUN // max_steps
+
+
+def _validations_left(trainer: Trainer, step: int) -> int:
+    batches = trainer.val_check_batch
+    if not trainer.enable_validation or not batches:
+        return 0
+    return validations_left(step, trainer.max_steps, batches / trainer.accumulate_grad_batches)
 
 
 def _total(trainer: Trainer) -> str:

@@ -11,7 +11,9 @@ What a resume restores, and who owns it:
 
 This callback compares the two runs' fingerprints, before the model loads. A run may go on with more steps,
 another learning rate or other prompts, and what changed is said and logged; with another base, adapter shape,
-objective, seed, dataset or step size it would not be the same run. The contract is `tests/test_resume.py`.
+objective, seed, dataset or step size it would not be the same run. How the draws of a step are dealt over processes,
+batches and accumulation may change: the position is counted in draws, and a step takes as many of them as before.
+The contract is `tests/test_resume.py`.
 """
 
 import pickle
@@ -26,6 +28,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from callbacks.training_log import first_step, writers
 
 ABSENT = "null"
+
+MAY_DIFFER = ("accumulated batches",)
+"""What the fingerprint says without being compared."""
 
 WHERE = ("config", "ckpt_path", "name", "runs")
 """Options that say where a run lives, not what it does."""
@@ -76,6 +81,13 @@ class ResumeGuard(L.Callback):
                 "resume", "\n".join(f"- {change}" for change in self.changes), first_step(trainer)
             )
 
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let the loop go on from the batch that the step is in now, should a step have had another number of them."""
+        loop = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        count_batches(loop, checkpoint["global_step"] * trainer.accumulate_grad_batches)
+
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
@@ -93,6 +105,20 @@ def run_fingerprint(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[st
         "draws an optimizer step": str(data.draws_per_step),
         "accumulated batches": str(trainer.accumulate_grad_batches),
     }
+
+
+def count_batches(progress: dict[str, Any], ready: int) -> None:
+    """Set the batches of a loop's saved progress; what is counted behind a batch stays as far behind.
+
+    Lightning ends an accumulation window, and validates, by this count.
+
+    Args:
+        progress: `current` and `total`, each with `ready`, `started`, `processed` and `completed`; changed in place.
+        ready: batches that have begun.
+    """
+    for counts in (progress["current"], progress["total"]):
+        more = ready - counts["ready"]
+        counts.update({name: count + more for name, count in counts.items()})
 
 
 def saved_fingerprint(path: Path) -> dict[str, str]:
@@ -117,7 +143,7 @@ def compare(saved: dict[str, str], now: dict[str, str]) -> list[str]:
     return [
         f"{name}: the checkpoint has {saved.get(name, 'nothing')}, this run {now.get(name, 'nothing')}"
         for name in names
-        if saved.get(name) != now.get(name)
+        if saved.get(name) != now.get(name) and name not in MAY_DIFFER
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -21,7 +22,9 @@ PAUSE_SECONDS = 60.0
 
 
 class SteadyWriter(SummaryWriter):
-    """A `SummaryWriter` that counts its failures instead of raising them; only its construction raises.
+    """A `SummaryWriter` that counts its failures instead of raising them.
+
+    Its file is made when something is written, so that none stays empty.
 
     Args:
         log_dir: where the event files go.
@@ -31,8 +34,10 @@ class SteadyWriter(SummaryWriter):
     def __init__(self, log_dir: str, failures: Failures) -> None:
         self.failures = failures
         self._closed_until = 0.0
+        self._constructed = False
         threading.excepthook = _leave_to_caller
         super().__init__(log_dir)
+        self._constructed = True
 
     def add_scalar(self, *args: Any, **kwargs: Any) -> None:
         """As in the base class."""
@@ -53,6 +58,10 @@ class SteadyWriter(SummaryWriter):
     def flush(self) -> None:
         """As in the base class."""
         self._steadily("flush")
+
+    def _get_file_writer(self) -> Any:
+        """The base class makes a file at once, which `mark_start` gives up for another."""
+        return super()._get_file_writer() if self._constructed else None  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
         """As in the base class; the file is given up even if its last lines can't be written."""
@@ -105,10 +114,10 @@ class SteadyLogger(TensorBoardLogger):
         with self.failures.survived():
             super().log_hyperparams(*args, **kwargs)
 
+    @rank_zero_only
     def save(self) -> None:
-        """As in the base class."""
-        with self.failures.survived():
-            super().save()
+        """What was logged; no `hparams.yaml`, which would be empty: a run's settings are its config.yaml."""
+        self.experiment.flush()
 
     def finalize(self, status: str) -> None:
         """As in the base class."""

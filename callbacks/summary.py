@@ -15,6 +15,8 @@ from callbacks.failures import Failures
 from callbacks.graceful_stop import GracefulStop
 from callbacks.loss_guard import LossGuard
 from callbacks.progress import clock
+from callbacks.sample_images import SampleImages
+from callbacks.time_shares import time_shares
 
 RULE = "-" * 78
 
@@ -33,9 +35,12 @@ class RunSummary(Callback):
         self._started_at = 0.0
         self._first_step = 0
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Count from before the model is loaded."""
+        self._started_at = time.monotonic()
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what is about to be trained, before the minutes that encoding may take."""
-        self._started_at = time.monotonic()
         if trainer.is_global_zero:
             print("\n".join(_plan(trainer, pl_module)), flush=True)
 
@@ -58,6 +63,7 @@ class RunSummary(Callback):
             RULE,
             f"{_outcome(trainer)}{resumed}, {took}. Everything is in {run}",
             *_validation_lines(trainer),
+            *_time_lines(trainer),
             *_score_lines(trainer),
             *_failure_lines(trainer),
             "",
@@ -168,6 +174,16 @@ def _validation_lines(trainer: Trainer) -> list[str]:
                 f"Best validation loss {callback.best_loss:.4f} at step {callback.best_step}: {best}"
             )
     return lines
+
+
+def _time_lines(trainer: Trainer) -> list[str]:
+    shares = time_shares(trainer)
+    if shares is None:
+        return []
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    painted = sum(callback.painted for callback in callbacks if isinstance(callback, SampleImages))
+    data = getattr(trainer, "datamodule", None)
+    return shares.lines(getattr(data, "draws_per_step", 1), painted)
 
 
 def _score_lines(trainer: Trainer) -> list[str]:

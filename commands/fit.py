@@ -13,11 +13,13 @@ from typing import Any
 from callbacks.graceful_stop import STOPPED_EARLY, StoppedEarly, signals_restored
 from callbacks.summary import stopped_by
 from command_line import as_typed
+from commands.command_parser import CommandParser
 from commands.fit_config import DEFAULT_CONFIG, configs_of
+from commands.parent_watch import is_first_here
 from commands.process_watch import lost_processes_said, watch_children
 from commands.quiet_lightning import quiet_lightning
 from commands.run_folder import WholeConfig
-from commands.style_cli import FitParser, StyleCLI
+from commands.style_cli import StyleCLI
 from datamodules.caption_images import CaptionImages
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 
@@ -55,9 +57,11 @@ def fit(args: list[str]) -> None:
                 auto_configure_optimizers=False,
                 save_config_callback=WholeConfig,
                 save_config_kwargs={"overwrite": True},
-                parser_class=FitParser,
+                parser_class=CommandParser,
             )
     except StoppedEarly as reason:
+        if not is_first_here():
+            sys.exit(1)  # so that the first process, if it wasn't asked, doesn't wait for this one
         print(f"\nStopped by {reason} before training began; nothing is lost. Start again:")
         print(f"  {as_typed(['fit', *args])}")
         sys.exit(STOPPED_EARLY)

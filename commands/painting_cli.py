@@ -13,8 +13,8 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from callbacks.painting_progress import PaintingProgress
 from callbacks.picture_writer import PictureWriter
-from command_line import HelpfulParser
 from commands.adapter_choice import AdapterChoice, choose_adapter, own_size
+from commands.command_parser import CommandParser
 from commands.process_watch import lost_processes_said, watch_children
 from commands.quiet_lightning import quiet_lightning
 from commands.trainer_options import check_painting
@@ -32,10 +32,6 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 
 NOT_OPTIONS = {"model", "dataloaders", "datamodule", "return_predictions", "ckpt_path", "weights_only"}
 """Arguments of `Trainer.predict` that aren't the user's to choose."""
-
-
-class PaintingParser(HelpfulParser, LightningArgumentParser):
-    """Lightning's parser with our messages."""
 
 
 class PaintingCLI(LightningCLI):
@@ -125,7 +121,7 @@ def run_painting(
             trainer_defaults=TRAINER_DEFAULTS,
             auto_configure_optimizers=False,
             save_config_callback=None,
-            parser_class=PaintingParser,
+            parser_class=CommandParser,
         )
 
 

@@ -12,6 +12,9 @@ WIDTH = 110
 PHASE = 40  # signs of the first column
 SETTINGS = 82  # likewise, of the second table
 COLUMNS = ("UNet", "adapter", "gradients", "optimizer", "encoders", "work", "tensors", "needs")
+COMPILED = (
+    "Compiled blocks choose for themselves what they keep; counted is the run without --model.compile_blocks."
+)
 GB = 1e9
 MB = 1e6
 
@@ -91,6 +94,7 @@ def _notes(run: PlannedRun, planned: MemoryPlan) -> list[str]:
     return [
         f"Tensors are counted; needs = tensors + {SLACK:.0%} for the allocator and cuDNN{context}. Assumed: "
         f"{KERNELS[device]}.{clip}",
+        *([COMPILED] if run.model.compile_blocks else []),
         *planned.notes,
     ]
 

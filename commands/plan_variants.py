@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from lightning_modules.memory_plan import MemoryPlan, RunShape, plan_memory
-from lightning_modules.memory_work import Setting
+from lightning_modules.memory_work import Precision, Setting
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def _others(shape: RunShape) -> Iterator[tuple[str, RunShape]]:
         yield accumulated, small
     if shape.setting.precision != "32-true":
         return
-    low = "16-mixed" if shape.setting.device == "cuda" else "bf16-mixed"
+    low: Precision = "16-mixed" if shape.setting.device == "cuda" else "bf16-mixed"
     setting = Setting(shape.setting.device, low)
     yield f"--trainer.precision {low}", replace(shape, setting=setting)
     if shape.batch > 1:

@@ -1,4 +1,4 @@
-"""The run that `fit` would make of some options, for the plan of its memory: parsed by fit's own parser, not started."""
+"""The run that `fit` would make of some options, for the plan of its memory: parsed as there, and not started."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,14 +7,16 @@ from typing import Any, cast
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
 from callbacks.sample_images import SamplePrompt
+from commands.command_parser import CommandParser
 from commands.fit import TRAINER_DEFAULTS
 from commands.quiet_lightning import quiet_lightning
-from commands.style_cli import FitParser, StyleCLI
+from commands.style_cli import StyleCLI
 from commands.trainer_options import OTHER_SPELLINGS, check_planned
 from datamodules.caption_images import CaptionImages
 from datamodules.geometry import bucket_sizes
+from lightning_modules.memory_kernels import Device
 from lightning_modules.memory_plan import RunShape
-from lightning_modules.memory_work import Device, Precision, Setting
+from lightning_modules.memory_work import Precision, Setting
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 
 
@@ -49,7 +51,7 @@ class PlannedRun(StyleCLI):
             trainer_defaults=TRAINER_DEFAULTS,
             auto_configure_optimizers=False,
             save_config_callback=None,
-            parser_class=FitParser,
+            parser_class=CommandParser,
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -81,7 +83,6 @@ class PlannedRun(StyleCLI):
         given = str(options.trainer.precision)
         precision = cast(Precision, OTHER_SPELLINGS.get(given, given))
         device: Device = "cpu" if options.trainer.accelerator == "cpu" else "cuda"
-        wording = data.wording.options
         return RunShape(
             base_model=model.base_model,
             base_config=model.base_config,
@@ -94,7 +95,7 @@ class PlannedRun(StyleCLI):
             validation_batch=data.validation_batch_size,
             samples=together(options.samples.prompts, data.resolution),
             ema=model.ema_decay is not None,
-            text_encoder_stays=wording.shuffle_tags or wording.tag_dropout > 0,
+            text_encoder_stays=data.captions_vary,
             self_test=options.export.self_test,
             accumulate=options.trainer.accumulate_grad_batches,
         )
@@ -110,7 +111,7 @@ def largest_sizes(resolution: int, buckets: bool) -> list[tuple[int, int]]:
 
 
 def together(prompts: Sequence[SamplePrompt], resolution: int) -> list[tuple[int, int, int, bool]]:
-    """Pictures that are painted in one call, as `callbacks.sample_images.paint` does: count, height, width, guided."""
+    """Pictures painted in one call, as `callbacks.sample_images.paint` does: count, height, width, guided."""
     counts = Counter(prompt.settings() for prompt in prompts)
     first = {prompt.settings(): prompt for prompt in prompts}
     return [

@@ -236,8 +236,7 @@ class _Planner:
             (min(count, ALL_AT_ONCE) * (2 if guided else 1), height, width)
             for count, height, width, guided in shape.samples
         ]
-        texts = max(count for count, *_ in together)
-        read = reading(self.base.text_encoder, texts, shape.setting)
+        read = reading(self.base.text_encoder, 1, shape.setting)
         drawn = max(
             decoding(self.base.vae, Pictures(1, height, width), self.factor, shape.setting)
             for _, height, width, _ in shape.samples
@@ -245,7 +244,7 @@ class _Planner:
         at_once = max(min(count, ALL_AT_ONCE) for count, *_ in shape.samples)
         return [
             *phases,
-            self._phase("samples: prompts", self.learning, read, text=True),
+            self._phase("samples: prompts, one by one", self.learning, read, text=True),
             self._phase(f"samples: UNet, {at_once} at a time", self.learning, self._predicted(together)),
             self._phase("samples: VAE decode, one by one", self.learning, drawn, vae=True),
         ]

@@ -39,6 +39,8 @@ def in_batch_order(places: Sequence[Sequence[int]], values: Sequence[Tensor]) ->
         places: of each part, as `one_shape_parts` gives them.
         values: of each part, [n, ...].
     """
+    if len(values) == 1:  # one shape: in order already, and a GPU need not be waited for
+        return values[0]
     together = torch.cat(list(values))
     order = torch.tensor([place for part in places for place in part], device=together.device)
     return together[order.argsort()]

@@ -1,6 +1,6 @@
 """The comparison of two runs. The guard in a real run is in tests/test_resume.py."""
 
-from callbacks.resume_guard import changed_settings, compare
+from callbacks.resume_guard import changed_settings, compare, count_batches
 
 
 def test_only_what_differs_is_named_with_both_values() -> None:
@@ -32,3 +32,19 @@ def test_settings_that_changed_are_named_with_both_values() -> None:
         "samples.prompts.1.prompt: null -> hills",
     ]
     assert changed_settings(now, now) == []
+
+
+def test_a_steps_draws_may_be_dealt_otherwise() -> None:
+    """Two processes with batches of 2 are one that accumulates two batches of 2; three steps were six batches then."""
+    saved = {"draws an optimizer step": "4", "accumulated batches": "1"}
+    assert compare(saved, {"draws an optimizer step": "4", "accumulated batches": "2"}) == []
+    assert compare(saved, {"draws an optimizer step": "2", "accumulated batches": "1"}) == [
+        "draws an optimizer step: the checkpoint has 4, this run 2"
+    ]
+    counts = {"ready": 3, "started": 3, "processed": 3, "completed": 2}  # saved at the end of batch 3
+    progress = {"current": dict(counts), "total": dict(counts), "is_last_batch": False}
+    count_batches(progress, ready=6)
+    wanted = {"ready": 6, "started": 6, "processed": 6, "completed": 5}
+    assert progress == {"current": wanted, "total": wanted, "is_last_batch": False}
+    count_batches(progress, ready=6)
+    assert progress["total"] == wanted

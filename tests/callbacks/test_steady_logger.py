@@ -82,10 +82,22 @@ def test_a_failure_in_the_thread_that_writes_is_survived_without_a_traceback(
 
 def test_a_folder_that_is_gone_is_survived(tmp_path: Path) -> None:
     log = logger(tmp_path / "run")
-    log.experiment.flush()
+    log.log_metrics({"a": 0.0}, step=0)
     shutil.rmtree(tmp_path / "run")
     (tmp_path / "run").write_text("a file where the folder was")
     log.experiment.close()
     with pytest.warns(UserWarning, match="could not be written"):
         log.log_metrics({"a": 1.0}, step=1)
     log.finalize("failed")
+
+
+def test_no_file_stays_empty(tmp_path: Path) -> None:
+    log = logger(tmp_path)
+    log.experiment.purge_step = 3  # as for a resumed run
+    log.log_hyperparams({})
+    log.save()
+    log.finalize("success")
+    assert list(tmp_path.iterdir()) == []
+    log.log_metrics({"a": 1.0}, step=3)
+    log.finalize("success")
+    assert [path.name.split(".")[0] for path in tmp_path.iterdir()] == ["events"]

@@ -52,6 +52,12 @@ def test_values_come_back_in_the_order_of_the_batch() -> None:
     assert in_batch_order([[2, 0], [3, 1]], values).tolist() == [12, 13, 10, 11]
 
 
+def test_one_part_is_in_order_already() -> None:
+    """It's returned as it is: nothing is copied to a GPU, which would have to be waited for."""
+    values = torch.tensor([12.0, 11.0])
+    assert in_batch_order([[0, 1]], [values]) is values
+
+
 @pytest.fixture
 def module(tiny_base: Path) -> StableDiffusionLora:
     module = StableDiffusionLora(str(tiny_base), lora=LoraOptions(rank=4), resolution=64, caption_dropout=0.5)
