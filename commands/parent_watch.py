@@ -11,6 +11,10 @@ import time
 
 POLL_SECONDS = 0.5
 
+PARENT = "STYLE_LORA_FIRST_PROCESS"
+"""Environment variable in which the first process tells its number to those that it starts: it may be gone before
+they can ask the system."""
+
 
 def end_with_parent() -> None:
     """From now on this process ends when its parent has, if it is one of several of a run.
@@ -18,7 +22,12 @@ def end_with_parent() -> None:
     Does nothing where the system doesn't tell (Windows), and in a process that a user has started.
     """
     if os.name == "posix" and "LOCAL_RANK" in os.environ:
-        threading.Thread(target=_end_after, args=(os.getppid(),), daemon=True, name="parent-watch").start()
+        threading.Thread(target=_end_after, args=(_parent(),), daemon=True, name="parent-watch").start()
+
+
+def tell_children() -> None:
+    """Let processes that are started from now on know that this one is their parent."""
+    os.environ[PARENT] = str(os.getpid())
 
 
 def is_first_here() -> bool:
@@ -29,6 +38,12 @@ def is_first_here() -> bool:
 def this_process() -> str:
     """This process's number in the run, as the beginning of a sentence."""
     return f"Process {os.environ.get('RANK', os.environ.get('LOCAL_RANK', '0'))}"
+
+
+def _parent() -> int:
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # started by torchrun, from wherever that was started
+        return os.getppid()
+    return int(os.environ.get(PARENT, os.getppid()))
 
 
 def _end_after(parent: int) -> None:

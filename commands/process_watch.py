@@ -21,7 +21,7 @@ import torch.distributed
 from lightning.pytorch.strategies.launchers import subprocess_script
 
 from callbacks.graceful_stop import STOPPED_EARLY
-from commands.parent_watch import this_process
+from commands.parent_watch import tell_children, this_process
 
 POLL_SECONDS = 0.5
 
@@ -74,6 +74,7 @@ def how_it_ended(status: int | None) -> str:
 
 def watch_children() -> None:
     """Let `ChildWatch` look after the processes that Lightning starts from now on, in place of its own watch."""
+    tell_children()
     subprocess_script._launch_process_observer = _start_watch  # type: ignore[attr-defined]
 
 

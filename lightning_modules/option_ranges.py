@@ -90,6 +90,26 @@ def check_length(schedule: Any, max_steps: int) -> None:
         )
 
 
+def check_clipping(optimizer: torch.optim.Optimizer, precision: str, clipped_at: float | None) -> None:
+    """Refuse a fused optimizer in fp16 with clipping: it unscales gradients itself, when they would be clipped already.
+
+    Args:
+        optimizer: as made for the run.
+        precision: `--trainer.precision`.
+        clipped_at: `--trainer.gradient_clip_val`; null or 0 for no clipping.
+
+    Raises:
+        ValueError: with what to leave out.
+    """
+    unscales = getattr(optimizer, "_step_supports_amp_scaling", False)
+    if unscales and precision == "16-mixed" and clipped_at:
+        raise ValueError(
+            f"--model.optimizer is a fused {type(optimizer).__name__}, which can't be joined with --trainer.precision "
+            f"16-mixed and --trainer.gradient_clip_val {clipped_at:g}. Leave --model.optimizer.init_args.fused out, or "
+            "set --trainer.precision bf16-mixed, or --trainer.gradient_clip_val null."
+        )
+
+
 def _problems(values: Mapping[str, Any]) -> Iterator[str]:
     ranges: dict[str, tuple[Callable[[float], bool], str]] = {
         "min_snr_gamma": (lambda v: v > 0, "above 0 (5 is usual), or null for none"),
