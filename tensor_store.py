@@ -5,8 +5,8 @@ never changed afterwards. So two runs can write at once (at worst an entry is st
 killed loses what it had not written yet: one shard.
 
 Entry `k` with tensors `a` and `b` is stored as `k/a` and `k/b`; the header's metadata holds for `k` a CRC-32 and
-the names: "1c291ca3 a b". A shard that can't be read, or whose bytes changed, is deleted with a warning, and its
-entries count as absent.
+the names: "1c291ca3 a b". A shard that can't be read, whose bytes changed, or that holds what is no entry is deleted
+with a warning, and its entries count as absent.
 """
 
 import logging
@@ -52,16 +52,29 @@ class _Slab:
         return own.copy_(tensor)
 
 
+def _is_any(entry: Entry) -> bool:
+    return True
+
+
 class TensorStore:
     """Entries (tensors by name) by key. Can be pickled, so loader processes read from the folder too."""
 
-    def __init__(self, folder: Path | None, *, memory: int = MEMORY_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        is_entry: Callable[[Entry], bool] = _is_any,
+        *,
+        memory: int = MEMORY_BYTES,
+    ) -> None:
         """Look what the folder holds.
 
         Args:
             folder: made when the first shard is written; null keeps everything in memory, whatever its size.
+            is_entry: whether what was read can be an entry of this store; whoever can write into the folder can make
+                files with the right checksum.
             memory: bytes to hold in memory, of the entries loaded or put first; the others are read when asked.
         """
+        self._is_entry = is_entry
         self.folder = folder
         self._room = memory
         self._memory: dict[str, Entry] = {}
@@ -240,13 +253,20 @@ class TensorStore:
                     if checksum != _checksum(entry):
                         self._drop(path, "its bytes are not what was written")
                         return
+                    if not self._is_entry(entry):
+                        self._drop(path, "it holds what is no entry of this cache")
+                        return
                     yield key, entry
         except OSError as error:
             if not isinstance(error, FileNotFoundError):  # another run deleted it: nothing to tell
                 log.warning(f"{path} can't be read ({error}): what it held is encoded anew.")
             self._forget(shard)
-        except SafetensorError as error:
-            self._drop(path, str(error))
+        except (
+            SafetensorError,
+            KeyError,
+            TypeError,
+        ) as error:  # the last two: its header is another than before
+            self._drop(path, str(error) or type(error).__name__)
 
     def _drop(self, path: Path, reason: str) -> None:
         log.warning(f"{path} is damaged ({reason}): it is deleted, and what it held is encoded anew.")

@@ -15,6 +15,7 @@ import io
 import math
 import re
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from callbacks.failures import Failures
-from callbacks.sound_checkpoint import damage
+from callbacks.sound_checkpoint import PARTS, damage
 from callbacks.validations import is_missing, validate_now
 from missing_paths import similar
 from whole_file import whole_file
@@ -55,10 +56,10 @@ def newest(folder: Path) -> Path | None:
     return files[-1][1] if files else None
 
 
-def newest_sound(folder: Path) -> Path | None:
-    """The newest checkpoint that can be resumed from; a warning names each damaged one that is passed over."""
+def newest_sound(folder: Path, parts: Collection[str] = PARTS) -> Path | None:
+    """The newest checkpoint that is whole and has these parts; a warning names each one that is passed over."""
     for _, path in reversed(step_files(folder)):
-        wrong = damage(path)
+        wrong = damage(path, parts)
         if wrong is None:
             return path
         rank_zero_warn(f"{path} is {wrong}: it is passed over for the checkpoint before it.")

@@ -7,6 +7,7 @@ a CRC-32, which `torch.load` doesn't compare. Reading megabytes takes a moment, 
 import pickle
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ import torch
 PARTS = ("state_dict", "optimizer_states", "loops", "fingerprint", "global_step")
 """What a resume can't do without."""
 
+ADAPTER_PARTS = ("state_dict", "fingerprint")
+"""What painting and exporting can't do without."""
 
-def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint file, in words that follow "it is"; None if it can be resumed from."""
+
+def damage(path: Path, parts: Collection[str] = PARTS) -> str | None:
+    """What is wrong with a checkpoint file, in words that follow "it is"; None if it is whole and has these parts."""
     try:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
@@ -27,13 +31,13 @@ def damage(path: Path) -> str | None:
         return f"unreadable ({error})"
     if bad is not None:
         return f"damaged: the bytes of {bad} are not those that were written"
-    return _missing_parts(path)
+    return _missing_parts(path, parts)
 
 
-def _missing_parts(path: Path) -> str | None:
+def _missing_parts(path: Path, parts: Collection[str]) -> str | None:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         return f"no checkpoint of this trainer ({type(error).__name__})"
-    missing = [part for part in PARTS if not (isinstance(content, dict) and part in content)]
+    missing = [part for part in parts if not (isinstance(content, dict) and part in content)]
     return f"no checkpoint of this trainer (it has no {', '.join(missing)})" if missing else None

@@ -37,7 +37,8 @@ def is_missing(trainer: L.Trainer, validated_step: int) -> bool:
     step, interval = trainer.global_step, trainer.val_check_batch
     if not trainer.enable_validation or step == 0 or step == validated_step or not interval:
         return False
-    return trainer.fit_loop.epoch_loop.batch_progress.total.processed % interval == 0
+    batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+    return bool(batches % interval == 0)
 
 
 def validate_now(trainer: L.Trainer) -> None:

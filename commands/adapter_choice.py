@@ -11,6 +11,7 @@ from typing import Any
 
 from callbacks.checkpoints import newest, newest_sound
 from callbacks.lora_export import DIFFUSERS_FILE
+from callbacks.sound_checkpoint import ADAPTER_PARTS
 from commands.fit_config import read_config
 from lightning_modules.base_files import CONFIG_FILES, config_folder, read_json
 
@@ -99,7 +100,7 @@ def own_size(base_model: str, base_config: str | None) -> tuple[int, int]:
 
 
 def _of_run(run: Path, option: str) -> AdapterChoice:
-    file = newest_sound(run / "checkpoints") or _exported(run)
+    file = newest_sound(run / "checkpoints", ADAPTER_PARTS) or _exported(run)
     if file is None:
         inside = [str(folder) for folder in sorted(run.glob("*/")) if _adapter_file(folder)]
         raise ValueError(

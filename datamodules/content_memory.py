@@ -76,7 +76,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         return {}
     except OSError as error:
         return _started_anew(f"{path} can't be read ({error})")
-    except ValueError as error:  # bad UTF-8 or bad JSON
+    except (ValueError, RecursionError) as error:  # bad UTF-8 or bad JSON, or thousands of brackets
         return _started_anew(f"{path} is damaged ({error})")
     if not isinstance(known, dict) or not all(isinstance(found, dict) for found in known.values()):
         return _started_anew(f"{path} is damaged (not a JSON object of objects)")

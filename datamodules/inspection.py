@@ -145,6 +145,14 @@ def _known_look(content: str, memory: ContentMemory) -> Look | None:
         width, height = found["size"]
         problems = tuple((_KINDS[title], str(detail)) for title, detail in found["problems"])
         usable = not any(kind.stops for kind, _ in problems)
-        return Look(content if usable else "", int(width), int(height), problems)
-    except (KeyError, TypeError, ValueError):  # a kind that was renamed since, or an edit by hand
+        width, height = int(width), int(height)
+        if usable and min(width, height) < 1:
+            return None
+        return Look(content if usable else "", width, height, problems)
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+    ):  # a kind that was renamed since, or an edit by hand
         return None

@@ -75,6 +75,15 @@ class Version:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+def is_latent(entry: Entry) -> bool:
+    """Whether an entry holds mean and standard deviation: finite, float32, of one shape [C, h, w]."""
+    if entry.keys() != {"mean", "std"}:
+        return False
+    mean, std = entry["mean"], entry["std"]
+    alike = mean.dtype == std.dtype == torch.float32 and mean.shape == std.shape and mean.dim() == 3
+    return alike and bool(mean.isfinite().all() and std.isfinite().all())
+
+
 class LatentCache:
     """Version of a picture -> mean and standard deviation, float32 [C, h, w], on the CPU."""
 
@@ -93,7 +102,7 @@ class LatentCache:
         """
         if encoder == self._encoder:
             return
-        self._store = TensorStore(None if folder is None else folder / encoder[:16])
+        self._store = TensorStore(None if folder is None else folder / encoder[:16], is_latent)
         self._encoder = encoder
         self._filled = False
 

@@ -45,7 +45,7 @@ def measure_all(
     """
     memory = ContentMemory(folder, "quality", VERSION)
     named = {_key(record, size): (record, size) for record, size in zip(records, sizes, strict=True)}
-    missing = [name for name in named if memory.get(name) is None]
+    missing = [name for name in named if _known(memory, name) is None]
     hidden = not progress or len(missing) < MANY
     with (
         ThreadPoolExecutor(THREADS) as pool,
@@ -57,7 +57,8 @@ def measure_all(
                 memory.put(name, asdict(found))
                 bar.update()
     memory.save()
-    return [_known(memory, _key(record, size)) for record, size in zip(records, sizes, strict=True)]
+    all_found = [_known(memory, _key(record, size)) for record, size in zip(records, sizes, strict=True)]
+    return [one for one in all_found if one is not None]  # all: known before, or measured a moment ago
 
 
 def _key(record: Record, size: tuple[int, int]) -> str:
@@ -73,19 +74,32 @@ def _measure(picture: tuple[Record, tuple[int, int]]) -> Measures:
     return measures
 
 
-def _known(memory: ContentMemory, name: str) -> Measures:
+def _known(memory: ContentMemory, name: str) -> Measures | None:
+    """What is remembered; None if that is nothing, or was edited by hand into what can't be."""
     found: dict[str, Any] | None = memory.get(name)
-    assert found is not None  # measured a moment ago
-    return Measures(_quality(found["quality"]), _appearance(found["appearance"]))
+    if found is None:
+        return None
+    try:
+        return Measures(_quality(found["quality"]), _appearance(found["appearance"]))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def _quality(found: dict[str, Any]) -> Quality:
-    """JSON knows lists only."""
+    """JSON knows lists only.
+
+    Raises:
+        TypeError: a value is no number, or a name is unknown or missing.
+    """
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in found.items()
     }
+    numbers = [one for value in values.values() for one in (value if isinstance(value, tuple) else (value,))]
+    if not all(one is None or isinstance(one, int | float) for one in numbers):
+        raise TypeError("a measure is no number")
     return Quality(**values)
 
 
 def _appearance(found: dict[str, Any]) -> Appearance:
-    return Appearance(found["upright"], found["mirrored"], tuple(found["thumbnail"]))
+    int(found["upright"], 16), int(found["mirrored"], 16)  # a ValueError unless they are hexadecimal
+    return Appearance(found["upright"], found["mirrored"], tuple(map(int, found["thumbnail"])))

@@ -21,6 +21,14 @@ EncodeText = Callable[[Sequence[str]], Sequence[Tensor]]
 EMPTY = ""
 
 
+def is_embedding(entry: Entry) -> bool:
+    """Whether an entry holds finite numbers of the shape [77 k, D]."""
+    text = entry.get("text")
+    if text is None or len(entry) > 1 or text.dim() != 2 or not text.is_floating_point():
+        return False
+    return bool(text.isfinite().all())
+
+
 class TextCache:
     """Captions -> embeddings, in the text encoder's dtype."""
 
@@ -43,7 +51,7 @@ class TextCache:
                 other entries.
         """
         if encoder != self._encoder:
-            self._store = TensorStore(None if folder is None else folder / encoder[:16])
+            self._store = TensorStore(None if folder is None else folder / encoder[:16], is_embedding)
             self._encoder = encoder
 
     def fill(

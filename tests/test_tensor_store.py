@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ def same(found: Entry | None, number: int) -> bool:
     )
 
 
-def fill(folder: Path | None, numbers: range, **options: int) -> TensorStore:
+def fill(folder: Path | None, numbers: range, **options: Any) -> TensorStore:
     store = TensorStore(folder, **options)
     for number in numbers:
         store.put(f"k{number}", entry(number))
@@ -185,6 +186,77 @@ def test_a_shard_of_an_unknown_kind_is_dropped(tmp_path: Path, caplog: pytest.Lo
     assert "shard-0.safetensors is damaged" in caplog.text
 
 
+def header_of(length: int, text: bytes = b"{}") -> bytes:
+    """The start of a safetensors file."""
+    return length.to_bytes(8, "little") + text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        header_of(2**63),
+        header_of(10**9, b"{}" * 1000),
+        header_of(3, b"{{{"),
+        header_of(2, b"[]"),
+        header_of(6, b'{"a":1') + bytes(100),
+        header_of(76, b'{"k0/a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}}')
+        + bytes(8),
+        header_of(60, b'{"k0/a":{"dtype":"X99","shape":[2],"data_offsets":[0,8]}}   ') + bytes(8),
+        b"\x80\x02cos\nsystem\n(S'mkdir ran'\ntR.",
+    ],
+    ids=["length", "cut header", "no JSON", "a list", "no tensor", "overflow", "dtype", "pickle"],
+)
+def test_a_malicious_shard_is_dropped(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path, range(1))
+    (tmp_path / "shard-0.safetensors").write_bytes(content)
+    store = TensorStore(tmp_path)
+    assert store.load(["k0", "k1"]) == {"k0"}
+    assert "shard-0.safetensors is damaged" in caplog.text
+    assert not (tmp_path / "shard-0.safetensors").exists()
+
+
+def test_a_shard_that_was_exchanged_after_the_first_look_is_dropped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path, range(1))
+    store = TensorStore(tmp_path, memory=0)
+    (shard,) = shards(tmp_path)
+    save_file({"x/a": torch.zeros(2)}, shard)
+    assert store.load(["k0"]) == set()
+    assert f"{shard} is damaged" in caplog.text
+
+
+def test_an_entry_of_another_kind_is_dropped_though_its_checksum_is_right(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path, range(2))
+
+    def has_b(entry: Entry) -> bool:
+        return "b" in entry and entry["b"].dim() == 7
+
+    assert TensorStore(tmp_path, has_b).load(["k0", "k1"]) == set()
+    assert "it holds what is no entry of this cache" in caplog.text
+
+
+def test_a_link_that_leads_out_is_taken_away_and_what_it_leads_to_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("mine")
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / "shard-0.safetensors").symlink_to(secret)
+    store = TensorStore(cache)
+    assert store.load(["k0"]) == set()
+    assert not (cache / "shard-0.safetensors").is_symlink()
+    assert secret.read_text() == "mine"
+    store.put("k0", entry(0))
+    store.flush()
+    assert secret.read_text() == "mine"
+
+
 def test_a_folder_that_cannot_be_written_to_is_said_once_and_memory_takes_over(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -262,6 +334,7 @@ def test_processes_that_share_no_folder_work_out_everything(tmp_path: Path) -> N
 WRITER = """
 import sys, torch, tensor_store
 from pathlib import Path
+from typing import Any
 tensor_store.SHARD_BYTES = 400_000
 store = tensor_store.TensorStore(Path(sys.argv[1]))
 number = 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from callbacks.sound_checkpoint import PARTS
+from callbacks.sound_checkpoint import ADAPTER_PARTS
 from commands.adapter_choice import choose_adapter, own_size
 
 
@@ -16,7 +16,7 @@ def run_folder(runs: Path, name: str, *files: str, age: int = 0) -> Path:
         path = runs / name / file
         path.parent.mkdir(parents=True, exist_ok=True)
         if file.endswith(".ckpt"):
-            torch.save({part: {} for part in PARTS}, path)
+            torch.save({part: {} for part in ADAPTER_PARTS}, path)
         else:
             path.write_text(
                 "model: {base_model: some/base}\ndata: {resolution: 96}\n" if file.endswith("yaml") else ""

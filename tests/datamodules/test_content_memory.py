@@ -67,6 +67,7 @@ def test_two_writers_keep_what_both_found(tmp_path: Path) -> None:
         (b"", "Expecting value"),
         (b'["a"]', "not a JSON object of objects"),
         (b'{"a": 3}', "not a JSON object of objects"),
+        (b"[" * 200_000, "damaged"),
     ],
 )
 def test_a_damaged_file_is_started_anew_with_a_warning(

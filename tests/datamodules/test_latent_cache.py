@@ -13,7 +13,7 @@ from datamodules import latent_cache
 from datamodules.latent_cache import Encode, LatentCache, Version
 from datamodules.problems import DatasetError
 from datamodules.records import Record
-from tensor_store import TensorStore
+from tensor_store import Entry, TensorStore
 from tests.datamodules.folders import encode, make_folder, paint, records_of
 
 
@@ -143,6 +143,36 @@ def test_a_damaged_shard_is_encoded_anew(
     shard.write_bytes(shard.read_bytes()[:-10])
     assert run(tmp_path / "cache", squares(records))[1] == 2
     assert f"{shard} is damaged" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"mean": torch.zeros(4, 2, 2)},
+        {"mean": torch.zeros(4, 2, 2), "std": torch.zeros(4, 2, 3)},
+        {"mean": torch.zeros(4, 2, 2).half(), "std": torch.zeros(4, 2, 2)},
+        {"mean": torch.full((4, 2, 2), torch.nan), "std": torch.zeros(4, 2, 2)},
+        {"mean": torch.zeros(4), "std": torch.zeros(4)},
+    ],
+    ids=["one is missing", "two shapes", "fp16", "NaN", "one axis"],
+)
+def test_what_can_be_no_latent_is_encoded_anew_though_its_checksum_is_right(
+    records: list[Record], tmp_path: Path, entry: Entry, caplog: pytest.LogCaptureFixture
+) -> None:
+    (version,) = squares(records[:1])
+    first, _ = run(tmp_path, [version])
+    (shard,) = tmp_path.rglob("*.safetensors")
+    shard.unlink()
+    store = TensorStore(shard.parent)
+    store.put(version.name("v" * 64), entry)
+    store.flush()
+    again, encoded = run(tmp_path, [version])
+    assert encoded == 1
+    assert "it holds what is no entry of this cache" in caplog.text
+    found, expected = again.get(version), first.get(version)
+    assert found is not None
+    assert expected is not None
+    assert torch.equal(found[0], expected[0])
 
 
 def test_latents_are_float32_and_without_gradient(records: list[Record]) -> None:

@@ -1,5 +1,6 @@
 """Pictures are measured once and remembered by content."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,20 @@ def test_another_size_is_measured_anew(tmp_path: Path) -> None:
     measuring.measure_all(records, [(16, 16)], tmp_path / "cache")
     again = measuring.measure_all(records, [(8, 8)], tmp_path / "cache")
     assert again == measuring.measure_all(records, [(8, 8)], None)
+
+
+def test_what_was_edited_into_nonsense_is_measured_anew(tmp_path: Path) -> None:
+    records = records_of(make_folder(tmp_path / "pictures", {"a": 1}))
+    first = measuring.measure_all(records, [(16, 16)], tmp_path / "cache")
+    (path,) = (tmp_path / "cache").glob("quality-*.json")
+    [(key, found)] = json.loads(path.read_text()).items()
+    for wrong in (
+        {},
+        {**found, "quality": 5},
+        {**found, "quality": {**found["quality"], "more": 1}},
+        {**found, "quality": {**found["quality"], "black": "dark"}},
+        {**found, "appearance": {**found["appearance"], "upright": "<script>"}},
+        {**found, "appearance": {**found["appearance"], "thumbnail": ["x"]}},
+    ):
+        path.write_text(json.dumps({key: wrong}))
+        assert measuring.measure_all(records, [(16, 16)], tmp_path / "cache") == first

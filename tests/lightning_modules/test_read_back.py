@@ -35,7 +35,7 @@ def test_what_was_written_reads_back(trained: Any, tmp_path: Path, format: LoraF
 def change(path: Path, end: str, by: float | None) -> str:
     """Add to the first tensor with this end (or take it out), and return its name."""
     tensors = load_file(path)
-    name = min(name for name in tensors if name.endswith(end))
+    name: str = min(name for name in tensors if name.endswith(end))
     if by is None:
         del tensors[name]
     else:

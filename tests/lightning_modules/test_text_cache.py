@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_modules.text_cache import TextCache
+from lightning_modules.text_cache import TextCache, is_embedding
+from tensor_store import Entry
 
 CPU = torch.device("cpu")
 
@@ -90,3 +91,19 @@ def test_the_bar_says_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Encoding captions: 100%" in capsys.readouterr().err
     text.fill(["a"])
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("entry", "sound"),
+    [
+        ({"text": torch.zeros(77, 32)}, True),
+        ({"text": torch.zeros(77, 32).bfloat16()}, True),
+        ({"text": torch.zeros(77, 32).long()}, False),
+        ({"text": torch.zeros(32)}, False),
+        ({"text": torch.full((77, 32), torch.inf)}, False),
+        ({"words": torch.zeros(77, 32)}, False),
+        ({"text": torch.zeros(77, 32), "more": torch.zeros(1)}, False),
+    ],
+)
+def test_what_can_be_an_embedding(entry: Entry, sound: bool) -> None:
+    assert is_embedding(entry) is sound
