@@ -1,7 +1,16 @@
-"""What to say of a path that isn't there: perhaps one beside it has nearly the same name."""
+"""What to say of a path that isn't there: perhaps one beside it has nearly the same name, or nothing can lie there."""
 
 import difflib
+import os
 from pathlib import Path
+
+
+def hindrance(path: Path) -> str:
+    """Why nothing can be written at a path, e.g. "a.txt is a file", or ""."""
+    there = next((folder for folder in path.absolute().parents if folder.exists()), Path("/"))
+    if not there.is_dir():
+        return f"{there} is a file"
+    return "" if os.access(there, os.W_OK) else f"{there} can't be written to"
 
 
 def similar(path: Path) -> str:

@@ -207,7 +207,9 @@ def write(path: Path, results: Sequence[Result]) -> None:
 
 def main(given: argparse.Namespace, scratch: Path) -> None:
     """Measure, printing each line of the table as it comes and the whole at the end."""
-    paint_style_set(scratch / "pictures", portraits=10, landscapes=5)
+    paint_style_set(
+        scratch / "pictures", portraits=4, landscapes=2
+    )  # encoding them takes a while at real size
     results: list[Result] = []
     for setting in settings(given.models, given.precisions or fast_precisions()):
         base = base_of(setting.model, scratch)

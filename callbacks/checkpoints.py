@@ -10,6 +10,7 @@ broke off) is named and passed over for the one before it. A disk that is full c
 training: the older files stay, and it is tried again when the next one is due.
 """
 
+import difflib
 import io
 import math
 import re
@@ -28,6 +29,8 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from callbacks.failures import Failures
 from callbacks.sound_checkpoint import damage
+from callbacks.validations import is_missing, validate_now
+from missing_paths import similar
 from whole_file import whole_file
 
 STEP_FILE = re.compile(r"step_(\d+)\.ckpt")
@@ -85,15 +88,25 @@ def resolve(ckpt_path: str | None, folder: Path) -> Path | None:
         return found
     path = folder / "best.ckpt" if ckpt_path == "best" else Path(ckpt_path)
     if not path.is_file():
-        raise ValueError(
-            f"--ckpt_path {ckpt_path}: no such file. Valid: last, auto, best, or a checkpoint's path."
-        )
+        raise ValueError(f"--ckpt_path {ckpt_path}: {_absent(path, ckpt_path)}")
     if wrong := damage(path):
         raise ValueError(
             f"--ckpt_path {ckpt_path}: {path} is {wrong}. Give another .ckpt file of the run's checkpoints folder, "
             "or --ckpt_path last for the newest that is complete."
         )
     return path
+
+
+def _absent(path: Path, given: str) -> str:
+    """Why there is no checkpoint, and what to give."""
+    valid = "Valid: last, auto, best, or a checkpoint's path."
+    if given == "best":
+        return f"no such file, {path}: it is written at the first validation. {valid}"
+    if path.is_dir():
+        inside = newest(path) or newest(path / "checkpoints")
+        return f"that is a folder. {valid}" + (f" Did you mean {inside}?" if inside else "")
+    word = difflib.get_close_matches(given, ("last", "auto", "best"), n=1)
+    return f"no such file. {valid}" + (f" Did you mean {word[0]}?" if word else similar(path))
 
 
 def set_aside(folder: Path, above: int) -> None:
@@ -121,6 +134,7 @@ class Checkpoints(Checkpoint):
         self.keep = keep
         self.best_loss: float | None = None
         self.best_step: int | None = None
+        self.validated_step = 0
         self.failures = Failures(
             "A checkpoint could not be written",
             "The older ones are still good, and it is tried again when the next is due. "
@@ -135,13 +149,15 @@ class Checkpoints(Checkpoint):
         return Path(trainer.default_root_dir) / "checkpoints"
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save step 0, so that there is always something to go back to."""
+        """Save step 0, so that there is always something to go back to; make up for a validation that was cut off."""
         self._tried_at = time.monotonic()
         self._seen_step = self._saved_step = trainer.global_step
         if trainer.is_global_zero:
             set_aside(self.folder(trainer), trainer.global_step)
         if trainer.global_step == 0:
             self._save(trainer)
+        elif is_missing(trainer, self.validated_step):
+            validate_now(trainer)
 
     def on_train_batch_end(
         self,
@@ -162,10 +178,11 @@ class Checkpoints(Checkpoint):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the checkpoint with the lowest validation loss; a step file of this step learns of it, too."""
-        loss = float(trainer.callback_metrics.get("val/loss", math.nan))
-        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or not math.isfinite(loss):
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
-        if self.best_loss is None or loss < self.best_loss:
+        self.validated_step = trainer.global_step
+        loss = float(trainer.callback_metrics.get("val/loss", math.nan))
+        if math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss):
             before = self.best_loss, self.best_step
             self.best_loss, self.best_step = loss, trainer.global_step
             if not self._written(trainer, self.folder(trainer) / "best.ckpt"):
@@ -207,12 +224,17 @@ class Checkpoints(Checkpoint):
         return error is None
 
     def state_dict(self) -> dict[str, Any]:
-        """What the best was so far."""
-        return {"best_loss": self.best_loss, "best_step": self.best_step}
+        """What the best was so far, and how far validations went."""
+        return {
+            "best_loss": self.best_loss,
+            "best_step": self.best_step,
+            "validated_step": self.validated_step,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the best so far."""
         self.best_loss, self.best_step = state_dict["best_loss"], state_dict["best_step"]
+        self.validated_step = state_dict.get("validated_step", -1)  # checkpoints made before don't say it
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -2,7 +2,7 @@
 
 The base is painted once, before step 1, with the adapter switched off (`lora_scale=0`); at step 0 the
 adapter still equals it, so the first grid shows the base in both columns and the step slider starts from
-there. A resumed run paints its base again, silently. Grids go to TensorBoard, one image a group, and to
+there. A resumed run finds the base's pictures (`base_pictures.py`). Grids go to TensorBoard, one image a group, and to
 `<run>/samples/step_000100.png`. Of several processes each paints its part of the prompts.
 
 Painting leaves no trace in training: it runs without gradients, in eval mode, under its own random state.
@@ -17,12 +17,13 @@ from typing import Literal, cast
 
 import numpy as np
 import torch
-from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt, restricted_number_type
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from PIL import Image
 from torch import Tensor
 
+from callbacks.base_pictures import keep, kept
 from callbacks.failures import Failures, in_words
 from callbacks.markdown import cell
 from callbacks.progress import announce
@@ -35,6 +36,11 @@ from whole_file import whole_file
 
 SamplerName = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "unipc"]
 """Written here too, since callbacks don't import the module that samples; a test compares the two."""
+
+
+MOST_STEPS = 1000
+"""Timesteps of Stable Diffusion's schedule: a sampler has no more."""
+Steps = restricted_number_type("Steps", int, [(">", 0), ("<=", MOST_STEPS)])
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class SamplePrompt:
     height: PositiveInt | None = None
     width: PositiveInt | None = None
     guidance_scale: PositiveFloat = 7.5
-    steps: PositiveInt = 25
+    steps: Steps = 25  # type: ignore[valid-type]
     sampler: SamplerName = "ddim"
     clip_skip: NonNegativeInt = 0
 
@@ -153,9 +159,32 @@ class SampleImages(Callback):
         prompts = self.prompts[trainer.global_rank :: trainer.world_size]
         with _no_trace(pl_module):
             if self._base is None:
-                self._base = paint(model, prompts, lora_scale=0.0)
+                self._base = self._kept_base(trainer) or self._painted_base(trainer, model, prompts)
             lora = paint(model, prompts, lora_scale=1.0) if with_lora else self._base
         return SampleSet(trainer.global_step, prompts, self._base, lora)
+
+    def _kept_base(self, trainer: Trainer) -> list[Tensor] | None:
+        """What an earlier process of this run painted of this process's part; None if something is missing."""
+        if trainer.ckpt_path is None:
+            return None
+        found = [kept(folder, number, settings) for folder, number, settings in self._places(trainer)]
+        whole = [picture for picture in found if picture is not None]
+        return whole if len(whole) == len(found) else None
+
+    def _painted_base(
+        self, trainer: Trainer, model: TextToImage, prompts: Sequence[SamplePrompt]
+    ) -> list[Tensor]:
+        pictures = paint(model, prompts, lora_scale=0.0)
+        for (folder, number, settings), picture in zip(self._places(trainer), pictures, strict=True):
+            keep(folder, number, picture, settings)
+        return pictures
+
+    def _places(self, trainer: Trainer) -> list[tuple[Path, int, dict[str, object]]]:
+        """Folder, number and settings of each base picture of this process's part, as `base_pictures` takes them."""
+        folder = Path(trainer.default_root_dir) / "samples" / "base"
+        machine = {"precision": str(trainer.precision), "device": trainer.strategy.root_device.type}
+        numbers = range(len(self.prompts))[trainer.global_rank :: trainer.world_size]
+        return [(folder, number, {**asdict(self.prompts[number]), **machine}) for number in numbers]
 
     def _gather(self, trainer: Trainer, parts: Sequence[tuple[SampleSet | None, str]], publish: bool) -> None:
         """Put the parts of all processes together, or say why one is missing."""

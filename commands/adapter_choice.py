@@ -1,15 +1,15 @@
 """Which adapter `--lora` means, and what its run says of it: for commands that use a trained adapter.
 
-A run's folder stands for its newest checkpoint, by step number; a file for itself. Nothing given is the run that was
-trained last. Where the run's config.yaml is found (beside the file, or one folder up), base model, size and sample
-prompts come from it.
+A run's folder stands for its newest whole checkpoint, by step number; a file for itself. Nothing given is the run
+that was trained last. Where the run's config.yaml is found (beside the file, or one folder up), base model, size and
+sample prompts come from it.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from callbacks.checkpoints import newest
+from callbacks.checkpoints import newest, newest_sound
 from callbacks.lora_export import DIFFUSERS_FILE
 from commands.fit_config import read_config
 from lightning_modules.base_files import CONFIG_FILES, config_folder, read_json
@@ -76,6 +76,10 @@ def choose_adapter(lora: str | None, runs: Path, option: str = "--lora") -> Adap
     """
     if lora is None:
         return _of_run(_last_trained(runs, option), option)
+    if lora == "":
+        raise ValueError(
+            f"{option} is empty: give a run's folder or a file, or leave it out for the last run."
+        )
     path = Path(lora)
     if path.is_dir():
         return _of_run(path, option)
@@ -95,21 +99,25 @@ def own_size(base_model: str, base_config: str | None) -> tuple[int, int]:
 
 
 def _of_run(run: Path, option: str) -> AdapterChoice:
-    file = _adapter_file(run)
+    file = newest_sound(run / "checkpoints") or _exported(run)
     if file is None:
+        inside = [str(folder) for folder in sorted(run.glob("*/")) if _adapter_file(folder)]
         raise ValueError(
-            f"{option} {run} is a folder without an adapter: it has neither checkpoints/step_*.ckpt nor "
+            f"{option} {run} is a folder without an adapter: it has neither a whole checkpoints/step_*.ckpt nor "
             f"{DIFFUSERS_FILE}. Give a run's folder (runs/NAME) or a file."
+            + (f" It holds runs: {', '.join(inside)}." if inside else "")
         )
     own = run if (run / CONFIG).is_file() else None
     return AdapterChoice(file, f"{run.absolute().name}_kohya", own, option)
 
 
 def _adapter_file(run: Path) -> Path | None:
-    """The newest checkpoint, or where none was kept the final export."""
-    found = newest(run / "checkpoints")
-    exports = [run / DIFFUSERS_FILE, *sorted(run.glob("*_kohya.safetensors")), run / PEFT_FILE]
-    files = [found] if found else exports
+    """The newest checkpoint, by its name alone, or where none was kept the final export."""
+    return newest(run / "checkpoints") or _exported(run)
+
+
+def _exported(run: Path) -> Path | None:
+    files = [run / DIFFUSERS_FILE, *sorted(run.glob("*_kohya.safetensors")), run / PEFT_FILE]
     return next((file for file in files if file.is_file()), None)
 
 

@@ -19,10 +19,12 @@ from commands.adapter_choice import AdapterChoice
 from commands.chosen_adapter import Chosen, add_options, choose
 from commands.model_card import write_model_card
 from lightning_modules.adapter_file import Dtype, LoraFormat, write_adapter
-from lightning_modules.adapter_source import SavedAdapter, unet_adapter
+from lightning_modules.adapter_source import PICKLED, SavedAdapter, read_adapter, unet_adapter
 from lightning_modules.components import describe_base, unet_without_weights
 from lightning_modules.export_check import check_export
-from lightning_modules.lora_formats import describe
+from lightning_modules.lora_formats import Adapter, describe
+from lightning_modules.read_back import check_read_back
+from missing_paths import hindrance
 
 FAILED = 1
 """Exit status when a file doesn't paint what it should."""
@@ -50,11 +52,15 @@ def export(args: Sequence[str]) -> None:
     formats: tuple[LoraFormat, ...] = (given.format,) if given.format else get_args(LoraFormat)
     targets = {format: target(choice, format, given.dtype, given.output) for format in formats}
     _refuse_own_source(choice, targets)
+    for path in targets.values():
+        _check_place(path)
 
-    adapter = unet_adapter(saved, unet_without_weights(chosen.base_model, chosen.base_config))
+    unet = unet_without_weights(chosen.base_model, chosen.base_config)
+    adapter = unet_adapter(saved, unet)
     print(f"Adapter: {choice.file} ({describe(adapter)}) on {facts['base']}", flush=True)
     for format, path in targets.items():
-        write_adapter(path, adapter, format, facts, given.dtype)
+        _write(path, adapter, format, facts, given.dtype)
+        check_read_back(path, adapter, unet, given.dtype)
         print(f"Wrote {path} ({format}, {given.dtype})", flush=True)
         if format == "kohya" and len({adapter.alpha(layer) for layer in adapter.strengths}) > 1:
             print(f"Note: {MIXED_ALPHAS}", flush=True)
@@ -91,7 +97,9 @@ def target(choice: AdapterChoice, format: LoraFormat, dtype: Dtype, output: str 
     """
     if output is not None and Path(output).suffix == ".safetensors":
         return Path(output)
-    if output is not None and Path(output).is_file():
+    if output == "":
+        raise ValueError("--output is empty: give a folder or a .safetensors name, or leave it out.")
+    if output is not None and (Path(output).is_file() or Path(output).suffix in (".ckpt", *PICKLED)):
         raise ValueError(
             f"--output {output} is a file of another kind: give a folder or a .safetensors name."
         )
@@ -110,6 +118,29 @@ def _refuse_own_source(choice: AdapterChoice, targets: Mapping[LoraFormat, Path]
     for path in targets.values():
         if path.resolve() == choice.file.resolve():
             raise ValueError(f"{path} is what would be exported: give another place with --output.")
+
+
+def _check_place(path: Path) -> None:
+    """Nothing is written over what is no adapter, a model's weights say, nor below a file."""
+    if path.is_file():
+        try:
+            read_adapter(path, "--output")
+        except ValueError as error:
+            raise ValueError(
+                f"--output {path} is there already and is no whole adapter file, so it isn't written over. Name "
+                "another, or take it away first."
+            ) from error
+    if why := hindrance(path):
+        raise ValueError(f"--output {path} can't be written: {why}. Name another folder.")
+
+
+def _write(path: Path, adapter: Adapter, format: LoraFormat, facts: Mapping[str, str], dtype: Dtype) -> None:
+    try:
+        write_adapter(path, adapter, format, facts, dtype)
+    except OSError as error:
+        raise ValueError(
+            f"{path} can't be written ({error}). Free some space there, or name another place with --output."
+        ) from error
 
 
 def _test(paths: Sequence[Path], chosen: Chosen) -> bool:

@@ -61,6 +61,8 @@ def read_config(path: str) -> dict[str, Any]:
     Raises:
         ValueError: there is no such file, or it isn't a YAML mapping.
     """
+    if not path:
+        raise ValueError("--config needs a value behind it, the name of a YAML file.")
     file = Path(path)
     if not file.is_file():
         what = "is a folder; give a YAML file" if file.is_dir() else "there is no such file"
@@ -73,6 +75,7 @@ def read_config(path: str) -> dict[str, Any]:
         raise ValueError(f"--config {path} is not valid YAML: {_said(error)}") from error
     if not isinstance(settings, dict):
         raise ValueError(f"--config {path} holds no settings: it should have sections such as `data:`.")
+    _check_values(settings, f"--config {path}")
     for name in SECTIONS:
         if name in settings and not isinstance(settings[name], dict):
             raise ValueError(
@@ -80,6 +83,27 @@ def read_config(path: str) -> dict[str, Any]:
                 f"each, such as\n  {name}:\n    {SECTIONS[name]}"
             )
     return settings
+
+
+def _check_values(value: Any, where: str, around: tuple[int, ...] = ()) -> None:
+    """Refuse what YAML can say and no setting can be.
+
+    Raises:
+        ValueError: a name that is no text, a text with a NUL, or a value that holds itself.
+    """
+    if id(value) in around:
+        raise ValueError(f"{where} holds itself, by a YAML alias (*). Write it out.")
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError(f"{where} is {value!r:.80}; no text or path may hold a NUL.")
+    around = (*around, id(value)) if isinstance(value, dict | list) else around
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if not isinstance(name, str):
+                raise ValueError(f"{where}: {name!r:.80} is no name of a setting. Put names into quotes.")
+            _check_values(inner, f"{where}: `{name}`", around)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_values(inner, where, around)
 
 
 class _Loader(yaml.SafeLoader):

@@ -20,6 +20,7 @@ from lightning_modules.components import quiet_libraries
 from lightning_modules.lora_formats import Adapter, adapter_of
 from lightning_modules.merging import check_merge, merge_adapter
 from lightning_modules.stock_pipeline import stock_pipeline
+from missing_paths import hindrance
 
 
 def merge(args: Sequence[str]) -> None:
@@ -34,6 +35,10 @@ def merge(args: Sequence[str]) -> None:
     given = _parser().parse_args(list(args))
     output = _free(given.output)
     chosen = choose(given)
+    if output.resolve().is_relative_to(Path(chosen.base_model).resolve()):
+        raise ValueError(
+            f"--output {output} lies in the base itself, {chosen.base_model}: name another folder."
+        )
     parts = chosen.load()
     print(f"Merging {chosen.choice.file} x {given.lora_scale:g} into {chosen.base_model}", flush=True)
     beside = output.with_name(f".{output.name}.part")
@@ -49,6 +54,10 @@ def merge(args: Sequence[str]) -> None:
                 f"{check.max_difference:.5f} of 1), so it isn't kept. Nothing was written to {output}."
             )
         beside.rename(output)
+    except OSError as error:
+        raise ValueError(
+            f"--output {output} can't be written ({error}). Free some space there, or name another folder."
+        ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     print(
@@ -82,12 +91,14 @@ def _free(output: str | None) -> Path:
     Raises:
         ValueError: none is given, or something is there already.
     """
-    if output is None:
+    if not output:
         raise ValueError("--output is needed: the folder to write, which must not exist yet.")
     if Path(output).exists():
         raise ValueError(
             f"--output {output} exists already: name another folder, or take that one away first."
         )
+    if why := hindrance(Path(output)):
+        raise ValueError(f"--output {output} can't be written: {why}. Name another folder.")
     return Path(output)
 
 

@@ -22,6 +22,9 @@ WANTED = {
     "model.optimizer": "a class by its full path, such as torch.optim.AdamW",
     "model.lr_scheduler": "a class by its full path, such as torch.optim.lr_scheduler.LinearLR",
     "trainer.callbacks": "a list of classes by their full paths",
+    "seeds": "a list of whole numbers, 0 or more, such as [0, 1, 2]",
+    "strengths": "a list of numbers that rise from 0, such as [0.0, 0.5, 1.0], or []",
+    "labels": "two names, such as [Base Model, LoRA]",
 }
 """What options hold whose type says too little, or too much."""
 
@@ -46,6 +49,7 @@ KINDS: dict[Any, str] = {
     "dict": "names with values, such as {a: 1}",
     "NoneType": "null",
     "PositiveInt": "a whole number above 0",
+    "Steps": "a whole number from 1 to 1000",
     "NonNegativeInt": "a whole number, 0 or more",
     "PositiveFloat": "a finite number above 0",
     "NonNegativeFloat": "a number, 0 or more",
@@ -81,8 +85,41 @@ OTHER_TRAINERS = {
     "save_every_n_steps": "checkpoints.every_n_steps",
     "checkpointing_steps": "checkpoints.every_n_steps",
     "clip_skip": "samples.prompts",
+    "network_weights": "model.init_lora",
+    "sample_prompts": "samples.prompts",
+    "validation_prompt": "samples.prompts",
+    "enable_bucket": "data.buckets",
+    "shuffle_caption": "data.captions.shuffle_tags",
+    "keep_tokens": "data.captions.keep_tags",
+    "caption_tag_dropout_rate": "data.captions.tag_dropout",
+    "caption_dropout_rate": "model.caption_dropout",
+    "flip_aug": "data.flip",
+    "random_flip": "data.flip",
+    "max_token_length": "model.long_captions",
+    "max_grad_norm": "trainer.gradient_clip_val",
+    "lora": "ckpt_path",
+    "ckpt_path": "lora",
+    "checkpoint": "lora",
+    "num_inference_steps": "steps",
+    "cfg": "guidance_scale",
+    "cfg_scale": "guidance_scale",
+    "scale": "lora_scale",
+    "strength": "lora_scale",
 }
-"""What people's fingers know from other trainers, and its name here."""
+"""What people's fingers know from other trainers and other commands, and its name here."""
+
+_PREDICTS = (
+    "What the base predicts is read from its scheduler/scheduler_config.json, and checked before step 1."
+)
+FROM_THE_BASE = {
+    "prediction_type": _PREDICTS,
+    "parameterization": _PREDICTS,
+    "v_parameterization": _PREDICTS,
+    "v2": "Whether the base is 1.x or 2.x is read from its configs.",
+    "use_8bit_adam": "Give --model.optimizer bitsandbytes.optim.AdamW8bit.",
+    "xformers": "PyTorch's own attention is used, which saves the same memory.",
+}
+"""Options of other trainers that nothing here answers to, and why."""
 
 _TYPO = re.compile(r"(?:unrecognized arguments: |does not accept option ')(\S*[^\s'])")
 _REQUIRED = re.compile(r"the following arguments are required: (.+)")
@@ -91,7 +128,10 @@ _CLASS = re.compile(r"class_path[ =]'([\w.]+)'")
 _VALUES = (
     re.compile(r"Given value: (.+?)(?:\. Got value: .*|\n.*|$)"),
     re.compile(r"Got value: (.+?)(?:\. Got value: .*|\n.*|$)"),
-    re.compile(r"Not of type \w+: (?:.* (?:10|float): )?(.+?)(?: does not conform.*)?(?:\n.*|$)"),
+    re.compile(
+        r"Not of type \w+: (?!does not conform)(?:.* (?:10|float): )?(.+?)(?: does not conform.*| not an integer)?"
+        r"(?:\n.*|$)"
+    ),
 )
 LONGEST = 100  # signs of a value that are shown
 
@@ -104,6 +144,9 @@ def in_plain_words(message: str, kinds: Mapping[str, Any]) -> str:
         kinds: type of each option by its name, e.g. `model.lora.rank`.
     """
     if found := _TYPO.search(message):
+        end = found[1].lstrip("-").partition("=")[0].rpartition(".")[2]
+        if end in FROM_THE_BASE:
+            return f"there is no option {found[1]}. {FROM_THE_BASE[end]}"
         return f"there is no option {found[1]}." + did_you_mean(closest_option(found[1], kinds), "--")
     if _KEY.match(message):
         return _of_option(message, kinds)
@@ -125,8 +168,8 @@ def closest_option(typed: str, names: Iterable[str]) -> str | None:
     if not longer and known and any(known == name or known.startswith(f"{name}.") for name in names):
         return known
     ends = {name.rpartition(".")[2]: name for name in reversed(names)}
-    close = difflib.get_close_matches(typed, names, n=1, cutoff=0.8)
-    near = [ends[one] for one in difflib.get_close_matches(end, ends, n=1, cutoff=0.8)]
+    close = difflib.get_close_matches(typed, names, n=1, cutoff=0.75)
+    near = [ends[one] for one in difflib.get_close_matches(end, ends, n=1, cutoff=0.75)]
     return next(iter([*longer, *close, *near]), None)
 
 
@@ -156,6 +199,17 @@ def _of_option(message: str, kinds: Mapping[str, Any]) -> str:
     """What is wrong with the value of one option, which may have settings inside."""
     option, *inner = dict.fromkeys(_KEY.findall(message))
     option = LINKED.get(option, option)
+    if option == "config":
+        return (
+            "a config file can't name another: give each on the command line, --config FIRST --config SECOND."
+        )
+    if option == "model.lora" and "lora" in kinds:
+        return (
+            "--config holds the settings of a training (model.lora), which this command doesn't take: name the run "
+            "with --lora, and a file of prompts with --prompts."
+        )
+    if found := re.search(r"Namespace\(class_path='[\w.]+', init_args=(?!Namespace|\{)(.*)\)", message):
+        return f"--{option}.init_args is {found[1]}; it must be names with values, such as {{lr: 1e-4}}."
     about_class = _of_class(option, message)
     if about_class:
         return about_class
@@ -167,13 +221,19 @@ def _of_option(message: str, kinds: Mapping[str, Any]) -> str:
         name = f"{option}.init_args." if WANTED.get(option, "").startswith("a class") else f"{option}: "
         wanted = _wanted_in(last[: found.end()] if found else last)
         return f"--{name}{'.'.join(inner)} is {_shown(found)}; it must be {wanted}."
+    if found := re.search(r"Unable to load config ['\"](.*)['\"]", message):
+        names = [name for name in kinds if name.startswith(f"{option}.")]
+        return f"--{option} is {found[1]}; it has settings of its own: --{', --'.join(names) or '... in a file'}."
     value, shown = (matches[0][1], _shown(matches[0])) if matches else ("", _shown(None))
-    valid = WANTED.get(option) or describe(kinds.get(option, "something else"))
+    valid = (
+        WANTED.get(option)
+        or WANTED.get(option.removeprefix("test."))
+        or describe(kinds.get(option, "something else"))
+    )
     choices = valid.removeprefix("one of ").split(", ") if option in WANTED else _choices(kinds.get(option))
     close = difflib.get_close_matches(value, choices, n=1)
-    return (
-        f"--{option} is {shown}{_as_yaml(value)}; it must be {valid}.{did_you_mean(next(iter(close), None))}"
-    )
+    note = _as_yaml(value) if "{" in valid else ""
+    return f"--{option} is {shown}{note}; it must be {valid}.{did_you_mean(next(iter(close), None))}"
 
 
 def _shown(value: re.Match[str] | None) -> str:
@@ -202,7 +262,7 @@ def _of_class(option: str, message: str) -> str:
     if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
         close = difflib.get_close_matches(found[2], dir(sys.modules.get(found[1], object())), n=1)
         return f"--{option}: {found[1]} has no {found[2]}.{did_you_mean(next(iter(close), None), found[1] + '.')}"
-    if found := re.search(r"Expected '([\w.]+)' to be a subclass of <class '(\w+)'>", message):
+    if found := re.search(r"Expected '([\w.]+)' to be a subclass of (?:<class '|Union\[)(\w+)", message):
         return (
             f"--{option}: {found[1]} is no {found[2]}; it must be {WANTED.get(option, 'a subclass of it')}."
         )
@@ -229,8 +289,10 @@ def _settings(class_path: str) -> list[str]:
 def _known_class(name: str, wanted: str) -> str:
     """The class of PyTorch that was meant, where the option takes one of those."""
     module = next((m for m in ("torch.optim.lr_scheduler", "torch.optim") if m in wanted), "")
-    close = difflib.get_close_matches(name, dir(sys.modules.get(module, object())), n=1)
-    return did_you_mean(next(iter(close), None), f"{module}.")
+    names = [one for one in dir(sys.modules.get(module, object())) if one[0].isupper()]
+    close = difflib.get_close_matches(name, names, n=1)
+    holding = [one for one in names if name.lower() in one.lower()]
+    return did_you_mean(next(iter([*close, *holding]), None), f"{module}.")
 
 
 def _wanted_in(text: str) -> str:

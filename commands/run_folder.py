@@ -17,6 +17,9 @@ from whole_file import remove_leftovers, whole_file
 
 CONFIG_FILE = "config.yaml"
 
+LONGEST_NAME = 200
+"""Letters of a run's name: a file's may have 255 bytes, and `_step_000100_kohya.safetensors` follows."""
+
 
 def claim(folder: Path) -> None:
     """Make a run's folder, and clear away what a killed process was writing there.
@@ -53,12 +56,20 @@ def check_run_names(options: Any) -> None:
     Raises:
         ValueError: one of them can't be.
     """
+    if not options.runs:
+        raise ValueError(
+            f"--runs is {options.runs!r}; it must be the folder that holds all runs, such as runs."
+        )
     seed, name, runs = options.seed_everything, options.name, Path(options.runs)
     if isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"--seed_everything is {seed}; it must be a whole number from 0 to {2**32 - 1}.")
     if name is not None and (name in ("", ".", "..") or Path(name).name != name or not name.isprintable()):
         raise ValueError(
             f"--name is {name!r}; it must be the name of one folder, which will lie in --runs {runs}."
+        )
+    if len(name or "") > LONGEST_NAME:
+        raise ValueError(
+            f"--name has {len(name)} letters; files are named after it, so give at most {LONGEST_NAME}."
         )
     if runs.exists() and not runs.is_dir():
         raise ValueError(f"--runs is {runs}, which is a file; give the folder that holds all runs.")

@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L
 import yaml
+from jsonargparse import Namespace
 from jsonargparse.typing import PositiveFloat
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
@@ -26,6 +27,7 @@ from callbacks.steady_logger import SteadyLogger
 from callbacks.summary import RunSummary
 from callbacks.time_shares import TimeShares
 from callbacks.training_log import TrainingLog
+from callbacks.validations import LastValidation
 from command_line import as_typed, without
 from commands.evaluation_options import SECTION, EvaluationOptions
 from commands.fit_config import DEFAULT_CONFIG
@@ -82,6 +84,11 @@ class StyleCLI(LightningCLI):
         self.config = parser.parse_args(args)  # type: ignore[arg-type]
         self.given = list(args)  # type: ignore[arg-type]
         options = self.config[self.config.subcommand]
+        for group, settings in (("model.lora", options.model.lora), ("data.captions", options.data.captions)):
+            if not isinstance(settings, Namespace):  # the parser takes anything here from a file
+                raise ValueError(
+                    f"--{group} is {settings!r:.80}; it must hold settings, {group}.NAME: VALUE."
+                )
         check_training(options.trainer)
         check_run_names(options)
 
@@ -127,7 +134,7 @@ class StyleCLI(LightningCLI):
             options.loss_guard,
             ExposureLedger(),
         ]
-        own = [options.samples, options.clip_score, options.checkpoints, options.export]
+        own = [options.samples, options.clip_score, options.checkpoints, options.export, LastValidation()]
         settings = {
             **options.trainer,
             "val_check_interval": in_batches(options.trainer),

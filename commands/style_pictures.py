@@ -14,6 +14,7 @@ from datamodules.picture_folder import PictureFolder
 from datamodules.records import Record
 from demo.style_set import ensure_style_set
 from evaluation.grids import to_picture
+from missing_paths import similar
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,7 @@ def style_pictures(
     """
     training, own, reasons = _of_run(settings)
     if held_out is not None:
-        given = PictureFolder(held_out, resolution, holdout_fraction=0.0)
-        given.setup()
-        own = tuple(given.training)
+        own = _given(held_out, resolution)
         _refuse_trained(training, own)
     if not own:
         reasons.append(
@@ -69,6 +68,24 @@ def style_pictures(
     return StylePictures(
         training, own, used.get("resolution", resolution), used.get("buckets", False), tuple(reasons)
     )
+
+
+def _given(held_out: str, resolution: int) -> tuple[Record, ...]:
+    """The pictures of a folder.
+
+    Raises:
+        ValueError: there is no such folder, or something is wrong with it.
+    """
+    path = Path(held_out)
+    if not path.is_dir():
+        what = "that is a file" if path.exists() else f"there is no such folder.{similar(path)}"
+        raise ValueError(f"--held_out {held_out}: {what}")
+    folder = PictureFolder(held_out, resolution, holdout_fraction=0.0)
+    try:
+        folder.setup()
+    except ValueError as error:
+        raise ValueError(f"--held_out {held_out} can't be used: {error}") from error
+    return tuple(folder.training)
 
 
 def _of_run(

@@ -29,6 +29,7 @@ from datamodules.prompt_entries import Entry, read_entries
 from datamodules.records import Record
 from evaluation.clip import Clip
 from evaluation.findings import findings
+from missing_paths import hindrance
 
 CLIP_MODEL = "openai/clip-vit-base-patch32"
 STYLE_PROMPT = "anime style screenshot from a Studio Ghibli movie, watercolor style"
@@ -78,6 +79,12 @@ class TestCLI(PaintingCLI):
         self.folder = Path(given.output or (run / "report" if run else "report"))
         if self.folder.is_file():
             raise ValueError(f"--output {self.folder} is a file; give the folder that the report goes to.")
+        if given.pictures is not None and Path(given.pictures).is_file():
+            raise ValueError(
+                f"--pictures {given.pictures} is a file; give the folder of the painted pictures."
+            )
+        if why := hindrance(self.folder):
+            raise ValueError(f"--output {self.folder} can't be written: {why}. Name another folder.")
         self.style = style_pictures(self.choice.config.get("data"), self.options.held_out, self.size()[0])
         self.pictures = self._pictures(Path(given.pictures or self.folder / "pictures"))
 
@@ -106,6 +113,8 @@ class TestCLI(PaintingCLI):
     def _entries(self) -> list[Entry]:
         """The prompts: the options', or else the run's samples."""
         prompts = self.options.prompts
+        if prompts == []:
+            raise ValueError("--prompts is []: give one prompt or more, or a file with one a line.")
         if isinstance(prompts, list):
             return [(f"test.prompts {number}", entry) for number, entry in enumerate(prompts, 1)]
         if prompts is not None:

@@ -41,8 +41,37 @@ NOT_HERE: dict[str, tuple[tuple[Any, ...], str]] = {
         "Checkpoints are written by --checkpoints.every_n_steps and .minutes.",
     ),
     "barebones": ((False,), "It leaves out checkpoints and logs, which a run needs."),
+    "max_time": (
+        (None,),
+        "Set --max_minutes: it stops between two steps, with a checkpoint and the exports.",
+    ),
+    "model_registry": ((None,), "A run's files lie in its own folder."),
+    "sync_batchnorm": ((False,), "Stable Diffusion has no batch norm."),
 }
 """Options of `fit` that are refused unless they have one of these values, with what to do instead."""
+
+FEWER_PROMPTS = "All pictures are painted; for fewer, give fewer prompts."
+NOT_PAINTING: dict[str, tuple[tuple[Any, ...], str]] = {
+    "limit_predict_batches": ((None, 1.0), FEWER_PROMPTS),
+    "fast_dev_run": ((False,), FEWER_PROMPTS),
+    "max_steps": ((-1,), "Nothing is trained here."),
+    "max_epochs": ((None,), "Nothing is trained here."),
+    "max_time": ((None,), "Stop it with Ctrl-C; run again, it paints what is missing."),
+    "callbacks": ((None,), "Pictures are written by a callback of its own."),
+    "barebones": ((False,), "It leaves out the callbacks that write the pictures."),
+}
+"""The same of commands that only paint."""
+
+OTHER_CALLBACKS = {
+    "ModelCheckpoint": "Checkpoints are written by --checkpoints.every_n_steps and .minutes.",
+    "OnExceptionCheckpoint": "Checkpoints are written by --checkpoints.every_n_steps and .minutes.",
+    "Timer": "Set --max_minutes.",
+    "WeightAveraging": "Set --model.ema_decay.",
+    "EMAWeightAveraging": "Set --model.ema_decay.",
+    "StochasticWeightAveraging": "Set --model.ema_decay.",
+    "GradientAccumulationScheduler": "Set --trainer.accumulate_grad_batches.",
+}
+"""Callbacks of Lightning's whose work is done by something of this trainer's, with what to set."""
 
 
 def check_training(options: Mapping[str, Any]) -> None:
@@ -54,7 +83,14 @@ def check_training(options: Mapping[str, Any]) -> None:
     Raises:
         ValueError: with everything that is wrong.
     """
-    _refuse([*_not_here(options), *_of_training(options), *_of_the_machine(options)])
+    _refuse(
+        [
+            *_not_here(options, NOT_HERE),
+            *_of_callbacks(options.get("callbacks")),
+            *_of_training(options),
+            *_of_the_machine(options),
+        ]
+    )
 
 
 def check_painting(options: Mapping[str, Any]) -> None:
@@ -63,7 +99,7 @@ def check_painting(options: Mapping[str, Any]) -> None:
     Raises:
         ValueError: with everything that is wrong.
     """
-    _refuse(list(_of_the_machine(options)))
+    _refuse([*_not_here(options, NOT_PAINTING), *_of_the_machine(options)])
 
 
 def _refuse(problems: list[str]) -> None:
@@ -71,12 +107,21 @@ def _refuse(problems: list[str]) -> None:
         raise ValueError("\n".join(f"--trainer.{problem}" for problem in problems))
 
 
-def _not_here(options: Mapping[str, Any]) -> Iterator[str]:
-    for name, (allowed, instead) in NOT_HERE.items():
+def _not_here(
+    options: Mapping[str, Any], refused: Mapping[str, tuple[tuple[Any, ...], str]]
+) -> Iterator[str]:
+    for name, (allowed, instead) in refused.items():
         value = options.get(name)
         if not any(value is one or (type(value) is type(one) and value == one) for one in allowed):
             shown = value if isinstance(value, int | float | str) else type(value).__name__
             yield f"{name} is {shown}, which isn't for this trainer: leave it out. {instead}"
+
+
+def _of_callbacks(callbacks: Any) -> Iterator[str]:
+    for one in callbacks if isinstance(callbacks, list) else [callbacks]:
+        name = str(getattr(one, "class_path", "")).rpartition(".")[2]
+        if name in OTHER_CALLBACKS:
+            yield f"callbacks has {name}, which isn't for this trainer: leave it out. {OTHER_CALLBACKS[name]}"
 
 
 def _of_training(options: Mapping[str, Any]) -> Iterator[str]:
@@ -100,6 +145,9 @@ def _of_training(options: Mapping[str, Any]) -> Iterator[str]:
     limit = options.get("limit_val_batches")
     if limit is not None and (limit < 0 or (isinstance(limit, float) and limit > 1)):
         yield f"limit_val_batches is {limit}; it must be a number of batches, 0 or more, or a part from 0.0 to 1.0."
+    sanity = options.get("num_sanity_val_steps")
+    if sanity is not None and sanity < -1:
+        yield f"num_sanity_val_steps is {sanity}; it must be 0 (none) or more batches, or -1 for all."
     if options["log_every_n_steps"] is not None and options["log_every_n_steps"] < 1:
         yield f"log_every_n_steps is {options['log_every_n_steps']}; it must be at least 1."
 

@@ -76,6 +76,8 @@ def check_folders(folder: str, holdout_folder: str | None, cache_folder: str | N
             f"data.holdout_folder is {holdout_folder!r}, the same as data.folder. Give another folder, or null to"
             " hold out data.holdout_fraction of this one."
         )
+    if cache_folder == "":
+        raise ValueError("data.cache_folder is empty; give a folder, or null to keep nothing.")
     if cache_folder is not None and Path(cache_folder).is_file():
         raise ValueError(
             f"data.cache_folder is {cache_folder!r}, a file; give a folder, or null to keep nothing."

@@ -24,6 +24,10 @@ Entry = tuple[str, Any]
 
 UNUSED = {"group"}
 LARGEST_SEED = 2**63 - 1
+LARGEST_SIDE = 4096
+"""Pixels beyond which no Stable Diffusion 1.x or 2.x paints anything."""
+MOST_STEPS = 1000
+"""Timesteps of Stable Diffusion's schedule: a sampler has no more."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,10 @@ def _number(value: Any) -> bool:
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "prompt": (lambda value: isinstance(value, str), "a text"),
     "negative_prompt": (lambda value: isinstance(value, str), "a text"),
-    "height": (_whole(8), "a number of pixels, 8 or more"),
-    "width": (_whole(8), "a number of pixels, 8 or more"),
+    "height": (_whole(8, LARGEST_SIDE), f"a number of pixels, 8 to {LARGEST_SIDE}"),
+    "width": (_whole(8, LARGEST_SIDE), f"a number of pixels, 8 to {LARGEST_SIDE}"),
     "seed": (_whole(0, LARGEST_SEED), f"a whole number from 0 to {LARGEST_SEED}"),
-    "steps": (_whole(1), "a whole number, 1 or more"),
+    "steps": (_whole(1, MOST_STEPS), f"a whole number, 1 to {MOST_STEPS}"),
     "guidance_scale": (lambda value: _number(value) and value > 0, "a number above 0"),
     "sampler": (lambda value: value in get_args(SamplerName), f"one of {', '.join(get_args(SamplerName))}"),
     "clip_skip": (_whole(0), "a whole number, 0 or more"),

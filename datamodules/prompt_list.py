@@ -8,6 +8,7 @@ from jsonargparse.typing import PositiveInt
 
 from datamodules.picture_list import PictureList
 from datamodules.prompt_entries import Entry, PictureJob, SamplerName, make_jobs, read_entries
+from missing_paths import hindrance
 
 
 class PromptList(PictureList):
@@ -65,6 +66,8 @@ class PromptList(PictureList):
         }
         if self.output.is_file():
             raise ValueError(f"--output {output} is a file; give the folder that pictures go to.")
+        if why := hindrance(self.output):
+            raise ValueError(f"--output {output} can't be written: {why}. Name another folder.")
         self.size = (512, 512)
 
     @cached_property

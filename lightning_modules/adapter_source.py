@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from lightning_modules.base_files import is_sd2_config
 from lightning_modules.lora import ADAPTER, load_lora_state, lora_layers
 from lightning_modules.lora_formats import (
     ADAPTER_METADATA,
@@ -35,6 +36,7 @@ from lightning_modules.lora_formats import (
 )
 from lightning_modules.lora_metadata import behind_header
 from lightning_modules.lora_names import has_underscores, is_unets, peft_name
+from missing_paths import similar
 
 AdapterFormat = Literal["checkpoint", "diffusers", "kohya"]
 
@@ -109,8 +111,9 @@ def read_adapter(path: Path, option: str = "--lora") -> SavedAdapter:
     given = f"{option} {path}"
     path = next((path / name for name in IN_FOLDERS if (path / name).is_file()), path)
     if not path.is_file():
+        what = "a folder without an adapter in it" if path.is_dir() else "there is no such file"
         raise ValueError(
-            f"{given}: there is no such file. Give a finished run's folder, a checkpoint (.ckpt) of this trainer, or "
+            f"{given}: {what}.{similar(path)} Give a finished run's folder, a checkpoint (.ckpt) of this trainer, or "
             "a .safetensors file in diffusers, peft or kohya format."
         )
     if path.suffix == ".ckpt":
@@ -162,7 +165,7 @@ def unet_adapter(saved: SavedAdapter, unet: nn.Module) -> Adapter:
 
     Args:
         saved: what `read_adapter` gave.
-        unet: the UNet that they are for, with weights or on the meta device.
+        unet: the UNet that they are for, with weights or on the meta device, with adapters or not.
 
     Raises:
         ValueError: the file has none, or names, shapes or numbers that this UNet can't have; all of them are listed.
@@ -174,6 +177,7 @@ def unet_adapter(saved: SavedAdapter, unet: nn.Module) -> Adapter:
     except ValueError as error:
         raise ValueError(f"{saved.given}: {error}") from error
     _check_layers(unet, adapter, saved.given)
+    _check_family(unet, saved)
     return adapter
 
 
@@ -228,7 +232,7 @@ def _read_checkpoint(path: Path, given: str) -> SavedAdapter:
         rank, alpha = trained["lora rank"], trained["lora alpha"]
         rslora = trained["lora use_rslora"] == "True"
         strengths = dict(checkpoint.get("lora_strengths", {}))
-        said = dict(checkpoint.get("header", {}))
+        said = {**checkpoint.get("base", {}), **checkpoint.get("header", {})}
     except Exception as error:  # a torn pickle fails in any way
         raise ValueError(
             f"{given} is no checkpoint of this trainer ({type(error).__name__}). Take a .ckpt file from a "
@@ -280,6 +284,11 @@ def _check_layers(unet: nn.Module, adapter: Adapter, given: str) -> None:
             + "; ".join(problems)
             + ". Give its own base with --model.base_model."
         )
+    whole = sorted(name for name, tensor in adapter.state.items() if not tensor.is_floating_point())
+    if whole:
+        raise ValueError(
+            f"{given} holds whole numbers in {', '.join(whole)}: no adapter has such. Take another."
+        )
     broken = sorted(name for name, tensor in adapter.state.items() if not bool(torch.isfinite(tensor).all()))
     if broken:
         raise ValueError(
@@ -287,9 +296,23 @@ def _check_layers(unet: nn.Module, adapter: Adapter, given: str) -> None:
         )
 
 
+def _check_family(unet: nn.Module, saved: SavedAdapter) -> None:
+    """Attention to the picture and convolutions are of one shape in 1.x and 2.x; the header tells them apart."""
+    config: Any = getattr(unet, "config", {})
+    trained_on = {"True": True, "False": False}.get(saved.metadata.get("ss_v2", ""))
+    is_sd2 = is_sd2_config(dict(config))
+    if config and trained_on not in (None, is_sd2):
+        one, other = (("2.x", "1.x"), ("1.x", "2.x"))[is_sd2]
+        raise ValueError(
+            f"{saved.given} was trained on Stable Diffusion {one}, as its header says (ss_v2), and this base is "
+            f"{other}. Give its own base with --model.base_model."
+        )
+
+
 def _misfit(modules: Mapping[str, nn.Module], state: Mapping[str, Tensor], layer: str) -> str | None:
     """What is wrong with one layer, or nothing."""
     module = modules.get(layer)
+    module = getattr(module, "base_layer", module)  # of a layer that has an adapter already
     if not isinstance(module, nn.Linear | nn.Conv2d):
         return f"{layer} has no place"
     if f"{layer}.lora_A.weight" not in state or f"{layer}.lora_B.weight" not in state:

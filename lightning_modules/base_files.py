@@ -236,3 +236,13 @@ def has_safetensors(folder: Path, part: str) -> bool:
         f"{folder}/{part} has no weights: neither {names[True]} nor {names[False]}. Download or copy the "
         "model again."
     )
+
+
+def is_sd2_config(unet_config: dict[str, Any]) -> bool:
+    """Whether a UNet is built like Stable Diffusion 2.
+
+    Its marks are linear projections around the attention blocks (1.x has 1x1 convolutions) and text 1024 wide
+    (1.x has 768); either decides. A1111 files LoRAs by this, and the shape of `proj_in` in a kohya file
+    follows from it.
+    """
+    return bool(unet_config.get("use_linear_projection")) or unet_config.get("cross_attention_dim") == 1024

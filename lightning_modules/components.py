@@ -24,6 +24,7 @@ from lightning_modules.base_files import (
     config_folder,
     download_weights,
     has_safetensors,
+    is_sd2_config,
     read_json,
 )
 from lightning_modules.diffusion.prediction import PredictionType
@@ -157,16 +158,6 @@ def base_prediction_type(base_model: str, base_config: str | None = None) -> Pre
     """
     configs = config_folder(base_model, base_config)
     return _prediction_type(base_model, read_json(configs / CONFIG_FILES["scheduler"]))
-
-
-def is_sd2_config(unet_config: dict[str, Any]) -> bool:
-    """Whether a UNet is built like Stable Diffusion 2.
-
-    Its marks are linear projections around the attention blocks (1.x has 1x1 convolutions) and text 1024 wide
-    (1.x has 768); either decides. A1111 files LoRAs by this, and the shape of `proj_in` in a kohya file
-    follows from it.
-    """
-    return bool(unet_config.get("use_linear_projection")) or unet_config.get("cross_attention_dim") == 1024
 
 
 def base_name(base_model: str) -> str:

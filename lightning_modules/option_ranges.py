@@ -6,6 +6,7 @@ they say themselves what they can't take.
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,15 @@ from torch import nn
 
 HIGHEST_RATE = 10.0
 """Optimizers that find their own rate (Prodigy, D-Adaptation) begin at 1; ten times that has no use."""
+
+HIGHEST_RANK = 1280
+"""Channels of the widest layers of Stable Diffusion 1.x and 2.x: a higher rank has nothing to add, but gigabytes."""
+
+NO_PLAIN_STEP = {
+    torch.optim.LBFGS: "computes the loss several times a step",
+    torch.optim.SparseAdam: "takes sparse gradients, which a LoRA hasn't",
+}
+"""Optimizers that fail at the first step, and why."""
 
 MOST_NOISE_LEVELS = 100
 
@@ -39,6 +49,10 @@ def rehearse(optimizer: Callable[[Any], Any], lr_scheduler: Callable[[Any], Any]
         ValueError: one of them can't be made, or the rate can't train.
     """
     made = _make("model.optimizer", optimizer, [nn.Parameter(torch.zeros(1))])
+    if why := NO_PLAIN_STEP.get(type(made)):
+        raise ValueError(
+            f"--model.optimizer is {type(made).__name__}, which {why}. Take another, such as torch.optim.AdamW."
+        )
     for group in made.param_groups:
         rate = float(group["lr"])
         if not 0 < rate <= HIGHEST_RATE:
@@ -47,11 +61,52 @@ def rehearse(optimizer: Callable[[Any], Any], lr_scheduler: Callable[[Any], Any]
                 f"--model.optimizer.init_args.lr is {rate:g}; it must be above 0, and at most {HIGHEST_RATE:g}. Usual "
                 f"for a LoRA are 1e-5 to 1e-3.{close}"
             )
+        decay = float(group.get("weight_decay") or 0)
+        if decay * rate > 1:
+            raise ValueError(
+                f"--model.optimizer.init_args.weight_decay is {decay:g}: times the learning rate {rate:g} that is "
+                "more than the whole adapter at each step. Usual are 0 to 0.1."
+            )
     schedule = _make("model.lr_scheduler", lr_scheduler, made)
     if "metrics" in inspect.signature(schedule.step).parameters:
         raise ValueError(
             f"--model.lr_scheduler is {type(schedule).__name__}, which waits for a metric; the schedule goes by "
             "optimizer steps. Take one that counts steps, such as torch.optim.lr_scheduler.LinearLR."
+        )
+    _make("model.lr_scheduler", _step_once, schedule)
+
+
+def check_length(schedule: Any, max_steps: int) -> None:
+    """Check that a schedule that knows its end (OneCycleLR) lasts as long as the training.
+
+    Raises:
+        ValueError: it would fail in the midst of it.
+    """
+    steps = getattr(schedule, "total_steps", None)
+    if isinstance(steps, int) and 0 < steps < max_steps:
+        raise ValueError(
+            f"--model.lr_scheduler has {steps} steps and fails at the next, but --trainer.max_steps is {max_steps}. "
+            f"Set its total_steps to {max_steps}."
+        )
+
+
+def check_clipping(optimizer: torch.optim.Optimizer, precision: str, clipped_at: float | None) -> None:
+    """Refuse a fused optimizer in fp16 with clipping: it unscales gradients itself, when they would be clipped already.
+
+    Args:
+        optimizer: as made for the run.
+        precision: `--trainer.precision`.
+        clipped_at: `--trainer.gradient_clip_val`; null or 0 for no clipping.
+
+    Raises:
+        ValueError: with what to leave out.
+    """
+    unscales = getattr(optimizer, "_step_supports_amp_scaling", False)
+    if unscales and precision == "16-mixed" and clipped_at:
+        raise ValueError(
+            f"--model.optimizer is a fused {type(optimizer).__name__}, which can't be joined with --trainer.precision "
+            f"16-mixed and --trainer.gradient_clip_val {clipped_at:g}. Leave --model.optimizer.init_args.fused out, or "
+            "set --trainer.precision bf16-mixed, or --trainer.gradient_clip_val null."
         )
 
 
@@ -64,6 +119,10 @@ def _problems(values: Mapping[str, Any]) -> Iterator[str]:
         "validation_noise_levels": (
             lambda v: 1 <= v <= MOST_NOISE_LEVELS,
             f"from 1 to {MOST_NOISE_LEVELS}, timesteps at which each held-out picture is scored",
+        ),
+        "lora.rank": (
+            lambda v: v <= HIGHEST_RANK,
+            f"at most {HIGHEST_RANK}, the width of Stable Diffusion's widest layers; 4 to 128 are usual",
         ),
         "lora.dropout": (lambda v: 0 <= v < 1, "at least 0 and below 1"),
         "lora.alpha": (lambda v: v > 0, "above 0, or null for the rank"),
@@ -82,6 +141,12 @@ def _make(option: str, make: Callable[[Any], Any], of: Any) -> Any:
             f"--{option} can't be made of these settings: {type(error).__name__}: {error}. See "
             f"--{option}.init_args."
         ) from error
+
+
+def _step_once(schedule: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "step() before optimizer.step()"
+        schedule.step()
 
 
 def _with_other_sign(rate: float) -> str:

@@ -22,6 +22,7 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -38,6 +39,7 @@ from diffusers import (
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from lightning_modules.prompt_memory import PromptMemory
 from lightning_modules.residence import visiting
 from lightning_modules.text_conditioning import LongCaptions, encode_prompts, join_contexts
 
@@ -94,6 +96,7 @@ def sample_images(
     clip_skip: int,
     device: torch.device | str,
     long_captions: LongCaptions,
+    memory: PromptMemory | None = None,
     batch_size: int = 8,
 ) -> Tensor:
     """Paint one picture a prompt.
@@ -115,6 +118,7 @@ def sample_images(
         clip_skip: text encoder layers left out at the end, see `text_conditioning`.
         device: where the UNet is; VAE and text encoder come there, from where they are, for their part.
         long_captions: what becomes of prompts of more than 75 tokens, see `text_conditioning`.
+        memory: of prompts that this text encoder has read; null reads all.
         batch_size: pictures painted together.
 
     Returns:
@@ -144,11 +148,12 @@ def sample_images(
     _check_size(painter)
     batches = [slice(start, start + batch_size) for start in range(0, len(prompts), batch_size)]
     with torch.no_grad(), _evaluating(unet, vae, text_encoder):
-        with visiting(painter.device, text_encoder):
-            read = [_context(painter, prompts[batch], negative_prompts[batch]) for batch in batches]
+        texts = [*negative_prompts, *prompts] if painter.guided else prompts
+        read = (memory or PromptMemory())(texts, clip_skip, partial(_read, painter), painter.device)
+        halves = [read[: -len(prompts)], read[-len(prompts) :]] if painter.guided else [read]
         latents = [
-            _denoise(painter, context, mask, seeds[batch])
-            for (context, mask), batch in zip(read, batches, strict=True)
+            _denoise(painter, [one for half in halves for one in half[batch]], seeds[batch])
+            for batch in batches
         ]
         with visiting(painter.device, vae):
             return _decode(painter, latents)
@@ -209,23 +214,31 @@ def _check_size(painter: _Painter) -> None:
         )
 
 
-def _context(
-    painter: _Painter, prompts: Sequence[str], negatives: Sequence[str]
-) -> tuple[Tensor, Tensor | None]:
-    """What the UNet attends to and its mask, see `join_contexts`; with guidance the negatives come first."""
-    contexts = encode_prompts(
-        [*negatives, *prompts] if painter.guided else prompts,
-        painter.tokenizer,
-        painter.text_encoder,
-        long_captions=painter.long_captions,
-        clip_skip=painter.clip_skip,
-        device=painter.device,
-    )
-    return join_contexts(contexts)
+def _read(painter: _Painter, prompts: Sequence[str]) -> list[Tensor]:
+    """Embeddings of prompts, each read by itself, so that it doesn't depend on its neighbours."""
+    with visiting(painter.device, painter.text_encoder):
+        return [
+            encode_prompts(
+                [prompt],
+                painter.tokenizer,
+                painter.text_encoder,
+                long_captions=painter.long_captions,
+                clip_skip=painter.clip_skip,
+                device=painter.device,
+            )[0]
+            for prompt in prompts
+        ]
 
 
-def _denoise(painter: _Painter, context: Tensor, mask: Tensor | None, seeds: Sequence[int]) -> Tensor:
-    """Run the sampler on one batch: float32 latents [B, C, h, w] on the device."""
+def _denoise(painter: _Painter, texts: Sequence[Tensor], seeds: Sequence[int]) -> Tensor:
+    """Run the sampler on one batch: float32 latents [B, C, h, w] on the device.
+
+    Args:
+        painter: what all batches share.
+        texts: embeddings of B prompts; with guidance those of their negatives come first.
+        seeds: B of them.
+    """
+    context, mask = join_contexts(texts)
     scheduler = make_scheduler(painter.sampler, painter.scheduler_config)
     scheduler.set_timesteps(painter.steps, device=painter.device)
     factor = _vae_factor(painter.vae)

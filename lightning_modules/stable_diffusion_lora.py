@@ -12,7 +12,7 @@ this file says in which order they are used. Every random number is a function o
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +29,8 @@ from evaluation.prompts import BREAK, strip_weights
 from keyed_random import generator
 from lightning_modules.adapter_file import LoraFormat, write_adapter
 from lightning_modules.adapter_source import notes, place_adapter, read_adapter
+from lightning_modules.compilation import compile_blocks as compile_blocks_of
+from lightning_modules.compilation import uncompiled
 from lightning_modules.components import (
     WEIGHT_DTYPES,
     Components,
@@ -55,7 +57,9 @@ from lightning_modules.lora import LoraOptions, add_lora, load_lora_state, lora_
 from lightning_modules.lora_formats import adapter_of, describe
 from lightning_modules.lora_metadata import base_facts
 from lightning_modules.one_shape_parts import in_batch_order, one_shape_parts
-from lightning_modules.option_ranges import check_options, rehearse
+from lightning_modules.option_ranges import check_clipping, check_length, check_options, rehearse
+from lightning_modules.prompt_memory import PromptMemory
+from lightning_modules.read_back import check_read_back
 from lightning_modules.residence import bring, send_away
 from lightning_modules.sampling import SamplerName, sample_images
 from lightning_modules.text_cache import TextCache
@@ -65,6 +69,9 @@ Batch = dict[str, Any]
 
 LOSS_BINS = 4
 """Timestep ranges, from nearly clean to nearly noise, that losses are reported for."""
+
+LARGEST_SIDE = 4096
+"""Pixels of a side beyond which no Stable Diffusion 1.x or 2.x paints anything; `datamodules` has it, too."""
 
 
 class StableDiffusionLora(L.LightningModule):
@@ -90,6 +97,8 @@ class StableDiffusionLora(L.LightningModule):
         long_captions: what becomes of captions and prompts of more than 75 tokens, in training and in samples: truncate
             cuts them off (and says which words are lost); windows encodes 75 tokens at a time and keeps all of them.
         gradient_checkpointing: compute activations again in the backward pass: half the speed, a fraction of memory.
+        compile_blocks: compile the UNet's transformer blocks with torch.compile: faster steps after a first one of
+            minutes (seconds when the same was compiled before). Needs a C++ compiler or, on a GPU, Triton.
         ema_decay: decay of a moving average of the adapter, used for validation, samples and exports; null for none.
         validation_noise_levels: timesteps at which each held-out picture is scored.
         resolution: size in pixels of pictures and samples; linked to `--data.resolution`.
@@ -117,6 +126,7 @@ class StableDiffusionLora(L.LightningModule):
         caption_dropout: float = 0.1,
         long_captions: LongCaptions = "truncate",
         gradient_checkpointing: bool = False,
+        compile_blocks: bool = False,
         ema_decay: float | None = None,
         validation_noise_levels: int = 4,
         resolution: int = 512,
@@ -130,6 +140,7 @@ class StableDiffusionLora(L.LightningModule):
                 "caption_dropout": caption_dropout,
                 "ema_decay": ema_decay,
                 "validation_noise_levels": validation_noise_levels,
+                "lora.rank": lora.rank,
                 "lora.dropout": lora.dropout,
                 "lora.alpha": lora.alpha,
             }
@@ -148,6 +159,7 @@ class StableDiffusionLora(L.LightningModule):
         self.caption_dropout = caption_dropout
         self.long_captions: LongCaptions = long_captions
         self.gradient_checkpointing = gradient_checkpointing
+        self.compile_blocks = compile_blocks
         self.ema_decay = ema_decay
         self.validation_noise_levels = validation_noise_levels
         self.resolution = resolution
@@ -155,6 +167,7 @@ class StableDiffusionLora(L.LightningModule):
         self.parts: Components | None = None
         self.ema: AdapterEma | None = None
         self.text = TextCache(self.encode_text)
+        self.prompts = PromptMemory()
         self.held_out_loss = HeldOutLoss()
         self.trainable: list[nn.Parameter] = []
         self._said_to_be_cut: set[str] = set()
@@ -180,6 +193,8 @@ class StableDiffusionLora(L.LightningModule):
         self.trainable = self._add_adapter()
         if self.gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
+        if self.compile_blocks:
+            compile_blocks_of(self.unet)
         if self.ema_decay is not None:
             self.ema = AdapterEma(lora_parameters(self.unet), self.ema_decay)
         self.parts = parts
@@ -209,7 +224,9 @@ class StableDiffusionLora(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimizer over the adapter, with its schedule stepped once an optimizer step."""
         optimizer = self.optimizer_factory(self.trainable)
+        check_clipping(optimizer, str(self.trainer.precision), self.trainer.gradient_clip_val)
         schedule = self.lr_scheduler_factory(optimizer)
+        check_length(schedule, self.trainer.max_steps)
         self._asked_rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -265,7 +282,8 @@ class StableDiffusionLora(L.LightningModule):
         levels = (
             torch.linspace(0.5, 0.6, len(batch["draw"]), device=self.device) * self.schedule.num_timesteps
         )
-        with scaled(self.unet, 0.0), self._autocast():
+        as_written = uncompiled() if self.compile_blocks else nullcontext()
+        with scaled(self.unet, 0.0), self._autocast(), as_written:
             found = [
                 self._noised_prediction(part, levels[rows].long()) for rows, part in one_shape_parts(batch)
             ]
@@ -439,6 +457,7 @@ class StableDiffusionLora(L.LightningModule):
         checkpoint["state_dict"] = lora_state(self.unet)
         if self.init_lora is not None:  # else the options say it
             checkpoint["lora_strengths"] = adapter_of(self.unet).strengths
+        checkpoint["base"] = self._base_facts()
         checkpoint["base_weights"] = self._base_weights
         if self.ema is not None:
             checkpoint["ema"] = self.ema.state_dict()
@@ -494,12 +513,10 @@ class StableDiffusionLora(L.LightningModule):
 
     @contextmanager
     def shown_adapter(self) -> Iterator[None]:
-        """The weights to look at, score and export: the moving average where there is one."""
-        if self.ema is None:
+        """The weights to look at, score and export: the moving average where there is one. Nothing is compiled here."""
+        average = nullcontext() if self.ema is None else self.ema.applied()
+        with average, uncompiled() if self.compile_blocks else nullcontext():
             yield
-        else:
-            with self.ema.applied():
-                yield
 
     def generate(
         self,
@@ -536,6 +553,7 @@ class StableDiffusionLora(L.LightningModule):
                 clip_skip=clip_skip,
                 device=self.device,
                 long_captions=self.long_captions,
+                memory=self.prompts,
             )
 
     def unpaintable(self, height: int | None, width: int | None, clip_skip: int) -> str:
@@ -545,6 +563,8 @@ class StableDiffusionLora(L.LightningModule):
         layers = self.text_encoder.config.num_hidden_layers
         if height % factor or width % factor:
             return f"{width}x{height} (width x height) are not multiples of {factor}"
+        if max(height, width) > LARGEST_SIDE:
+            return f"{width}x{height} (width x height) are above {LARGEST_SIDE}"
         if clip_skip >= layers:
             return f"clip_skip {clip_skip}, valid are 0 to {layers - 1}"
         return ""
@@ -573,10 +593,12 @@ class StableDiffusionLora(L.LightningModule):
         return config
 
     def export_lora(self, path: Path, format: LoraFormat, facts: dict[str, str]) -> Path:
-        """Write the adapter in diffusers or kohya format; see `callbacks.protocols.AdapterExport`."""
+        """Write the adapter in diffusers or kohya format, and read it back; see `callbacks.protocols.AdapterExport`."""
         with self.shown_adapter():
             adapter = adapter_of(self.unet)
-        return write_adapter(path, adapter, format, facts | self._base_facts())
+        write_adapter(path, adapter, format, facts | self._base_facts())
+        check_read_back(path, adapter, self.unet)
+        return path
 
     def check_export(self, path: Path) -> ExportCheck:
         """Compare a fresh stock pipeline's picture with memory's; see `callbacks.protocols.AdapterExport`."""

@@ -89,6 +89,8 @@ def _in_words(error: Exception) -> str:
         r"because (\S+) expected shape torch.Size\((\[.*?\])\), but got torch.Size\((\[.*?\])\)", text
     ):
         return f"{found[1]} is {found[3]} in the weights and {found[2]} by config.json: those of two models."
+    if "ignore_mismatched_sizes" in text:
+        return "weights and config.json have different shapes: those of two models."
     if "meta tensor" in text:
         return "weights that its config.json describes are missing: config and weights belong to different models."
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]

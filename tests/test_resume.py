@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,8 +18,9 @@ from safetensors.torch import load_file
 from callbacks.checkpoints import newest, step_file
 from callbacks.graceful_stop import STOPPED_EARLY
 from callbacks.lora_export import DIFFUSERS_FILE, finished_step
+from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 from tensor_store import TensorStore
-from tests.callbacks.tiny_painter import events_of
+from tests.callbacks.tiny_painter import curve, events_of
 from tests.small_run import adapter, picture_folder, same, small_config
 from tests.tiny_models import save_tiny_base
 from train import main
@@ -346,3 +348,49 @@ def test_a_folder_that_cannot_be_written_to_is_said_before_anything_is_loaded(
     assert stop.value.code == 2
     assert "runs/run can't be written to" in (printed := capsys.readouterr().err)
     assert "--runs" in printed
+
+
+class Killed(BaseException):
+    """In place of a signal that nobody can catch."""
+
+
+def test_a_validation_that_was_killed_is_made_up_for_and_changes_nothing(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--checkpoints.every_n_steps", "4")
+    straight = fit(config, "straight", *options)
+    validation_step = StableDiffusionLora.validation_step
+
+    def killed_at_8(self: StableDiffusionLora, batch: Any, batch_idx: int) -> None:
+        if self.trainer.global_step == 8:
+            raise Killed
+        validation_step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StableDiffusionLora, "validation_step", killed_at_8)
+        with pytest.raises(Killed):
+            fit(config, "killed", *options)
+    run = config.parent / "runs" / "killed"
+    assert newest(run / "checkpoints") == step_file(run / "checkpoints", 8)
+    (run / "samples" / "step_000008.png").unlink()  # as if it had been killed while it painted
+    fit(config, "killed", *options, "--ckpt_path", "last")
+    assert same(adapter(straight, 12), adapter(run, 12))
+    assert (run / "samples" / "step_000008.png").is_file()
+    assert curve(events_of(run), "val/loss") == curve(events_of(straight), "val/loss")
+    assert list(curve(events_of(run), "val/loss")) == [4, 8, 12]
+
+
+def test_a_validation_that_was_done_is_not_done_again(config: Path) -> None:
+    options = ("--trainer.val_check_interval", "2")
+    run = fit(config, "run", *options, "--trainer.max_steps", "4")
+    (run / "samples" / "step_000004.png").unlink()
+    fit(config, "run", *options, "--trainer.max_steps", "6", "--ckpt_path", "last")
+    assert sorted(path.name for path in (run / "samples").glob("step_*.png"))[-1] == "step_000006.png"
+    assert not (run / "samples" / "step_000004.png").exists()
+    assert list(curve(events_of(run), "val/loss")) == [2, 4, 6]
+
+
+def test_the_last_step_is_validated_wherever_it_lies(config: Path) -> None:
+    run = fit(config, "run", "--trainer.max_steps", "6")
+    assert list(curve(events_of(run), "val/loss")) == [4, 6]
+    assert (run / "samples" / "step_000006.png").is_file()

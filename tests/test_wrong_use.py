@@ -193,6 +193,53 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
     (("--trainer.val_check_interval", "0.5"), "it must be a whole number of optimizer steps, at least 1"),
     (("--trainer.gradient_clip_val", "-1"), "it must be above 0, or null"),
     (("--trainer.callbacks", "Foo"), "it must be a list of classes by their full paths"),
+    (
+        ("--trainer.callbacks", "lightning.pytorch.callbacks.ModelCheckpoint"),
+        "--trainer.callbacks has ModelCheckpoint, which isn't for this trainer",
+    ),
+    (("--trainer.callbacks", "lightning.pytorch.callbacks.EarlyStopping"), "EarlyStopping needs monitor"),
+    (("--trainer.max_time", "00:01:00:00"), "Set --max_minutes: it stops between two steps"),
+    (("--trainer.model_registry", "x"), "which isn't for this trainer"),
+    (("--trainer.sync_batchnorm", "true"), "Stable Diffusion has no batch norm"),
+    (("--trainer.num_sanity_val_steps", "-5"), "it must be 0 (none) or more batches, or -1 for all"),
+    (("--trainer.gradient_clip_val", "nan"), "--trainer.gradient_clip_val is nan; it must be"),
+    (("--trainer.gradient_clip_algorithm", "vaule"), "it must be norm or value"),
+    (("--trainer.max_steps", "1e3"), "--trainer.max_steps is 1000.0; it must be a whole number"),
+    (("--trainer.limit_val_batches", "1.5"), "a number of batches, 0 or more, or a part from 0.0 to 1.0"),
+    (("--trainer.log_every_n_steps", "0"), "--trainer.log_every_n_steps is 0; it must be at least 1"),
+    (("--trainer.profiler", "foo"), "it can only be one of ['simple', 'advanced', 'pytorch', 'xla']"),
+    (("--max_minutes", "0"), "--max_minutes is 0; it must be a finite number above 0"),
+    (("--checkpoints.keep", "0"), "--checkpoints.keep is 0; it must be a whole number above 0"),
+    (("--loss_guard.on_bad_loss", "skp"), "it must be one of stop, skip. Did you mean skip?"),
+    (("--export", "false"), "it has settings of its own: --export.self_test"),
+    (("--data.captions", "5"), "it has settings of its own: --data.captions.prefix, --data.captions.suffix"),
+    (("--data.buckets", "64"), "--data.buckets is 64; it must be true or false"),
+    (("--data.cache_folder", ""), "data.cache_folder is empty; give a folder, or null"),
+    (("--runs", ""), "--runs is ''; it must be the folder that holds all runs"),
+    (("--name", "a" * 201), "--name has 201 letters; files are named after it, so give at most 200"),
+    (("--model.prediction_type", "v"), "is read from its scheduler/scheduler_config.json"),
+    (("--use_8bit_adam",), "Give --model.optimizer bitsandbytes.optim.AdamW8bit"),
+    (("--enable_bucket",), "Did you mean --data.buckets?"),
+    (("--model.lora.rank", "2000"), "--model.lora.rank is 2000; it must be at most 1280"),
+    (("--model.optimizer", "torch.optim.LBFGS"), "LBFGS, which computes the loss several times a step"),
+    (("--model.optimizer", "torch.optim.SparseAdam"), "SparseAdam, which takes sparse gradients"),
+    (
+        ("--model.optimizer.init_args.weight_decay", "1e9"),
+        "weight_decay is 1e+09: times the learning rate 0.001 that is more than the whole adapter",
+    ),
+    (("--model.lr_scheduler", "cosine"), "Did you mean torch.optim.lr_scheduler.CosineAnnealingLR?"),
+    (("--model.lr_scheduler", "torch.optim.AdamW"), "torch.optim.AdamW is no LRScheduler"),
+    (
+        ("--model.lr_scheduler={class_path: torch.optim.lr_scheduler.StepLR, init_args: {step_size: 0}}",),
+        "--model.lr_scheduler can't be made of these settings: ZeroDivisionError",
+    ),
+    (
+        (
+            "--model.lr_scheduler={class_path: torch.optim.lr_scheduler.OneCycleLR, "
+            "init_args: {max_lr: 0.001, total_steps: 5}}",
+        ),
+        "--model.lr_scheduler has 5 steps and fails at the next, but --trainer.max_steps is 12",
+    ),
     # samples and scores
     (("--samples.prompts", "a girl"), "it must be a list such as [{prompt: a house by the sea, seed: 1}]"),
     (("--samples.prompts", "[{promt: a}]"), "there is no setting 'promt'. Did you mean prompt?"),
@@ -202,6 +249,10 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
     ),
     (("--samples.prompts", "[{prompt: a, seed: -1}]"), "seed is -1; it must be a whole number, 0 or more"),
     (("--samples.prompts", "[{prompt: a, height: 100}]"), "64x100 (width x height) are not multiples of 8"),
+    (("--samples.prompts", "[{prompt: a, width: 0}]"), "width is 0; it must be a whole number above 0"),
+    (("--samples.prompts", "[{prompt: a, width: 4104}]"), "4104x64 (width x height) are above 4096"),
+    (("--samples.prompts", "[{prompt: a, steps: 5000}]"), "it must be a whole number from 1 to 1000"),
+    (("--samples.prompts", "[{prompt: a, seed: 1.5}]"), "seed is 1.5; it must be a whole number, 0 or more"),
     (("--samples.prompts", "[{prompt: a, clip_skip: 50}]"), "clip_skip 50, valid are 0 to 1"),
     (
         ("--clip_score.model", "empty"),
@@ -220,6 +271,18 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
     (("--ckpt_path", "last"), "--ckpt_path last: there is no complete checkpoint in runs/new/checkpoints"),
     (("--ckpt_path", "latest"), "Valid: last, auto, best, or a checkpoint's path"),
     (("--ckpt_path", "file.txt"), "no checkpoint"),
+    (
+        ("--ckpt_path", "lastt"),
+        "no such file. Valid: last, auto, best, or a checkpoint's path. Did you mean last?",
+    ),
+    (("--ckpt_path", "best"), "runs/new/checkpoints/best.ckpt: it is written at the first validation"),
+    (("--ckpt_path", "empty"), "that is a folder. Valid: last, auto, best"),
+    (("--ckpt_path", "runs/small"), "Did you mean runs/small/checkpoints/step_000001.ckpt?"),
+    (("--ckpt_path", "pictures/00.png"), "is cut short, or no checkpoint at all"),
+    (("--ckpt_path", "runs/small/pytorch_lora_weights.safetensors"), "no checkpoint at all"),
+    # adapters to start from
+    (("--model.init_lora", "nope.safetensors"), "there is no such file"),
+    (("--model.init_lora", "empty"), "a folder without an adapter in it"),
     (("--ckpt_path", "base/unet/diffusion_pytorch_model.safetensors"), "no checkpoint"),
 ]
 
@@ -251,6 +314,18 @@ CONFIGS: list[tuple[bytes, str]] = [
     (b"data: {shares: 2:1}\n", "--data.shares is 121 (YAML reads 2:1 as this number)"),
     (b"model: {optimizer: {class_path: torch.optim.AdmW}}\n", "Did you mean torch.optim.AdamW?"),
     (b"trainer: {max_step: 3}\n", "Did you mean --trainer.max_steps?"),
+    (b"5: {a: 1}\n", "5 is no name of a setting. Put names into quotes"),
+    (b"a: &a [*a]\n", "`a` holds itself, by a YAML alias (*)"),
+    (b'data: {folder: "a\\0b"}\n', "no text or path may hold a NUL"),
+    (b"data: !!python/object/apply:os.system [ls]\n", "could not determine a constructor for the tag"),
+    (b"runs: null\n", "--runs is None; it must be the folder that holds all runs"),
+    (b"config: other.yaml\n", "a config file can't name another"),
+    (b"model: {lora: 5}\n", "--model.lora is 5; it must hold settings"),
+    (b"data: {captions: [1]}\n", "--data.captions is [1]; it must hold settings"),
+    (
+        b"model: {optimizer: {class_path: torch.optim.AdamW, init_args: [1]}}\n",
+        "--model.optimizer.init_args is [1]; it must be names with values",
+    ),
     (b"learning_rate: 0.1\n", "Did you mean --model.optimizer.init_args.lr?"),
 ]
 
@@ -287,7 +362,79 @@ def test_a_wrong_config(here: Path, capsys: pytest.CaptureFixture[str], text: by
             ),
             "lora rank: the checkpoint has 4, this run 8",
         ),
+        (
+            ("--config", "small.yaml"),
+            "--config stands where the command should. Valid: fit, test",
+        ),
+        (("fit", "--config", ""), "--config needs a value behind it"),
+        (("audit", "--config"), "--config needs a value behind it"),
         (("predict", "--prompst", "a"), "Did you mean --prompt?"),
+        (("predict", "--ckpt_path", "runs/small"), "Did you mean --lora?"),
+        (("predict", "--cfg", "4"), "Did you mean --guidance_scale?"),
+        (("predict", "--lora", "runs"), "It holds runs: runs/small."),
+        (("predict", "--lora", "runs/smal"), "Did you mean runs/small?"),
+        (("predict", "--lora", ""), "--lora is empty: give a run's folder or a file"),
+        (("predict", "--config", "small.yaml"), "holds the settings of a training (model.lora)"),
+        (
+            ("predict", "--prompt", "a", "--width", "5000"),
+            "--width: 5000 is not a number of pixels, 8 to 4096",
+        ),
+        (("predict", "--prompt", "a", "--steps", "5000"), "is not a whole number, 1 to 1000"),
+        (("predict", "--prompt", "a", "--output", "file.txt/x"), "file.txt is a file. Name another folder"),
+        (("predict", "--prompt", "a", "--trainer.limit_predict_batches", "0"), "All pictures are painted"),
+        (("predict", "--prompt", "a", "--trainer.max_time", "00:00:00:01"), "Stop it with Ctrl-C"),
+        (("predict", "--prompt", "a", "--trainer.max_steps", "5"), "Nothing is trained here"),
+        (("test", "--lora", "nope"), "there is no such file"),
+        (("test", "--runs", "empty"), "there is no trained run in empty/"),
+        (("test", "--prompts", "[]"), "--prompts is []: give one prompt or more"),
+        (("test", "--prompts", "nope.txt"), "there is no such file"),
+        (("test", "--prompts", "[{promt: a}]"), "test.prompts 1: needs a prompt"),
+        (("test", "--prompt", "a"), "Did you mean --prompts?"),
+        (("test", "--seeds", "5"), "a list of whole numbers, 0 or more, such as [0, 1, 2]"),
+        (("test", "--seeds", "[1, 1]"), "give one or more, each once"),
+        (("test", "--strengths", "[-1]"), "give two or more, rising from 0"),
+        (("test", "--strengths", "x"), "a list of numbers that rise from 0"),
+        (("test", "--labels", "[a]"), "two names, such as [Base Model, LoRA]"),
+        (("test", "--lora_scale", "0"), "--lora_scale is 0, which is the base"),
+        (("test", "--held_out", "nope"), "--held_out nope: there is no such folder."),
+        (("test", "--held_out", "file.txt"), "--held_out file.txt: that is a file"),
+        (("test", "--held_out", "empty"), "--held_out empty can't be used"),
+        (("test", "--output", "file.txt"), "is a file; give the folder that the report goes to"),
+        (("test", "--output", "file.txt/x"), "file.txt is a file. Name another folder"),
+        (("test", "--pictures", "file.txt"), "--pictures file.txt is a file"),
+        (("test", "--clip", "empty"), "--clip is empty: it could not be loaded: it needs config.json"),
+        (("test", "--sampler", "x"), "it must be one of ddim, euler"),
+        (("export", "--lora", "runs/small"), "Did you mean --ckpt_path?"),
+        (("export", "--ckpt_path", "empty"), "is a folder without an adapter"),
+        (("export", "--ckpt_path", "nope.safetensors"), "there is no such file"),
+        (
+            ("export", "--ckpt_path", "base/unet/diffusion_pytorch_model.safetensors"),
+            "is no LoRA of Stable Diffusion",
+        ),
+        (("export", "--ckpt_path", "pictures/00.png"), "no whole .safetensors file"),
+        (("export", "--format", "kohia"), "it must be one of diffusers, kohya, or null. Did you mean kohya?"),
+        (("export", "--dtype", "fp8"), "it must be one of fp32, bf16, fp16"),
+        (("export", "--output", "a.safetensors"), "is one file, for two formats"),
+        (("export", "--output", "file.txt"), "is a file of another kind"),
+        (("export", "--output", "a.ckpt"), "is a file of another kind"),
+        (("export", "--output", ""), "--output is empty"),
+        (("export", "--output", "file.txt/x"), "file.txt is a file. Name another folder"),
+        (
+            ("export", "--format", "kohya", "--output", "base/unet/diffusion_pytorch_model.safetensors"),
+            "is there already and is no whole adapter file, so it isn't written over",
+        ),
+        (("export", "--model.base_model", "nope"), "there is no such folder or file"),
+        (("merge",), "--output is needed"),
+        (("merge", "--output", ""), "--output is needed"),
+        (("merge", "--output", "base"), "exists already: name another folder"),
+        (("merge", "--output", "base/merged", "--model.base_model", "base"), "lies in the base itself"),
+        (("merge", "--output", "file.txt/x"), "file.txt is a file. Name another folder"),
+        (
+            ("merge", "--output", "m", "--lora_scale", "nan"),
+            "--lora_scale is nan; it must be a finite number",
+        ),
+        (("merge", "--output", "m", "--lora_scale", "1e30"), "so it isn't kept. Nothing was written to m"),
+        (("merge", "--output", "m", "--ckpt_path", "nope"), "there is no such file"),
         (("predict", "--runs", "empty"), "there is no trained run in empty/"),
         (("predict", "--lora", "nope.safetensors"), "there is no such file"),
         (("predict", "--lora", "empty"), "is a folder without an adapter"),
@@ -296,7 +443,7 @@ def test_a_wrong_config(here: Path, capsys: pytest.CaptureFixture[str], text: by
         (("predict", "--prompts", "empty"), "there is no such file"),
         (("predict", "--prompt", "a", "--prompts", "file.txt"), "are both given"),
         (("predict", "--prompt", "a", "--seed", "-1"), "--seed: -1 is not a whole number from 0"),
-        (("predict", "--prompt", "a", "--steps", "0"), "--steps: 0 is not a whole number, 1 or more"),
+        (("predict", "--prompt", "a", "--steps", "0"), "--steps: 0 is not a whole number, 1 to 1000"),
         (("predict", "--prompt", "a", "--height", "100"), "not multiples of 8"),
         (("predict", "--prompt", "a", "--clip_skip", "50"), "clip_skip 50, valid are 0 to 1"),
         (("predict", "--prompt", "a", "--sampler", "k_euler"), "it must be one of ddim, euler"),
@@ -483,6 +630,45 @@ def test_a_checkpoint_that_is_none(here: Path, capsys: pytest.CaptureFixture[str
     )
     assert "step_000001.ckpt" in words
     assert not Path("ran").exists()
+
+
+MIDDLE = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+
+
+def layer(kind: torch.dtype = torch.float32, **header: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """One layer that the tiny bases have, and a header."""
+    down, up = torch.ones(2, 64, dtype=kind), torch.ones(64, 2, dtype=kind)
+    return {f"{MIDDLE}.lora_down.weight": down, f"{MIDDLE}.lora_up.weight": up}, header
+
+
+@pytest.mark.parametrize("command", ["predict", "export", "merge", "fit"])
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        (layer(ss_v2="False"), "was trained on Stable Diffusion 1.x, as its header says (ss_v2)"),
+        (layer(torch.int32), "holds whole numbers in mid_block.attentions.0"),
+    ],
+    ids=["another family", "whole numbers"],
+)
+def test_an_adapter_that_every_command_refuses(
+    here: Path, capsys: pytest.CaptureFixture[str], command: str, file: Any, words: str
+) -> None:
+    tensors, header = file
+    save_file(tensors, "lora.safetensors", header)
+    given = {
+        "predict": ("predict", "--prompt", "a", "--lora"),
+        "export": ("export", "--ckpt_path"),
+        "merge": ("merge", "--output", "m", "--ckpt_path"),
+        "fit": (*FIT, "--model.init_lora"),
+    }[command]
+    assert words in refusal(capsys, *given, "lora.safetensors", "--model.base_model", "base")
+
+
+def test_a_run_of_another_family(here: Path, capsys: pytest.CaptureFixture[str], tiny_base_sd1: Path) -> None:
+    given = ("export", "--ckpt_path", "runs/small", "--model.base_model", str(tiny_base_sd1))
+    assert "was trained on Stable Diffusion 2.x, as its header says (ss_v2), and this base is 1.x" in refusal(
+        capsys, *given
+    )
 
 
 ADAPTERS: dict[str, tuple[dict[str, torch.Tensor], str]] = {

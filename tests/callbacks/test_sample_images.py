@@ -104,7 +104,7 @@ def test_tensorboard_has_a_grid_a_group_at_every_step(tmp_path: Path) -> None:
 def test_files_have_the_step_in_their_names_and_all_groups(tmp_path: Path) -> None:
     trained(tmp_path, TinyPainter())
     names = [path.name for path in sorted((tmp_path / "samples").iterdir())]
-    assert names == ["step_000000.png", "step_000002.png", "step_000004.png"]
+    assert names == ["base", "step_000000.png", "step_000002.png", "step_000004.png"]
     one_group = grids(SampleSet(0, PROMPTS[:1], *([[torch.zeros(3, 8, 8)]] * 2)))["portrait"]
     with Image.open(tmp_path / "samples" / "step_000004.png") as sheet:
         assert sheet.width == 2 * one_group.width

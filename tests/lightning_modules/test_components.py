@@ -10,10 +10,10 @@ import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file
 
+from lightning_modules.base_files import is_sd2_config
 from lightning_modules.components import (
     base_name,
     base_prediction_type,
-    is_sd2_config,
     load_components,
     load_tokenizer,
 )

@@ -21,6 +21,7 @@ from peft import LoraConfig
 from torch import Tensor
 
 from lightning_modules import sampling
+from lightning_modules.prompt_memory import PromptMemory
 from lightning_modules.sampling import SamplerName, make_scheduler, sample_images, starting_noise
 from lightning_modules.text_conditioning import encode_prompts
 
@@ -407,3 +408,18 @@ def test_text_encoder_and_vae_are_on_the_device_for_their_part_only(
         "VAE goes",
     ]
     assert seen.count("decodes 1") == 3
+
+
+def test_prompts_are_read_once_where_there_is_a_memory(sd2: Any) -> None:
+    """Two texts and one negative; with a clip skip they are read anew."""
+    alone = paint(sd2, PROMPTS)
+    memory = PromptMemory()
+    read: list[int] = []
+    hook = sd2.text_encoder.register_forward_hook(lambda module, args, output: read.append(len(args[0])))
+    first, second = paint(sd2, PROMPTS, memory=memory), paint(sd2, PROMPTS[::-1], memory=memory, seeds=[8, 7])
+    assert read == [1, 1, 1]
+    assert torch.equal(first, alone)
+    close(second.flip(0), first)
+    paint(sd2, PROMPTS, memory=memory, clip_skip=1)
+    hook.remove()
+    assert len(read) == 6
