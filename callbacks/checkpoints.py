@@ -30,7 +30,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from callbacks.failures import Failures
 from callbacks.sound_checkpoint import PARTS, damage
-from callbacks.validations import is_missing, validate_now
+from callbacks.validations import is_due, validate_now
 from missing_paths import similar
 from whole_file import whole_file
 
@@ -135,7 +135,7 @@ class Checkpoints(Checkpoint):
         self.keep = keep
         self.best_loss: float | None = None
         self.best_step: int | None = None
-        self.validated_step = 0
+        self.validation_due = False
         self.failures = Failures(
             "A checkpoint could not be written",
             "The older ones are still good, and it is tried again when the next is due. "
@@ -157,7 +157,7 @@ class Checkpoints(Checkpoint):
             set_aside(self.folder(trainer), trainer.global_step)
         if trainer.global_step == 0:
             self._save(trainer)
-        elif is_missing(trainer, self.validated_step):
+        elif self.validation_due and trainer.enable_validation:
             validate_now(trainer)
 
     def on_train_batch_end(
@@ -172,6 +172,7 @@ class Checkpoints(Checkpoint):
         if trainer.global_step == self._seen_step:
             return
         self._seen_step = trainer.global_step
+        self.validation_due = is_due(trainer)
         late = trainer.strategy.broadcast(time.monotonic() - self._tried_at > 60 * self.minutes)
         ends = trainer.should_stop or trainer.global_step == trainer.max_steps
         if late or ends or trainer.global_step % self.every_n_steps == 0:
@@ -181,7 +182,7 @@ class Checkpoints(Checkpoint):
         """Keep the checkpoint with the lowest validation loss; a step file of this step learns of it, too."""
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
-        self.validated_step = trainer.global_step
+        self.validation_due = False
         loss = float(trainer.callback_metrics.get("val/loss", math.nan))
         if math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss):
             before = self.best_loss, self.best_step
@@ -225,17 +226,17 @@ class Checkpoints(Checkpoint):
         return error is None
 
     def state_dict(self) -> dict[str, Any]:
-        """What the best was so far, and how far validations went."""
+        """What the best was so far, and whether the step's validation is still to come."""
         return {
             "best_loss": self.best_loss,
             "best_step": self.best_step,
-            "validated_step": self.validated_step,
+            "validation_due": self.validation_due,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the best so far."""
         self.best_loss, self.best_step = state_dict["best_loss"], state_dict["best_step"]
-        self.validated_step = state_dict.get("validated_step", -1)  # checkpoints made before don't say it
+        self.validation_due = state_dict.get("validation_due", False)  # checkpoints made before don't say it
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -61,7 +61,6 @@ class LoraExport(Callback):
         )
         self._last_step: int | None = None
         self._started_at = time.time()
-        self._finished = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a module that can't export, before it trains.
@@ -105,23 +104,16 @@ class LoraExport(Callback):
             if self.self_test:
                 self._test(cast(AdapterExport, pl_module), written)
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the final files of a run that had no step left: Lightning passes over `on_train_end` then."""
-        if trainer.is_global_zero and not self._finished:
-            self._finish(trainer, pl_module)
-
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> Path:
         run = Path(trainer.default_root_dir)
         try:
-            path = self._write(trainer, pl_module, run / DIFFUSERS_FILE, f"{run.name}_kohya.safetensors")
+            return self._write(trainer, pl_module, run / DIFFUSERS_FILE, f"{run.name}_kohya.safetensors")
         except (OSError, SafetensorError) as error:
             raise OSError(
                 f"The final files could not be written whole into {run} ({error}). The newest checkpoint there is step "
                 f"{newest_step(run / 'checkpoints')} of {trainer.global_step}. If the disk is full, free some space; "
                 "then go on from it with --ckpt_path last."
             ) from error
-        self._finished = True
-        return path
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, diffusers: Path, kohya: str) -> Path:
         module, facts = cast(AdapterExport, pl_module), self._facts(trainer)

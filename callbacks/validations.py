@@ -1,8 +1,9 @@
 """Which validations there are besides those of `val_check_interval`: at the last step, and one that was cut off.
 
 Lightning validates behind the checkpoint of a step. A run that is killed in between goes on from that checkpoint with
-the next step, so its checkpoint says whether the validation of its step was done, and it is made up for before the
-next step. A validation draws from no generator that training uses, so what is trained stays the same.
+the next step, so its checkpoint says whether the validation of its step is still due, and it is made up for before
+the next step, or before the final files if there is none. A validation draws from no generator that training uses, so
+what is trained stays the same.
 """
 
 from typing import Any
@@ -27,18 +28,16 @@ class LastValidation(L.Callback):
             trainer.should_stop = True
 
 
-def is_missing(trainer: L.Trainer, validated_step: int) -> bool:
-    """Whether the step that a run goes on from should have been validated, and wasn't.
+def is_due(trainer: L.Trainer) -> bool:
+    """Whether the step that was just made is one to validate, also where a run that was asked to stop leaves it out.
 
     Args:
-        trainer: at the start of training, with the loops as the checkpoint left them.
-        validated_step: of the last validation that came to its end.
+        trainer: at the end of a step's last batch.
     """
-    step, interval = trainer.global_step, trainer.val_check_batch
-    if not trainer.enable_validation or step == 0 or step == validated_step or not interval:
-        return False
-    batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
-    return bool(batches % interval == 0)
+    if trainer.global_step == trainer.max_steps:
+        return True
+    batches, interval = trainer.fit_loop.epoch_loop.total_batch_idx + 1, trainer.val_check_batch
+    return bool(interval and batches % interval == 0)
 
 
 def validate_now(trainer: L.Trainer) -> None:

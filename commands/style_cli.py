@@ -31,6 +31,7 @@ from callbacks.validations import LastValidation
 from command_line import as_typed, without
 from commands.evaluation_options import SECTION, EvaluationOptions
 from commands.fit_config import DEFAULT_CONFIG
+from commands.fit_loop import end_without_steps
 from commands.model_card import write_model_card
 from commands.run_folder import (
     check_run_names,
@@ -144,7 +145,9 @@ class StyleCLI(LightningCLI):
             **kwargs,
         }
         summary = RunSummary(command=self.command(), resume=self.resume_command())
-        return self._instantiate_trainer(settings, [*own, summary])
+        trainer: L.Trainer = self._instantiate_trainer(settings, [*own, summary])
+        end_without_steps(trainer)
+        return trainer
 
     def changes(self) -> list[str]:
         """Settings that differ from those that the run had before."""

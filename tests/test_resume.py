@@ -380,6 +380,39 @@ def test_a_validation_that_was_killed_is_made_up_for_and_changes_nothing(
     assert list(curve(events_of(run), "val/loss")) == [4, 8, 12]
 
 
+@pytest.mark.parametrize("max_steps", ["6", "8"], ids=["no step left", "more steps"])
+def test_the_last_validation_that_was_killed_is_made_up_for(
+    config: Path, monkeypatch: pytest.MonkeyPatch, max_steps: str
+) -> None:
+    """Killed between the last checkpoint and its validation, at a step that is no multiple of the interval."""
+    straight = fit(config, "straight", "--trainer.max_steps", "6")
+    if max_steps != "6":
+        fit(config, "straight", "--trainer.max_steps", max_steps, "--ckpt_path", "last")
+    validation_step = StableDiffusionLora.validation_step
+
+    def killed_at_6(self: StableDiffusionLora, batch: Any, batch_idx: int) -> None:
+        if self.trainer.global_step == 6:
+            raise Killed
+        validation_step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StableDiffusionLora, "validation_step", killed_at_6)
+        with pytest.raises(Killed):
+            fit(config, "killed", "--trainer.max_steps", "6")
+    run = config.parent / "runs" / "killed"
+    (run / "samples" / "step_000006.png").unlink()  # as if it had been killed while it painted
+    assert not (run / DIFFUSERS_FILE).exists()
+    fit(config, "killed", "--trainer.max_steps", max_steps, "--ckpt_path", "last")
+    names = [sorted(path.name for path in (one / "samples").iterdir()) for one in (straight, run)]
+    assert names[0] == names[1]
+    assert "step_000006.png" in names[1]
+    losses = curve(events_of(run), "val/loss")
+    assert losses == curve(events_of(straight), "val/loss")
+    assert list(losses) == sorted({4, 6, int(max_steps)})
+    assert finished_step(run) == int(max_steps)
+    assert same(load_file(straight / DIFFUSERS_FILE), load_file(run / DIFFUSERS_FILE))
+
+
 def test_a_validation_that_was_done_is_not_done_again(config: Path) -> None:
     options = ("--trainer.val_check_interval", "2")
     run = fit(config, "run", *options, "--trainer.max_steps", "4")
