@@ -16,7 +16,7 @@ from command_line import as_typed
 from commands.command_parser import CommandParser
 from commands.fit_config import DEFAULT_CONFIG, configs_of
 from commands.parent_watch import is_first_here
-from commands.process_watch import lost_processes_said, watch_children
+from commands.process_watch import lost_processes_said, watched_children
 from commands.quiet_lightning import quiet_lightning
 from commands.run_folder import WholeConfig
 from commands.style_cli import StyleCLI
@@ -44,10 +44,9 @@ def fit(args: list[str]) -> None:
         args: what follows `train.py fit`; without a `--config`, `configs/demo.yaml` is run.
     """
     quiet_lightning()
-    watch_children()
     configs = [] if configs_of(args) else ["--config", str(DEFAULT_CONFIG)]
     try:
-        with signals_restored(), lost_processes_said():
+        with watched_children(), signals_restored(), lost_processes_said():
             command_line = StyleCLI(
                 StableDiffusionLora,
                 CaptionImages,

@@ -18,9 +18,9 @@ from commands.painting_cli import (
     PaintingCLI,
     in_words,
     run_painting,
-    started_with_others,
     what_is_there,
 )
+from commands.parent_watch import local_rank
 from datamodules.prompt_list import PromptList
 
 
@@ -61,7 +61,7 @@ class PredictCLI(PaintingCLI):
         if says:
             print(f"Adapter: {self.choice.file} on {self.model.base_model}", flush=True)
             print(what_is_there(data), flush=True)
-        if data.waiting() or started_with_others():
+        if data.waiting() or local_rank() is not None:  # then all have to go the same way
             self.paint(data)
             if says:
                 print(f"Done: {in_words(len(data.jobs))} in {data.output}", flush=True)

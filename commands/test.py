@@ -20,7 +20,8 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 from commands.adapter_choice import choose_adapter
 from commands.comparison_report import compare, judge, picture_rows, report
 from commands.evaluation_options import SECTION, EvaluationOptions
-from commands.painting_cli import NOT_OPTIONS, PaintingCLI, run_painting, started_with_others, what_is_there
+from commands.painting_cli import NOT_OPTIONS, PaintingCLI, run_painting, what_is_there
+from commands.parent_watch import local_rank
 from commands.report_files import METRICS, PAGE, write_report
 from commands.style_pictures import style_pictures
 from datamodules.comparison_pictures import ComparisonPictures, spread, subjects_of
@@ -132,7 +133,7 @@ class TestCLI(PaintingCLI):
             print(f"Judged by {self.clip.name}")  # loaded here, so that a wrong one is said at once
             print(f"Adapter: {self.choice.file} on {self.model.base_model}", flush=True)
             print(what_is_there(self.pictures), flush=True)
-        if self.pictures.waiting() or started_with_others():
+        if self.pictures.waiting() or local_rank() is not None:  # then all have to go the same way
             self.paint(self.pictures)
         if self.trainer.is_global_zero:
             self.write()
