@@ -93,7 +93,7 @@ def watched_children() -> Iterator[None]:
         watches[-1].start()
 
     _alone.clear()
-    subprocess_script._launch_process_observer = start  # type: ignore[attr-defined]
+    subprocess_script._launch_process_observer = start  # type: ignore[attr-defined, assignment]
     with children_told():
         yield
         go_on_alone()
