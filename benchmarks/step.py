@@ -207,9 +207,8 @@ def write(path: Path, results: Sequence[Result]) -> None:
 
 def main(given: argparse.Namespace, scratch: Path) -> None:
     """Measure, printing each line of the table as it comes and the whole at the end."""
-    paint_style_set(
-        scratch / "pictures", portraits=4, landscapes=2
-    )  # encoding them takes a while at real size
+    # few, since encoding takes a while at real size; by one process, since starting one takes longer than painting
+    paint_style_set(scratch / "pictures", workers=1, portraits=4, landscapes=2)
     results: list[Result] = []
     for setting in settings(given.models, given.precisions or fast_precisions()):
         base = base_of(setting.model, scratch)
