@@ -30,7 +30,7 @@ from typing import Any
 import torch
 
 from benchmarks.full_size import WD_1_5, Shapes, write_model
-from benchmarks.interludes import Measured
+from benchmarks.interludes import Measured, release
 from benchmarks.step_table import Result, Setting, table
 from demo.style_set import paint_style_set
 from train import main as train
@@ -132,6 +132,7 @@ def run(setting: Setting, base: Path, scratch: Path, *, cached: bool) -> dict[st
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             train(["fit", "--config", "configs/demo.yaml", *words])
     except Measured as done:
+        release(done.model)
         return done.seconds
     except BaseException:
         print(said.getvalue(), file=sys.stderr)
