@@ -31,6 +31,7 @@ COMMANDS = {
     "test": "compare base and LoRA: pictures, intervals, a page to look at",
     "predict": "paint prompts with a trained LoRA",
     "audit": "look at a folder of captioned pictures before training",
+    "plan": "say what a run will hold in memory, and whether it fits a card",
     "export": "write a LoRA for diffusers, ComfyUI or A1111, with a model card",
     "merge": "put a LoRA into its base, as a pipeline folder",
 }
@@ -38,7 +39,7 @@ COMMANDS = {
 
 MEMORY_ADVICE = (
     "Try --data.batch_size 1 --trainer.accumulate_grad_batches 4, --model.gradient_checkpointing true, "
-    "or --trainer.precision 16-mixed."
+    "or --trainer.precision 16-mixed. python train.py plan says what each takes."
 )
 
 

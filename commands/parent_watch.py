@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 
 POLL_SECONDS = 0.5
 
@@ -46,12 +47,14 @@ def _parent() -> int:
     return int(os.environ.get(PARENT, os.getppid()))
 
 
+def say(text: str) -> None:
+    """Print an error, if there is still somebody to read it."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
 def _end_after(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(POLL_SECONDS)
-    print(
-        f"{this_process()}: the one that started this process is gone, so it ends.",
-        file=sys.stderr,
-        flush=True,
-    )
+    say(f"{this_process()}: the one that started this process is gone, so it ends.")
     os._exit(1)

@@ -11,7 +11,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ import torch.distributed
 from lightning.pytorch.strategies.launchers import subprocess_script
 
 from callbacks.graceful_stop import STOPPED_EARLY
-from commands.parent_watch import tell_children, this_process
+from commands.parent_watch import say, tell_children, this_process
 
 POLL_SECONDS = 0.5
 
@@ -58,9 +57,9 @@ class ChildWatch(threading.Thread):
                 return
             time.sleep(POLL_SECONDS)
         for number, status in failed:
-            print(f"\nProcess {number} of this run {how_it_ended(status)}.", file=sys.stderr, flush=True)
+            say(f"\nProcess {number} of this run {how_it_ended(status)}.")
         time.sleep(GRACE_SECONDS)
-        print("error: the run can't go on without it.", file=sys.stderr, flush=True)
+        say("error: the run can't go on without it.")
         for child in self.children:
             child.kill()
         os._exit(1)

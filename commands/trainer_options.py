@@ -102,6 +102,16 @@ def check_painting(options: Mapping[str, Any]) -> None:
     _refuse([*_not_here(options, NOT_PAINTING), *_of_the_machine(options)])
 
 
+def check_planned(options: Mapping[str, Any]) -> None:
+    """Check the trainer options that memory depends on, for a machine that isn't this one.
+
+    Raises:
+        ValueError: the precision can't train the adapter.
+    """
+    on_cpu = options["accelerator"] == "cpu"
+    _refuse(list(_of_precision(str(options["precision"]), on_gpu=False, on_cpu=on_cpu)))
+
+
 def _refuse(problems: list[str]) -> None:
     if problems:
         raise ValueError("\n".join(f"--trainer.{problem}" for problem in problems))

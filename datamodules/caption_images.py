@@ -80,9 +80,15 @@ class CaptionImages(PictureFolder, L.LightningDataModule):
 
     def known_captions(self) -> list[str]:
         """The different captions that batches will hold, as far as they are known before: worth encoding once."""
-        varying = self.wording.options.shuffle_tags or self.wording.options.tag_dropout > 0
-        trained = [] if varying else [caption for record in self.training for caption in record.captions]
+        trained = (
+            [] if self.captions_vary else [caption for record in self.training for caption in record.captions]
+        )
         return sorted({*trained, *(record.caption for record in self.held_out)})
+
+    @property
+    def captions_vary(self) -> bool:
+        """Whether a draw changes its caption, so that the text encoder is needed while training."""
+        return self.wording.options.shuffle_tags or self.wording.options.tag_dropout > 0
 
     def examples(self, count: int) -> Item:
         """A batch of the stream's first draws, the same in every process and after a resume."""

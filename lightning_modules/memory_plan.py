@@ -52,13 +52,14 @@ class RunShape:
         init_lora: file of the adapter to start from; null is a fresh one.
         optimizer: makes the optimizer of a list of parameters.
         batch: pictures of one training step.
-        validation_batch: pictures of one validation step.
         sizes: height and width that pictures are trained at, the largest of them, pixels.
-        samples: pictures that samples paint together: how many, height, width, whether with guidance.
         setting: device and precision.
+        validation_batch: pictures of one validation step; null is those of a training step.
+        samples: pictures that samples paint together: how many, height, width, whether with guidance.
         ema: keeps a moving average of the adapter.
         text_encoder_stays: captions vary from draw to draw, so that each is encoded when it is drawn.
         self_test: exported files are compared with memory at the end.
+        accumulate: batches of one optimizer step; gradients are there either way.
     """
 
     base_model: str
@@ -67,13 +68,14 @@ class RunShape:
     init_lora: str | None
     optimizer: Callable[[Any], Any]
     batch: int
-    validation_batch: int
     sizes: Sequence[tuple[int, int]]
-    samples: Sequence[tuple[int, int, int, bool]]
     setting: Setting
+    validation_batch: int | None = None
+    samples: Sequence[tuple[int, int, int, bool]] = ()
     ema: bool = False
     text_encoder_stays: bool = False
     self_test: bool = True
+    accumulate: int = 1
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,17 @@ class MemoryPlan:
     notes: Sequence[str] = field(default=())
 
     def largest(self, checkpointing: bool) -> Phase:
-        """The phase that needs most."""
+        """The phase that holds most."""
         phases = [*self.start, self.training[checkpointing], *self.validation, *self.end]
         return max(phases, key=lambda phase: phase.tensors)
+
+    def needed_by_step(self, checkpointing: bool, device: str) -> int:
+        """Bytes that a device needs for the training step."""
+        return with_allowance(self.training[checkpointing].tensors, device)
+
+    def needed(self, checkpointing: bool, device: str) -> int:
+        """Bytes that a device needs for the whole run."""
+        return with_allowance(self.largest(checkpointing).tensors, device)
 
 
 def with_allowance(tensors: int, device: str) -> int:
@@ -196,7 +206,7 @@ class _Planner:
             )
             for size in shape.sizes
         )
-        name = f"training step, {'with' if checkpointing else 'without'} gradient checkpointing"
+        name = "training step, checkpointing" if checkpointing else "training step"
         return self._phase(name, self.learning, work, text=shape.text_encoder_stays)
 
     def _start(self) -> list[Phase]:
@@ -205,9 +215,9 @@ class _Planner:
         checked = self._predicted([(ALL_AT_ONCE, *size) for size in self.shape.sizes])
         return [
             self._phase("start: the networks are moved", self.resting, 0, text=True, vae=True),
-            self._phase("start: pictures to latents, one at a time", self.resting, encoded, vae=True),
+            self._phase("start: pictures to latents, one by one", self.resting, encoded, vae=True),
             self._phase(
-                "start: captions, one at a time",
+                "start: captions, one by one",
                 self.resting,
                 reading(self.base.text_encoder, 1, setting),
                 text=True,
@@ -217,16 +227,16 @@ class _Planner:
 
     def _validation(self) -> list[Phase]:
         shape = self.shape
-        held_out = self._predicted([(shape.validation_batch, *size) for size in shape.sizes])
-        phases = [self._phase(f"held-out loss, batch {shape.validation_batch}", self.learning, held_out)]
+        batch = shape.validation_batch or shape.batch
+        held_out = self._predicted([(batch, *size) for size in shape.sizes])
+        phases = [self._phase(f"held-out loss, batch {batch}", self.learning, held_out)]
         if not shape.samples:
             return phases
         together = [
             (min(count, ALL_AT_ONCE) * (2 if guided else 1), height, width)
             for count, height, width, guided in shape.samples
         ]
-        texts = max(count for count, *_ in together)
-        read = reading(self.base.text_encoder, texts, shape.setting)
+        read = reading(self.base.text_encoder, 1, shape.setting)
         drawn = max(
             decoding(self.base.vae, Pictures(1, height, width), self.factor, shape.setting)
             for _, height, width, _ in shape.samples
@@ -234,9 +244,9 @@ class _Planner:
         at_once = max(min(count, ALL_AT_ONCE) for count, *_ in shape.samples)
         return [
             *phases,
-            self._phase("samples: prompts", self.learning, read, text=True),
+            self._phase("samples: prompts, one by one", self.learning, read, text=True),
             self._phase(f"samples: UNet, {at_once} at a time", self.learning, self._predicted(together)),
-            self._phase("samples: VAE decode, one at a time", self.learning, drawn, vae=True),
+            self._phase("samples: VAE decode, one by one", self.learning, drawn, vae=True),
         ]
 
     def _end(self) -> list[Phase]:
@@ -252,8 +262,9 @@ class _Planner:
         self, name: str, held: dict[str, int], work: int, *, text: bool = False, vae: bool = False
     ) -> Phase:
         stays = self.shape.text_encoder_stays and held is self.learning
-        there = {"text encoder": self.base.text_encoder} if text or stays else {}
-        there |= {"VAE": self.base.vae} if vae else {}
+        here = self.shape.setting.device == "cpu"  # what leaves an accelerator goes there
+        there = {"text encoder": self.base.text_encoder} if text or stays or here else {}
+        there |= {"VAE": self.base.vae} if vae or here else {}
         visitors = sum(_bytes_of(network) for network in there.values())
         return Phase(name, **held, visitors=visitors, work=work, who=", ".join(there))
 

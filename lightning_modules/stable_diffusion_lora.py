@@ -15,12 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import lightning as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from lightning.pytorch.utilities.memory import garbage_collection_cuda
 from torch import Tensor, nn
 from torch.nn import functional
@@ -56,6 +56,9 @@ from lightning_modules.held_out_loss import HeldOutLoss
 from lightning_modules.lora import LoraOptions, add_lora, load_lora_state, lora_parameters, lora_state, scaled
 from lightning_modules.lora_formats import adapter_of, describe
 from lightning_modules.lora_metadata import base_facts
+from lightning_modules.memory_choice import choose_checkpointing, device_memory
+from lightning_modules.memory_plan import RunShape
+from lightning_modules.memory_work import Precision, Setting
 from lightning_modules.one_shape_parts import in_batch_order, one_shape_parts
 from lightning_modules.option_ranges import check_clipping, check_length, check_options, rehearse
 from lightning_modules.prompt_memory import PromptMemory
@@ -96,7 +99,8 @@ class StableDiffusionLora(L.LightningModule):
         caption_dropout: share of draws trained with the empty caption, as classifier-free guidance needs.
         long_captions: what becomes of captions and prompts of more than 75 tokens, in training and in samples: truncate
             cuts them off (and says which words are lost); windows encodes 75 tokens at a time and keeps all of them.
-        gradient_checkpointing: compute activations again in the backward pass: half the speed, a fraction of memory.
+        gradient_checkpointing: compute activations again in the backward pass: slower, a fraction of memory.
+            auto does so where the step wouldn't fit the device without (see `python train.py plan`), and says it.
         compile_blocks: compile the UNet's transformer blocks with torch.compile: faster steps after a first one of
             minutes (seconds when the same was compiled before). Needs a C++ compiler or, on a GPU, Triton.
         ema_decay: decay of a moving average of the adapter, used for validation, samples and exports; null for none.
@@ -125,7 +129,7 @@ class StableDiffusionLora(L.LightningModule):
         noise_offset: float = 0.0,
         caption_dropout: float = 0.1,
         long_captions: LongCaptions = "truncate",
-        gradient_checkpointing: bool = False,
+        gradient_checkpointing: bool | Literal["auto"] = False,
         compile_blocks: bool = False,
         ema_decay: float | None = None,
         validation_noise_levels: int = 4,
@@ -191,7 +195,7 @@ class StableDiffusionLora(L.LightningModule):
         self.text_encoder, self.vae, self.unet = parts.text_encoder, parts.vae, parts.unet
         self._base_weights = quick_fingerprint(parts.unet)
         self.trainable = self._add_adapter()
-        if self.gradient_checkpointing:
+        if self._checkpoints():
             self.unet.enable_gradient_checkpointing()
         if self.compile_blocks:
             compile_blocks_of(self.unet)
@@ -202,6 +206,32 @@ class StableDiffusionLora(L.LightningModule):
         # buffers before each forward, and processes with unequally many held-out pictures would wait for each other.
         frozen = [name for name, parameter in self.named_parameters() if not parameter.requires_grad]
         self._ddp_params_and_buffers_to_ignore = [*frozen, *(name for name, _ in self.named_buffers())]
+
+    def _checkpoints(self) -> bool:
+        """Whether activations are computed again; what `auto` chose is said."""
+        if self.gradient_checkpointing != "auto":
+            return self.gradient_checkpointing
+        device = torch.device("cpu") if self._trainer is None else self.trainer.strategy.root_device
+        choice = choose_checkpointing(self._step_shape(device), device_memory(device))
+        rank_zero_only(print)(choice.why, flush=True)
+        return choice.checkpointing
+
+    def _step_shape(self, device: torch.device) -> RunShape:
+        """What the memory of a training step depends on."""
+        precision = "32-true" if self._trainer is None else str(self.trainer.precision)
+        data = None if self._trainer is None else getattr(self.trainer, "datamodule", None)
+        return RunShape(
+            base_model=self.base_model,
+            base_config=self.base_config,
+            lora=self.lora_options,
+            init_lora=None if self.init_lora is None else str(self.init_lora),
+            optimizer=self.optimizer_factory,
+            batch=getattr(data, "batch_size", 1),
+            sizes=[(self.resolution, self.resolution)],  # buckets have about the same area
+            setting=Setting("cpu" if device.type == "cpu" else "cuda", cast(Precision, precision)),
+            ema=self.ema_decay is not None,
+            text_encoder_stays=getattr(data, "captions_vary", False),
+        )
 
     def _add_adapter(self) -> list[nn.Parameter]:
         """Put the adapter to start from on the UNet; returns what is trained of it."""

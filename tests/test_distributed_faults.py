@@ -83,9 +83,10 @@ def test_a_process_that_dies_ends_the_run_with_an_error(
 
 
 def test_the_other_processes_end_when_the_first_is_killed_before_they_have_met(config: Path) -> None:
-    first = subprocess.Popen(
-        fit_command(config, *TWO), env=one_thread(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    unread, output = os.pipe()
+    os.close(unread)  # nobody reads what they say either, as after a lost connection
+    first = subprocess.Popen(fit_command(config, *TWO), env=one_thread(), stdout=output, stderr=output)
+    os.close(output)
     deadline = time.monotonic() + PATIENCE
     while len(processes_with(str(config))) < 2 and time.monotonic() < deadline:
         assert first.poll() is None

@@ -48,10 +48,11 @@ def loaded(*arguments: str) -> tuple[object, set[str]]:
     ("arguments", "status"),
     [
         (["--help"], 0),
+        (["plan", "--help"], 0),
         (["fitt"], 2),
         (["fit", "--config", "absent.yaml"], 2),
     ],
-    ids=["help", "typo", "absent config"],
+    ids=["help", "plan help", "typo", "absent config"],
 )
 def test_what_only_talks_loads_nothing(arguments: list[str], status: int) -> None:
     assert loaded(*arguments) == (status, set())

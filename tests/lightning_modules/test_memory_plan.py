@@ -82,7 +82,8 @@ def test_the_planned_step_is_the_measured_one(
     )
     measured = peak_of_a_step(module, pictures, batch=batch, precision=precision)
     shape = run_shape(folder, side, batch=batch, rank=rank, precision=precision)
-    assert plan_step(shape, checkpointing=checkpointing).tensors == pytest.approx(measured, rel=0.1)
+    planned = plan_step(shape, checkpointing=checkpointing)
+    assert planned.tensors - planned.visitors == pytest.approx(measured, rel=0.1)
 
 
 def measured_work(held: Iterable[torch.Tensor], work: Callable[[], object]) -> int:
@@ -104,7 +105,7 @@ def test_the_planned_phases_are_the_measured_ones(base: str, tiny_base: Path) ->
     vae, unet, channels = module.vae, module.unet, module.unet.config.in_channels
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     latents = torch.zeros(8, channels, side // factor, side // factor)
-    ids = torch.zeros(8, 77, dtype=torch.long)
+    ids = torch.zeros(1, 77, dtype=torch.long)
     context = torch.zeros(8, 77, unet.config.cross_attention_dim)
 
     decoded = measured_work(vae.parameters(), lambda: vae.decode(latents[:1]).sample)
@@ -113,9 +114,9 @@ def test_the_planned_phases_are_the_measured_ones(base: str, tiny_base: Path) ->
     predicted = measured_work(
         unet.parameters(), lambda: unet(latents, torch.zeros(8), encoder_hidden_states=context).sample
     )
-    assert work["samples: VAE decode, one at a time"] == pytest.approx(decoded, rel=0.1)
-    assert work["start: pictures to latents, one at a time"] == pytest.approx(encoded, rel=0.1)
-    assert work["samples: prompts"] == pytest.approx(read, rel=0.1)
+    assert work["samples: VAE decode, one by one"] == pytest.approx(decoded, rel=0.1)
+    assert work["start: pictures to latents, one by one"] == pytest.approx(encoded, rel=0.1)
+    assert work["samples: prompts, one by one"] == pytest.approx(read, rel=0.1)
     assert work["samples: UNet, 4 at a time"] == pytest.approx(predicted, rel=0.1)
     assert work["start: base check, 8 pictures"] == work["samples: UNet, 4 at a time"]
 
@@ -132,12 +133,19 @@ def test_weights_adapter_and_optimizer_are_counted_by_hand(tiny_base: Path) -> N
     assert step.unet == 2 * frozen
     assert (step.adapter, step.gradients) == (2 * 4 * trained, 4 * trained)
     assert step.optimizer == 2 * 4 * trained + 4 * len(module.trainable)
-    assert step.tensors == step.unet + step.adapter + step.gradients + step.optimizer + step.work
+    encoders = sum(p.numel() * 2 for p in module.text_encoder.parameters())
+    encoders += sum(p.numel() * 4 for p in module.vae.parameters())
+    assert step.visitors == pytest.approx(
+        encoders, rel=0.01
+    )  # on the CPU they stay; beside them some buffers
+    held = step.unet + step.adapter + step.gradients + step.optimizer
+    assert step.tensors == held + step.visitors + step.work
     assert plan.validation[0].optimizer == step.optimizer  # they stay while samples are painted
 
 
 def test_text_encoder_vae_and_unet_are_there_one_at_a_time(tiny_base: Path) -> None:
-    plan = plan_memory(run_shape(tiny_base, 64))
+    card = replace(run_shape(tiny_base, 64), setting=Setting("cuda", "16-mixed"))
+    plan = plan_memory(card)
     there = {phase.name.partition(",")[0]: phase.who for phase in (*plan.start, *plan.validation)}
     assert there == {
         "start: the networks are moved": "text encoder, VAE",
@@ -149,7 +157,7 @@ def test_text_encoder_vae_and_unet_are_there_one_at_a_time(tiny_base: Path) -> N
         "samples: UNet": "",
         "samples: VAE decode": "VAE",
     }
-    varying = plan_memory(run_shape(tiny_base, 64, text_encoder_stays=True))
+    varying = plan_memory(replace(card, text_encoder_stays=True))
     assert varying.training[False].who == "text encoder"
     assert varying.training[False].tensors > plan.training[False].tensors
 
