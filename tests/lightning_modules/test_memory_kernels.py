@@ -187,13 +187,14 @@ def test_the_plain_form_would_keep_it() -> None:
     assert out.shape == q.shape
 
 
-def test_a_trained_parameter_is_cast_once_until_the_forward_pass_ends() -> None:
+def test_what_was_cast_is_not_kept_as_in_lightnings_autocast() -> None:
+    """Without gradients nobody else keeps it; the backward pass does."""
     weight = nn.Parameter(torch.empty(100, 100, device="meta"))  # 20,000 bytes in 16 bit
     x = torch.empty(1, 100, device="meta", dtype=torch.float16)
-    mode = ComputeAs("cuda", torch.float16)
-    with LiveBytes() as meter, mode:
+    with LiveBytes() as meter, ComputeAs("cuda", torch.float16), torch.no_grad():
         functional.linear(x, weight)
-        functional.linear(x, weight)
-        assert meter.live == 20_000
-        mode.forget_casts()
         assert meter.live == 0
+    assert meter.peak == 20_000 + 2 * 100
+    kept = MixedPrecision("bf16-mixed", "cpu").autocast_context_manager()
+    with kept:
+        assert not torch.is_autocast_cache_enabled()
