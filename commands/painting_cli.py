@@ -80,6 +80,14 @@ class PaintingCLI(LightningCLI):
         settings = {**self.config_init[self.subcommand].trainer, "callbacks": callbacks, **kwargs}
         return L.Trainer(**settings)
 
+    def paint(self, pictures: PictureList) -> None:
+        """Paint what isn't there. Every process has to call this; afterwards the pictures of all are there.
+
+        Lightning passes over every hook of a process that has no batch, so all meet behind it.
+        """
+        self.trainer.predict(self.model, datamodule=pictures, return_predictions=False)
+        self.trainer.strategy.barrier()
+
     def size(self) -> tuple[int, int]:
         """Height and width where nobody says them: those that the run trained at, or else the base's own."""
         side = self.choice.setting("data", "resolution")
