@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_modules.adapter_source import SavedAdapter, notes, place_adapter, read_adapter
+from lightning_modules.residence import send_away
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 from lightning_modules.text_conditioning import LongCaptions
 
@@ -71,6 +72,8 @@ class AdapterPainter(StableDiffusionLora):
     def on_predict_start(self) -> None:
         """Refuse sizes and clip skips that this base can't paint, before the first picture.
 
+        Lightning has moved the whole module to the accelerator; VAE and text encoder leave it but for their own part.
+
         Raises:
             ValueError: with each prompt that asks for one.
         """
@@ -86,6 +89,8 @@ class AdapterPainter(StableDiffusionLora):
                 f"These pictures can't be painted by {self.base_model}:\n  {listed}\n"
                 "Change --height, --width or --clip_skip, or the prompt's own."
             )
+        send_away(self.vae)
+        send_away(self.text_encoder)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Paint a batch of pictures that share their settings.

@@ -6,7 +6,8 @@ matrix of scores. So inside a `ComputeAs` each call is made as the accelerator w
 - attention by the kernel that PyTorch's `scaled_dot_product_attention` takes there, which keeps its inputs, its output
   and a log-sum-exp a row for the backward pass, and no scores;
 - casts as autocast makes them: PyTorch's own lists (ATen/autocast_mode.h, autocast_mode.cpp), as far as Stable
-  Diffusion's networks use them. A float32 parameter that trains is cast once, until `forget_casts`.
+  Diffusion's networks use them. Nothing that was cast is kept for its next use: Lightning's plugin has autocast's cache
+  off (`MixedPrecision.autocast_context_manager`).
 """
 
 from collections.abc import Callable
@@ -64,14 +65,6 @@ class ComputeAs(TorchFunctionMode):
         super().__init__()
         self.device: Device = device
         self.autocast = autocast
-        self._casts: dict[int, Tensor] | None = {}
-
-    def forget_casts(self) -> None:
-        """The forward pass has ended: autocast lets go of the parameters that it cast, and keeps none from here on.
-
-        In the backward pass checkpointing computes blocks again, each under an autocast of its own.
-        """
-        self._casts = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Make a call."""
@@ -92,15 +85,8 @@ class ComputeAs(TorchFunctionMode):
         return _raised if func in RAISED[self.device] else None
 
     def _lowered(self, value: Any) -> Any:
-        """A floating-point tensor in the low precision; a trained parameter's copy is kept for its next use."""
-        if not _is_floating(value) or value.dtype == self.autocast:
-            return value
-        trained = value.is_leaf and value.requires_grad and value.dtype == torch.float32
-        if self._casts is None or not trained:
-            return value.to(self.autocast)
-        if id(value) not in self._casts:
-            self._casts[id(value)] = value.to(self.autocast)
-        return self._casts[id(value)]
+        """A floating-point tensor in the low precision."""
+        return value.to(self.autocast) if _is_floating(value) else value
 
 
 def attention(

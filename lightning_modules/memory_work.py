@@ -84,9 +84,7 @@ def training_step(
         parameter.grad = torch.empty_like(parameter)
 
     def work() -> None:
-        loss = _loss(unet, pictures, factor)
-        mode.forget_casts()
-        torch.autograd.backward([loss])
+        torch.autograd.backward([_loss(unet, pictures, factor)])
 
     _set_checkpointing(unet, mode if checkpointing else None)
     unet.train()

@@ -14,8 +14,9 @@ begins with (Lin et al. 2024). Latents and the sampler's arithmetic are float32;
 the UNet's dtype. The VAE decodes in float32 (in float16 it overflows).
 
 What fits at training has to fit here: all prompts are read first, then all latents are sampled, a batch at a time,
-then decoded, a picture at a time. Text encoder and VAE come to the device for their part and go home again, so they
-are never there together.
+then decoded, a picture at a time. Text encoder and VAE come to the device for their part and go home again: where
+home is main memory, as in `predict` and in most training, they are never there together. (Captions that vary keep the
+text encoder on the device.)
 """
 
 import inspect

@@ -1,12 +1,16 @@
 """`python train.py predict`, through the command line with the tiny base."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from lightning_modules import adapter_painter
 from lightning_modules.adapter_file import write_adapter
+from lightning_modules.adapter_painter import AdapterPainter
 from lightning_modules.lora import LoraOptions
 from lightning_modules.lora_formats import adapter_of
 from tests.evaluation.a1111_reader import read
@@ -90,6 +94,25 @@ def test_a_picture_does_not_depend_on_the_others(run: Path, tmp_path: Path) -> N
     assert all(np.abs(beside[name] - picture).max() <= 1 for name, picture in alone.items())
 
 
+def test_only_the_unet_stays_on_the_accelerator(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is one device here, so who is sent away is noted, and when."""
+    noted: list[str] = []
+    paint = AdapterPainter.predict_step
+
+    def noted_step(self: AdapterPainter, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
+        noted.append("painting")
+        return paint(self, batch, batch_idx)
+
+    monkeypatch.setattr(adapter_painter, "send_away", lambda model: noted.append(type(model).__name__))
+    monkeypatch.setattr(AdapterPainter, "predict_step", noted_step)
+    main(
+        ["predict", "--lora", str(run), "--prompt", "a girl", "--steps", "1", "--output", str(tmp_path), *CPU]
+    )
+    assert noted == ["AutoencoderKL", "CLIPTextModel", "painting"]
+
+
 def test_every_option_reaches_the_picture(run: Path, tmp_path: Path) -> None:
     options = {
         "prompt": "[a], (girl:1.2)",
@@ -129,7 +152,7 @@ def test_every_option_reaches_the_picture(run: Path, tmp_path: Path) -> None:
         (["--width", "36"], "36x64 (width x height) are not multiples of 8"),
         (["--clip_skip", "2"], "clip_skip 2, valid are 0 to 1"),
         (["--seed", "-1"], "--seed: -1 is not a whole number from 0"),
-        (["--steps", "0"], "--steps: 0 is not a whole number, 1 or more"),
+        (["--steps", "0"], "--steps: 0 is not a whole number, 1 to 1000"),
         (["--sampler", "heun"], "heun"),
         (["--lora", "absent.safetensors"], "--lora absent.safetensors: there is no such file"),
         (["--promt", "x"], "Did you mean --prompt?"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
@@ -187,13 +188,18 @@ def test_the_plain_form_would_keep_it() -> None:
     assert out.shape == q.shape
 
 
-def test_a_trained_parameter_is_cast_once_until_the_forward_pass_ends() -> None:
+def test_what_was_cast_is_not_kept() -> None:
+    """Without gradients nobody else keeps it: both uses of the parameter have the same peak."""
     weight = nn.Parameter(torch.empty(100, 100, device="meta"))  # 20,000 bytes in 16 bit
-    x = torch.empty(1, 100, device="meta", dtype=torch.float16)
-    mode = ComputeAs("cuda", torch.float16)
-    with LiveBytes() as meter, mode:
+    x = torch.empty(1, 100, device="meta", dtype=torch.float16)  # 200 bytes, as is what comes out
+    with LiveBytes() as meter, ComputeAs("cuda", torch.float16), torch.no_grad():
         functional.linear(x, weight)
-        functional.linear(x, weight)
-        assert meter.live == 20_000
-        mode.forget_casts()
         assert meter.live == 0
+        functional.linear(x, weight)
+    assert meter.peak == 20_000 + 200
+
+
+def test_lightnings_autocast_keeps_nothing_either() -> None:
+    with MixedPrecision("bf16-mixed", "cpu").autocast_context_manager():
+        assert torch.is_autocast_enabled("cpu")
+        assert not torch.is_autocast_cache_enabled()
