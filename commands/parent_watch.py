@@ -4,7 +4,9 @@ A killed parent takes its children along nowhere. One that waits for another pro
 minutes, or for ever. Nothing here loads PyTorch: the watch begins before anything slow.
 """
 
+import hashlib
 import os
+import platform
 import sys
 import threading
 import time
@@ -72,6 +74,21 @@ def _parent() -> int:
     if "TORCHELASTIC_RUN_ID" in os.environ:  # started by torchrun, from wherever that was started
         return os.getppid()
     return int(os.environ.get(PARENT, os.getppid()))
+
+
+def is_first_to_say(text: str) -> bool:
+    """Whether no other process of the run on this machine says this: a wrong option is wrong in all of them.
+
+    Before processes have met, those that a user starts together find the same; Lightning starts others behind the
+    first one's checks.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not (distributed.is_available() and distributed.is_initialized()):
+        return is_first_here() or PARENT in os.environ
+    said = hashlib.sha256(f"{platform.node()}: {text}".encode()).hexdigest()
+    with suppress(RuntimeError):  # the store has ended with the first process
+        return int(distributed.distributed_c10d._get_default_store().add(f"said/{said}", 1)) == 1
+    return True
 
 
 def say(text: str) -> None:

@@ -5,8 +5,17 @@ import subprocess
 import sys
 
 import pytest
+import torch.distributed
 
-from commands.parent_watch import PARENT, children_told, is_first_here, local_rank, this_process
+from command_line import exit_with_message
+from commands.parent_watch import (
+    PARENT,
+    children_told,
+    is_first_here,
+    is_first_to_say,
+    local_rank,
+    this_process,
+)
 
 LAUNCHED = ("LOCAL_RANK", "RANK", "SLURM_LOCALID", "SLURM_PROCID", PARENT)
 
@@ -61,6 +70,31 @@ def test_a_child_stays_the_child_that_it_is(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ZeroDivisionError), children_told():
         raise ZeroDivisionError
     assert (os.environ["LOCAL_RANK"], os.environ[PARENT]) == ("1", "17")
+
+
+def test_what_all_processes_find_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_first_to_say("--seed is 1.5")
+    monkeypatch.setenv("LOCAL_RANK", "1")  # torchrun's
+    assert not is_first_to_say("--seed is 1.5")
+    monkeypatch.setenv(PARENT, "17")  # Lightning's: the first process has nothing to say
+    assert is_first_to_say("--seed is 1.5")
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        said = [is_first_to_say(text) for text in ("--seed is 1.5", "--seed is 1.5", "a picture is broken")]
+    finally:
+        torch.distributed.destroy_process_group()
+    assert said == [True, False, True]
+
+
+def test_a_process_whose_error_is_said_ends_with_the_same_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    for error, printed in ((ValueError("--seed is 1.5"), False), (ConnectionError("Process 1: gone"), True)):
+        with pytest.raises(SystemExit) as stop, exit_with_message():
+            raise error
+        assert stop.value.code == 2
+        assert (str(error) in capsys.readouterr().err) is printed
 
 
 @pytest.mark.parametrize(
