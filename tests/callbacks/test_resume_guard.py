@@ -63,7 +63,12 @@ def test_machines_without_a_shared_folder_are_refused(
 ) -> None:
     """Each process looks for the checkpoint in its own file system: one may find an older one, or none."""
     told: list[str] = []
-    monkeypatch.setattr(resume_guard, "of_all_processes", lambda own: told.append(own) or list(told))
+
+    def of_all_processes(own: str) -> list[str]:
+        told.append(own)
+        return told
+
+    monkeypatch.setattr(resume_guard, "of_all_processes", of_all_processes)
     monkeypatch.setattr(resume_guard, "run_fingerprint", lambda *_: {"seed": "0"})
     trainer: Any = SimpleNamespace()
 
