@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.small_run import picture_folder, small_config
 
-PATIENCE = 900
+PATIENCE = 1800
 """Seconds after which processes that wait for each other are given up: it detects a hang, it measures nothing."""
 
 TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp")

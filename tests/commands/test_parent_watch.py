@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch.distributed
+from torch._C._distributed_c10d import HashStore
 
 from command_line import exit_with_message
 from commands.parent_watch import (
@@ -78,8 +79,7 @@ def test_what_all_processes_find_is_said_once(monkeypatch: pytest.MonkeyPatch) -
     assert not is_first_to_say("--seed is 1.5")
     monkeypatch.setenv(PARENT, "17")  # Lightning's: the first process has nothing to say
     assert is_first_to_say("--seed is 1.5")
-    store = torch._C._distributed_c10d.HashStore()
-    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    torch.distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
     try:
         said = [is_first_to_say(text) for text in ("--seed is 1.5", "--seed is 1.5", "a picture is broken")]
     finally:
