@@ -32,6 +32,7 @@ from command_line import as_typed, without
 from commands.evaluation_options import SECTION, EvaluationOptions
 from commands.fit_config import DEFAULT_CONFIG
 from commands.model_card import write_model_card
+from commands.process_watch import LastExchange
 from commands.run_folder import (
     check_run_names,
     claim,
@@ -134,7 +135,14 @@ class StyleCLI(LightningCLI):
             options.loss_guard,
             ExposureLedger(),
         ]
-        own = [options.samples, options.clip_score, options.checkpoints, options.export, LastValidation()]
+        own = [
+            options.samples,
+            options.clip_score,
+            options.checkpoints,
+            LastExchange(),
+            options.export,
+            LastValidation(),
+        ]
         settings = {
             **options.trainer,
             "val_check_interval": in_batches(options.trainer),
