@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser
 
 from commands.option_errors import did_you_mean, in_plain_words
+from commands.parent_watch import is_first_to_say
 
 USER_ERROR = 2
 """Exit status when the user can mend it."""
@@ -54,7 +55,8 @@ class HelpfulParser(ArgumentParser):
         """Print the message in plain words, with the closest option's name, and exit with status 2."""
         if not self.exit_on_error:  # of a class that a value names: the parser around it says the rest
             raise ArgumentError(None, message) from ex
-        print(f"error: {in_plain_words(message, self.option_kinds())}", file=sys.stderr)
+        if is_first_to_say(message):
+            print(f"error: {in_plain_words(message, self.option_kinds())}", file=sys.stderr)
         sys.exit(USER_ERROR)
 
     def option_kinds(self) -> dict[str, Any]:
@@ -114,6 +116,8 @@ def exit_with_message(debug: bool = False) -> Iterator[None]:
     except _mendable() as error:
         if debug:
             traceback.print_exc()
+        if isinstance(error, ValueError) and not is_first_to_say(str(error)):
+            sys.exit(USER_ERROR)
         print(f"error: {own_words(error)}", file=sys.stderr)
         if not debug:
             print("(add --debug to see where it happened)", file=sys.stderr)

@@ -33,11 +33,13 @@ class Measured(BaseException):
 
     Attributes:
         seconds: wall clock of each step, by what it was.
+        model: what was trained, to be released.
     """
 
-    def __init__(self, seconds: dict[str, list[float]]) -> None:
+    def __init__(self, seconds: dict[str, list[float]], model: nn.Module) -> None:
         super().__init__()
         self.seconds = seconds
+        self.model = model
 
 
 class Interludes(L.Callback):
@@ -80,7 +82,8 @@ class Interludes(L.Callback):
         if not self.work:
             self.work = self._other_work(module, trainer.datamodule, batch)  # type: ignore[attr-defined]
         if len(self.seconds[OURS]) == self.steps + self.warm_up:
-            raise Measured({name: seconds[self.warm_up :] for name, seconds in self.seconds.items()})
+            counted = {name: seconds[self.warm_up :] for name, seconds in self.seconds.items()}
+            raise Measured(counted, module)
         for name, step in in_turn(self.work, batch_idx):
             with undisturbed(module.trainable):
                 started = now()
@@ -117,6 +120,12 @@ def undisturbed(parameters: list[nn.Parameter]) -> Iterator[None]:
         for parameter, values in zip(parameters, before, strict=True):
             parameter.copy_(values)
             parameter.grad = None
+
+
+def release(model: nn.Module) -> None:
+    """Free a model's weights: after a run that ended in the middle, somebody still holds it."""
+    for parameter in model.parameters():
+        parameter.data = torch.empty(0, dtype=parameter.dtype)
 
 
 def now() -> float:

@@ -30,7 +30,7 @@ from typing import Any
 import torch
 
 from benchmarks.full_size import WD_1_5, Shapes, write_model
-from benchmarks.interludes import Measured
+from benchmarks.interludes import Measured, release
 from benchmarks.step_table import Result, Setting, table
 from demo.style_set import paint_style_set
 from train import main as train
@@ -132,6 +132,7 @@ def run(setting: Setting, base: Path, scratch: Path, *, cached: bool) -> dict[st
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             train(["fit", "--config", "configs/demo.yaml", *words])
     except Measured as done:
+        release(done.model)
         return done.seconds
     except BaseException:
         print(said.getvalue(), file=sys.stderr)
@@ -207,9 +208,8 @@ def write(path: Path, results: Sequence[Result]) -> None:
 
 def main(given: argparse.Namespace, scratch: Path) -> None:
     """Measure, printing each line of the table as it comes and the whole at the end."""
-    paint_style_set(
-        scratch / "pictures", portraits=4, landscapes=2
-    )  # encoding them takes a while at real size
+    # few, since encoding takes a while at real size; by one process, since starting one takes longer than painting
+    paint_style_set(scratch / "pictures", workers=1, portraits=4, landscapes=2)
     results: list[Result] = []
     for setting in settings(given.models, given.precisions or fast_precisions()):
         base = base_of(setting.model, scratch)

@@ -173,7 +173,8 @@ class Checkpoints(Checkpoint):
             return
         self._seen_step = trainer.global_step
         self.validation_due = is_due(trainer)
-        late = trainer.strategy.broadcast(time.monotonic() - self._tried_at > 60 * self.minutes)
+        late = time.monotonic() - self._tried_at > 60 * self.minutes
+        late = trainer.strategy.reduce_boolean_decision(late, all=False)  # clocks differ
         ends = trainer.should_stop or trainer.global_step == trainer.max_steps
         if late or ends or trainer.global_step % self.every_n_steps == 0:
             self._save(trainer)

@@ -13,8 +13,9 @@ says what the step held:
 
 It stands behind callbacks that look at gradients and before those that save.
 
-Losses and norm are read once an optimizer step, when the backward passes have been asked for: a GPU isn't waited for in
-between. What a batch held is kept as it is, and put into words only if it was bad.
+Losses and norm are read once an optimizer step, when the backward passes have been asked for; before that, neither this
+callback nor the module or the log reads anything of a batch of one shape that a GPU would be waited for. What a batch
+held is kept as it is, and put into words only if it was bad.
 """
 
 import json

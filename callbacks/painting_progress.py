@@ -1,7 +1,7 @@
 """How many pictures are painted, and how long the rest will take.
 
 A bar in a terminal; elsewhere (notebooks, CI, nohup) plain lines, about one every 5 % of the work. With several
-processes the first one counts its own part: they have equally many pictures, give or take one.
+processes the first one counts its own part: they have equally many batches, give or take one.
 """
 
 import sys
@@ -39,9 +39,8 @@ class PaintingProgress(ProgressBar):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count what is left to paint and start the clock."""
         data = trainer.datamodule  # type: ignore[attr-defined]
-        waiting = data.waiting(trainer.global_rank, trainer.world_size)
         self._done, self._started_at = 0, time.monotonic()
-        self._total = sum(len(jobs) for jobs in waiting)
+        self._total = sum(len(jobs) for jobs in data.dealt)
         if self._enabled and sys.stdout.isatty():
             self._bar = tqdm(
                 total=self._total,

@@ -26,6 +26,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from callbacks.training_log import first_step, writers
+from processes import of_all_processes
 
 ABSENT = "null"
 
@@ -62,9 +63,11 @@ class ResumeGuard(L.Callback):
         if stage != "fit":
             return
         self._fingerprint = run_fingerprint(trainer, pl_module)
-        if self.resumed_from is None:
+        saved = None if self.resumed_from is None else saved_run(self.resumed_from)
+        check_one_start(of_all_processes(start(self.resumed_from, saved)))
+        if saved is None:
             return
-        differences = compare(saved_fingerprint(self.resumed_from), self._fingerprint)
+        differences = compare(saved["fingerprint"], self._fingerprint)
         if differences:
             raise ValueError(
                 f"--ckpt_path {self.resumed_from} belongs to another run; these differ:\n"
@@ -121,20 +124,47 @@ def count_batches(progress: dict[str, Any], ready: int) -> None:
         counts.update({name: count + more for name, count in counts.items()})
 
 
-def saved_fingerprint(path: Path) -> dict[str, str]:
-    """The fingerprint in a checkpoint.
+def start(checkpoint: Path | None, saved: Mapping[str, Any] | None) -> str:
+    """Where a process starts, in words."""
+    return (
+        "no checkpoint"
+        if checkpoint is None or saved is None
+        else f"{checkpoint.name} of step {saved['step']}"
+    )
+
+
+def check_one_start(starts: Sequence[str]) -> None:
+    """Check that all processes start from the same checkpoint: each has looked for it in its own file system.
+
+    Args:
+        starts: what `start` says in each process, by rank.
+
+    Raises:
+        ValueError: one starts from another.
+    """
+    for rank, other in enumerate(starts):
+        if other != starts[0]:
+            raise ValueError(
+                f"Process 0 of this run starts from {starts[0]}, process {rank} from {other}. With several machines "
+                "the folder of --runs must be one shared folder, at the same place on each."
+            )
+
+
+def saved_run(path: Path) -> dict[str, Any]:
+    """The `fingerprint` and the `step` of a checkpoint.
 
     Raises:
         ValueError: when the file is no checkpoint of this trainer.
     """
     try:
-        fingerprint: dict[str, str] = torch.load(path, map_location="cpu", weights_only=True)["fingerprint"]
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        saved = {"fingerprint": checkpoint["fingerprint"], "step": checkpoint["global_step"]}
     except (KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ValueError(
             f"--ckpt_path {path} is no checkpoint of this trainer ({type(error).__name__}). "
             "Take a .ckpt file from the run's checkpoints folder."
         ) from error
-    return fingerprint
+    return saved
 
 
 def compare(saved: dict[str, str], now: dict[str, str]) -> list[str]:

@@ -8,6 +8,8 @@ k: no overlap, no doubles.
 Losses are means over the pictures of all processes and batches of an optimizer step; those of single timestep
 bins and groups over all pictures since the last log. They are kept here and not by `self.log`, which knows one
 process's last batch, and would repeat a bin's old value at every step whose batch doesn't hold it.
+
+Of a batch nothing is read before its optimizer step is over: a GPU goes on with the next one of an accumulation window.
 """
 
 import math
@@ -15,7 +17,8 @@ import os
 import statistics
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +65,10 @@ class TrainingLog(Callback):
         self._smooth = Smoothed(SMOOTHING)
         self._of_step = Sums()
         self._parts = Sums()
+        self._unread: list[Unread] = []
         self._speed = Speed(SPEED_WINDOW)
         self._grad_norm: Tensor | None = None
         self._step = 0
-        self._pictures = 0
 
     @property
     def smooth_loss(self) -> float | None:
@@ -102,13 +105,14 @@ class TrainingLog(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Take the batch in; after the optimizer's step, log if it is due."""
-        pl_module.log("step", float(trainer.global_step))  # Lightning files its own values under this one
-        self._take_in(trainer, outputs, batch)
+        # Lightning files its own values under this one; a plain number would be copied to the GPU
+        pl_module.log("step", torch.tensor(float(trainer.global_step)))
+        self._unread.append(_unread(trainer, outputs, batch))
         if trainer.global_step == self._step:
             return  # inside an accumulation window
         self._step = trainer.global_step
-        self._speed.step_done(self._pictures * trainer.world_size)
-        self._pictures = 0
+        pictures = self._read()
+        self._speed.step_done(pictures * trainer.world_size)
         due = self._step % _log_interval(trainer) == 0 or self._step == trainer.max_steps
         means = means_of_all(self._of_step.pop() | (self._parts.pop() if due else {}))
         if "train/loss" in means:
@@ -133,18 +137,17 @@ class TrainingLog(Callback):
                 register_run(writer, options, [*metrics, "train/loss_smooth"], step=trainer.global_step)
             writer.flush()
 
-    def _take_in(self, trainer: Trainer, outputs: Any, batch: Any) -> None:
-        size = len(batch["caption"]) if isinstance(batch, Mapping) and "caption" in batch else 1
-        self._pictures += size
-        loss = trainer.callback_metrics.get("train/loss")
-        if loss is not None:
-            self._of_step.add("train/loss", float(loss) * size, size)
-        if isinstance(outputs, Mapping) and "error" in outputs:
-            errors = outputs["error"].float().tolist()
-            for error, number, group in zip(errors, outputs["bin"].tolist(), batch["group"], strict=True):
+    def _read(self) -> int:
+        """Count the batches of a step; returns their pictures. Waits until a GPU is done with the step."""
+        unread, self._unread = self._unread, []
+        for batch in unread:
+            if batch.loss is not None:
+                self._of_step.add("train/loss", float(batch.loss) * batch.size, batch.size)
+            for error, number, group in batch.parts():
                 self._of_step.add("train/loss_unweighted", error)
                 self._parts.add(f"train/loss_bin/{number}", error)
                 self._parts.add(f"train/loss_group/{group}", error)
+        return sum(batch.size for batch in unread)
 
     def _log(self, trainer: Trainer, means: Mapping[str, float]) -> None:
         values = {
@@ -160,6 +163,30 @@ class TrainingLog(Callback):
             values["train/grad_norm"] = float(self._grad_norm)
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)
+
+
+@dataclass(frozen=True)
+class Unread:
+    """What the log takes from a batch, where the step left it.
+
+    Attributes:
+        size: pictures.
+        loss: mean over them, a scalar; None if the module logs none.
+        error: of each picture, [B]; None if the module tells none.
+        bin: the timestep bin of each, int64 [B].
+        groups: of each.
+    """
+
+    size: int
+    loss: Tensor | None
+    error: Tensor | None = None
+    bin: Tensor | None = None
+    groups: Sequence[str] = ()
+
+    def parts(self) -> Iterator[tuple[float, int, str]]:
+        """Error, bin and group of each picture, read."""
+        if self.error is not None and self.bin is not None:
+            yield from zip(self.error.float().tolist(), self.bin.tolist(), self.groups, strict=True)
 
 
 class Smoothed:
@@ -319,6 +346,14 @@ def register_run(
     summaries = hparams(dict(options), dict.fromkeys(metrics, 0.0))  # type: ignore[no-untyped-call]
     for summary in summaries:
         writer._get_file_writer().add_summary(summary, step)  # type: ignore[no-untyped-call]
+
+
+def _unread(trainer: Trainer, outputs: Any, batch: Any) -> Unread:
+    size = len(batch["caption"]) if isinstance(batch, Mapping) and "caption" in batch else 1
+    loss = trainer.callback_metrics.get("train/loss")
+    if isinstance(outputs, Mapping) and "error" in outputs:
+        return Unread(size, loss, outputs["error"].detach(), outputs["bin"], batch["group"])
+    return Unread(size, loss)
 
 
 def _callbacks(trainer: Trainer) -> list[Callback]:

@@ -8,7 +8,11 @@ The options and what they make are in `commands/style_cli.py`.
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import torch
 
 from callbacks.graceful_stop import STOPPED_EARLY, StoppedEarly, signals_restored
 from callbacks.summary import stopped_by
@@ -16,7 +20,7 @@ from command_line import as_typed
 from commands.command_parser import CommandParser
 from commands.fit_config import DEFAULT_CONFIG, configs_of
 from commands.parent_watch import is_first_here
-from commands.process_watch import lost_processes_said, watch_children
+from commands.process_watch import lost_processes_said, watched_children
 from commands.quiet_lightning import quiet_lightning
 from commands.run_folder import WholeConfig
 from commands.style_cli import StyleCLI
@@ -44,10 +48,9 @@ def fit(args: list[str]) -> None:
         args: what follows `train.py fit`; without a `--config`, `configs/demo.yaml` is run.
     """
     quiet_lightning()
-    watch_children()
     configs = [] if configs_of(args) else ["--config", str(DEFAULT_CONFIG)]
     try:
-        with signals_restored(), lost_processes_said():
+        with watched_children(), signals_restored(), lost_processes_said(), new_memory_unfilled():
             command_line = StyleCLI(
                 StableDiffusionLora,
                 CaptionImages,
@@ -67,3 +70,18 @@ def fit(args: list[str]) -> None:
         sys.exit(STOPPED_EARLY)
     if stopped_by(command_line.trainer):
         sys.exit(STOPPED_EARLY)
+
+
+@contextmanager
+def new_memory_unfilled() -> Iterator[None]:
+    """Inside, `--trainer.deterministic` doesn't have each uninitialised tensor filled with NaN.
+
+    PyTorch does that by default to show code that reads memory it never wrote. It takes no part in a result otherwise:
+    which kernels run, and so that they are deterministic, stays as it is, and steps are spared a pass over each buffer.
+    """
+    before = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.utils.deterministic.fill_uninitialized_memory = before  # type: ignore[attr-defined]

@@ -4,7 +4,6 @@
 over a list of pictures.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from callbacks.painting_progress import PaintingProgress
 from callbacks.picture_writer import PictureWriter
 from commands.adapter_choice import AdapterChoice, choose_adapter, own_size
 from commands.command_parser import CommandParser
-from commands.process_watch import lost_processes_said, watch_children
+from commands.process_watch import go_on_alone, lost_processes_said, watched_children
 from commands.quiet_lightning import quiet_lightning
 from commands.trainer_options import check_painting
 from datamodules.picture_list import PictureList
@@ -80,6 +79,15 @@ class PaintingCLI(LightningCLI):
         settings = {**self.config_init[self.subcommand].trainer, "callbacks": callbacks, **kwargs}
         return L.Trainer(**settings)
 
+    def paint(self, pictures: PictureList) -> None:
+        """Paint what isn't there. Every process has to call this; afterwards the pictures of all are there.
+
+        Lightning passes over every hook of a process that has no batch, so all meet behind it.
+        """
+        self.trainer.predict(self.model, datamodule=pictures, return_predictions=False)
+        self.trainer.strategy.barrier()
+        go_on_alone()
+
     def size(self) -> tuple[int, int]:
         """Height and width where nobody says them: those that the run trained at, or else the base's own."""
         side = self.choice.setting("data", "resolution")
@@ -111,8 +119,7 @@ def run_painting(
         data: the pictures, where the command's options are theirs.
     """
     quiet_lightning()
-    watch_children()
-    with lost_processes_said():
+    with watched_children(), lost_processes_said():
         command_line(
             AdapterPainter,
             data,
@@ -134,8 +141,3 @@ def what_is_there(pictures: PictureList) -> str:
     """How far a list is, e.g. "runs/demo/pictures: 3 of 8 pictures there already"."""
     left = sum(len(jobs) for jobs in pictures.waiting())
     return f"{pictures.output}: {len(pictures.jobs) - left} of {in_words(len(pictures.jobs))} there already"
-
-
-def started_with_others() -> bool:
-    """Whether this is one of several processes that were started together: then all have to go the same way."""
-    return "LOCAL_RANK" in os.environ

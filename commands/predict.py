@@ -10,7 +10,6 @@ Run again, it paints what is missing. The pieces: which adapter, `commands/paint
 """
 
 import inspect
-from typing import Any
 
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -19,9 +18,9 @@ from commands.painting_cli import (
     PaintingCLI,
     in_words,
     run_painting,
-    started_with_others,
     what_is_there,
 )
+from commands.parent_watch import local_rank
 from datamodules.prompt_list import PromptList
 
 
@@ -56,18 +55,14 @@ class PredictCLI(PaintingCLI):
         self.datamodule.size = self.size()
         self.name_pictures(self.datamodule)
 
-    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        """Lightning's arguments for `predict`: pictures are written, not collected in memory."""
-        return super()._prepare_subcommand_kwargs(subcommand) | {"return_predictions": False}
-
     def _run_subcommand(self, subcommand: str) -> None:
         """Paint what isn't there; when all is there, load nothing."""
         data, says = self.datamodule, self.trainer.is_global_zero
         if says:
             print(f"Adapter: {self.choice.file} on {self.model.base_model}", flush=True)
             print(what_is_there(data), flush=True)
-        if data.waiting() or started_with_others():
-            super()._run_subcommand(subcommand)
+        if data.waiting() or local_rank() is not None:  # then all have to go the same way
+            self.paint(data)
             if says:
                 print(f"Done: {in_words(len(data.jobs))} in {data.output}", flush=True)
 

@@ -16,16 +16,20 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import lightning as L
 import torch.distributed
 from lightning.pytorch.strategies.launchers import subprocess_script
 
 from callbacks.graceful_stop import STOPPED_EARLY
-from commands.parent_watch import say, tell_children, this_process
+from commands.parent_watch import GRACE_SECONDS, children_told, say, this_process
 
 POLL_SECONDS = 0.5
 
-GRACE_SECONDS = 15.0
-"""What a process has to end by itself, with its own message, when another one has failed."""
+LEAVING_SECONDS = 60.0
+"""What children that have done their work have to leave, before the first process ends."""
+
+_alone = threading.Event()
+"""Set once this process needs no other any more."""
 
 LOST = re.compile(
     r"connection (closed|reset|refused)|broken pipe|remote process exited|timed out", re.IGNORECASE
@@ -36,6 +40,7 @@ LOST = re.compile(
 class ChildWatch(threading.Thread):
     """Ends this process, and its other children, when a child has failed and this process doesn't end by itself.
 
+    Once this process needs no other, a failure is only said.
     Lightning's own watch would kill this process, without a word and while it says what went wrong.
 
     Args:
@@ -47,18 +52,22 @@ class ChildWatch(threading.Thread):
         self.children = children
 
     def run(self) -> None:
-        """Look until all have ended well, or one hasn't."""
+        """Look until all have ended."""
+        said: set[int] = set()
         while True:
             statuses = [child.poll() for child in self.children]
-            failed = [(n, s) for n, s in enumerate(statuses, 1) if s not in (None, 0, STOPPED_EARLY)]
-            if failed:
-                break
+            failed = {n: s for n, s in enumerate(statuses, 1) if s not in (None, 0, STOPPED_EARLY)}
+            for number in failed.keys() - said:
+                say(f"\nProcess {number} of this run {how_it_ended(failed[number])}.")
+            if failed.keys() - said and not _alone.wait(GRACE_SECONDS):
+                self.end_all()
+            said |= failed.keys()
             if None not in statuses:
                 return
             time.sleep(POLL_SECONDS)
-        for number, status in failed:
-            say(f"\nProcess {number} of this run {how_it_ended(status)}.")
-        time.sleep(GRACE_SECONDS)
+
+    def end_all(self) -> None:
+        """End this process and its children as they are."""
         say("error: the run can't go on without it.")
         for child in self.children:
             child.kill()
@@ -71,14 +80,40 @@ def how_it_ended(status: int | None) -> str:
     return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
 
 
-def watch_children() -> None:
-    """Let `ChildWatch` look after the processes that Lightning starts from now on, in place of its own watch."""
-    tell_children()
-    subprocess_script._launch_process_observer = _start_watch  # type: ignore[attr-defined]
+@contextmanager
+def watched_children() -> Iterator[None]:
+    """Let `ChildWatch` look after the processes that Lightning starts inside, in place of its own watch.
+
+    When all went well, the process waits for its children before it leaves: they would end with it.
+    """
+    watches: list[ChildWatch] = []
+
+    def start(children: list[subprocess.Popen[bytes]]) -> None:
+        watches.append(ChildWatch(children))
+        watches[-1].start()
+
+    _alone.clear()
+    subprocess_script._launch_process_observer = start  # type: ignore[attr-defined, assignment]
+    with children_told():
+        yield
+        go_on_alone()
+        if watches and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()  # NCCL's may end in all processes together only
+        for watch in watches:
+            watch.join(LEAVING_SECONDS)
 
 
-def _start_watch(child_processes: list[subprocess.Popen[bytes]]) -> None:
-    ChildWatch(child_processes).start()
+def go_on_alone() -> None:
+    """From now on this process needs no other: one that fails is said, and ends nothing."""
+    _alone.set()
+
+
+class LastExchange(L.Callback):
+    """Stands behind the last callback that needs the other processes at the end of training, before what takes long."""
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Go on alone."""
+        go_on_alone()
 
 
 @contextmanager

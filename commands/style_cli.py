@@ -33,6 +33,7 @@ from commands.evaluation_options import SECTION, EvaluationOptions
 from commands.fit_config import DEFAULT_CONFIG
 from commands.fit_loop import end_without_steps
 from commands.model_card import write_model_card
+from commands.process_watch import LastExchange
 from commands.run_folder import (
     check_run_names,
     claim,
@@ -135,7 +136,14 @@ class StyleCLI(LightningCLI):
             options.loss_guard,
             ExposureLedger(),
         ]
-        own = [options.samples, options.clip_score, options.checkpoints, options.export, LastValidation()]
+        own = [
+            options.samples,
+            options.clip_score,
+            options.checkpoints,
+            LastExchange(),
+            options.export,
+            LastValidation(),
+        ]
         settings = {
             **options.trainer,
             "val_check_interval": in_batches(options.trainer),

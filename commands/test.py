@@ -15,13 +15,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
 from commands.adapter_choice import choose_adapter
 from commands.comparison_report import compare, judge, picture_rows, report
 from commands.evaluation_options import SECTION, EvaluationOptions
-from commands.painting_cli import NOT_OPTIONS, PaintingCLI, run_painting, started_with_others, what_is_there
+from commands.painting_cli import NOT_OPTIONS, PaintingCLI, run_painting, what_is_there
+from commands.parent_watch import local_rank
 from commands.report_files import METRICS, PAGE, write_report
 from commands.style_pictures import style_pictures
 from datamodules.comparison_pictures import ComparisonPictures, spread, subjects_of
@@ -133,10 +133,10 @@ class TestCLI(PaintingCLI):
             print(f"Judged by {self.clip.name}")  # loaded here, so that a wrong one is said at once
             print(f"Adapter: {self.choice.file} on {self.model.base_model}", flush=True)
             print(what_is_there(self.pictures), flush=True)
-        if not (self.pictures.waiting() or started_with_others()):
-            return self.write()
-        self.trainer.callbacks.append(FinishReport(self.write))  # type: ignore[attr-defined]
-        self.trainer.predict(self.model, datamodule=self.pictures, return_predictions=False)
+        if self.pictures.waiting() or local_rank() is not None:  # then all have to go the same way
+            self.paint(self.pictures)
+        if self.trainer.is_global_zero:
+            self.write()
 
     @cached_property
     def clip(self) -> Clip:
@@ -198,19 +198,6 @@ class TestCLI(PaintingCLI):
         if model.adapter.alpha_assumed:
             said["alpha"] = "not in the file; alpha = rank was assumed"
         return said
-
-
-class FinishReport(Callback):
-    """Measures and writes on the first process, when all have painted."""
-
-    def __init__(self, write: Any) -> None:
-        self.write = write
-
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Wait for the pictures of all processes; what follows is quick and needs no other."""
-        trainer.strategy.barrier()
-        if trainer.is_global_zero:
-            self.write()
 
 
 def _each(values: Any) -> str:

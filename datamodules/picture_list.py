@@ -2,8 +2,8 @@
 
 A picture's file is named by its prompt, its seed and a hash of everything that decides what it shows; so a file that
 is there is this picture, and is passed over. Batches are cut from the whole list before anything is dealt, so a batch
-holds the same pictures whatever the number of processes; process r of n has the batches r, r + n, r + 2 n ... and
-looks for their files alone: no process waits for what another one finds.
+holds the same pictures whatever the number of processes. The first process looks which files are there; of the batches
+that are left process r of n has r, r + n, r + 2 n ...
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from datamodules.prompt_entries import PictureJob
 from evaluation.prompts import strip_weights
+from processes import of_all_processes
 
 Batch = dict[str, Any]
 """`jobs`: N `PictureJob`s that share their settings; `path`: where each picture belongs."""
@@ -39,6 +40,7 @@ class PictureList(L.LightningDataModule):
     Attributes:
         painted_by: everything besides the adapter, the prompt and its settings that decides what a picture shows.
         adapter: digest of the adapter, on which pictures of the base (strength 0) don't depend.
+        dealt: this process's part of the pictures that are left, in batches; empty before they are dealt.
     """
 
     def __init__(self, output: Path, batch_size: int) -> None:
@@ -47,6 +49,7 @@ class PictureList(L.LightningDataModule):
         self.batch_size = batch_size
         self.painted_by = ""
         self.adapter = ""
+        self.dealt: list[list[PictureJob]] = []
 
     @property
     @abstractmethod
@@ -60,20 +63,19 @@ class PictureList(L.LightningDataModule):
         digest = hashlib.sha256(repr(decides).encode()).hexdigest()
         return self.output / f"{words or 'picture'}_seed{job.seed}_{digest[:HASH_DIGITS]}.png"
 
-    def waiting(self, rank: int = 0, world_size: int = 1) -> list[list[PictureJob]]:
-        """Of each batch of one process the pictures that aren't there, or not whole."""
-        own = batched(self.jobs, self.batch_size)[rank::world_size]
-        left = [[job for job in jobs if not is_whole(self.path(job))] for jobs in own]
+    def waiting(self) -> list[list[PictureJob]]:
+        """Of each batch the pictures that aren't there, or not whole."""
+        batches = batched(self.jobs, self.batch_size)
+        left = [[job for job in jobs if not is_whole(self.path(job))] for jobs in batches]
         return [jobs for jobs in left if jobs]
 
     def predict_dataloader(self) -> DataLoader[Batch]:
-        """This process's batches."""
+        """This process's batches; every process has to ask."""
         trainer = self.trainer
         rank, world_size = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
-        batches = [
-            {"jobs": jobs, "path": [self.path(job) for job in jobs]}
-            for jobs in self.waiting(rank, world_size)
-        ]
+        left = of_all_processes(self.waiting() if rank == 0 else [])[0]
+        self.dealt = left[rank::world_size]
+        batches = [{"jobs": jobs, "path": [self.path(job) for job in jobs]} for jobs in self.dealt]
         # without a generator, the loader draws from the global one
         return DataLoader(batches, batch_size=None, collate_fn=_as_it_is, generator=torch.Generator())  # type: ignore[arg-type]
 

@@ -32,6 +32,14 @@ def one_shape_parts(batch: Batch) -> list[tuple[list[int], Batch]]:
     return [(numbers, _part(batch, numbers, pictures)) for numbers in places.values()]
 
 
+def of_part(values: Tensor, places: Sequence[int]) -> Tensor:
+    """A part's own of the batch's values [B, ...]: all of them, as they are, where the batch has one shape.
+
+    Of several shapes, the places are copied to where the values are; a GPU is waited for then.
+    """
+    return values if len(places) == len(values) else values[list(places)]
+
+
 def in_batch_order(places: Sequence[Sequence[int]], values: Sequence[Tensor]) -> Tensor:
     """Put the parts' values together in the order of the batch.
 
@@ -52,7 +60,7 @@ def _part(batch: Batch, places: Sequence[int], pictures: Sequence[str]) -> Batch
         if name in pictures:
             part[name] = torch.stack([values[place] for place in places])
         elif isinstance(values, Tensor):
-            part[name] = values[list(places)]
+            part[name] = of_part(values, places)
         else:
             part[name] = [values[place] for place in places]
     return part

@@ -59,7 +59,7 @@ from lightning_modules.lora_metadata import base_facts
 from lightning_modules.memory_choice import choose_checkpointing, device_memory
 from lightning_modules.memory_plan import RunShape
 from lightning_modules.memory_work import Precision, Setting
-from lightning_modules.one_shape_parts import in_batch_order, one_shape_parts
+from lightning_modules.one_shape_parts import in_batch_order, of_part, one_shape_parts
 from lightning_modules.option_ranges import check_clipping, check_length, check_options, rehearse
 from lightning_modules.prompt_memory import PromptMemory
 from lightning_modules.read_back import check_read_back
@@ -315,7 +315,8 @@ class StableDiffusionLora(L.LightningModule):
         as_written = uncompiled() if self.compile_blocks else nullcontext()
         with scaled(self.unet, 0.0), self._autocast(), as_written:
             found = [
-                self._noised_prediction(part, levels[rows].long()) for rows, part in one_shape_parts(batch)
+                self._noised_prediction(part, of_part(levels, rows).long())
+                for rows, part in one_shape_parts(batch)
             ]
         # flat: parts differ in shape, and an error is a mean over all values
         together = [torch.cat([part[number].flatten() for part in found]) for number in range(5)]
@@ -349,7 +350,7 @@ class StableDiffusionLora(L.LightningModule):
             self.timestep_sampling, self.schedule.num_timesteps, seed=self.seed, draws=batch["draw"]
         ).to(self.device)
         parts = one_shape_parts(batch)
-        errors = [self._training_error(part, t[rows]) for rows, part in parts]
+        errors = [self._training_error(part, of_part(t, rows)) for rows, part in parts]
         error = in_batch_order([rows for rows, _ in parts], errors)
         weight = min_snr_weight(self.prediction_type, self.schedule.snr(t), self.min_snr_gamma)
         loss = (weight * batch["loss_weight"].to(self.device) * error).mean()
@@ -379,7 +380,7 @@ class StableDiffusionLora(L.LightningModule):
                 draws = batch["draw"] * len(levels) + level
                 t = torch.full((len(draws),), timestep, device=self.device)
                 errors = [
-                    self._validation_error(x0, draws[rows], t[rows], part["caption"])
+                    self._validation_error(x0, of_part(draws, rows), of_part(t, rows), part["caption"])
                     for x0, (rows, part) in zip(latents, parts, strict=True)
                 ]
                 error = in_batch_order([rows for rows, _ in parts], errors)

@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from tests.small_run import picture_folder, small_config
 
-PATIENCE = 300
+PATIENCE = 1800
 """Seconds after which processes that wait for each other are given up: it detects a hang, it measures nothing."""
 
 TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
@@ -77,12 +78,17 @@ def fit(config: Path, name: str, *options: str) -> Path:
 
 
 def assert_none_is_left(config: Path) -> None:
-    """No process of the config's runs is there any more, or still after some seconds in which it may end."""
-    for _ in range(60):
-        left = processes_with(str(config))
-        if not left:
-            return
+    """No process of the config's runs is there any more, or still after the time in which it may end."""
+    deadline = time.monotonic() + PATIENCE
+    while left := processes_with(str(config)):
+        if time.monotonic() > deadline:
+            break
         time.sleep(0.5)
+    else:
+        return
+    for process in left:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
     raise AssertionError(f"left behind: {left}")
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from demo.style_set import paint_style_set
+from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 from tests.small_run import adapter, picture_folder, small_config
 from train import main
 
@@ -49,6 +51,23 @@ def test_a_run_makes_what_the_readme_lists(run: Path) -> None:
         assert (run / path).exists(), path
     names = {path.name for path in (run / "checkpoints").iterdir()}
     assert names == {f"step_{step:06}.ckpt" for step in (0, 3, 6, 9, 12)} | {"best.ckpt"}
+
+
+def test_training_is_deterministic_and_fills_no_new_memory(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    step = StableDiffusionLora.training_step
+
+    def watched(self: StableDiffusionLora, *args: Any) -> Any:
+        filling = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+        seen.append((torch.are_deterministic_algorithms_enabled(), filling))
+        return step(self, *args)
+
+    monkeypatch.setattr(StableDiffusionLora, "training_step", watched)
+    fit(config, "--trainer.max_steps=1")
+    assert set(seen) == {(True, False)}
+    assert torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
 
 
 def test_a_checkpoint_is_the_adapter_and_nothing_of_the_base(run: Path) -> None:

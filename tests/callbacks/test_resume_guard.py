@@ -1,6 +1,14 @@
 """The comparison of two runs. The guard in a real run is in tests/test_resume.py."""
 
-from callbacks.resume_guard import changed_settings, compare, count_batches
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from callbacks import resume_guard
+from callbacks.resume_guard import ResumeGuard, changed_settings, compare, count_batches
 
 
 def test_only_what_differs_is_named_with_both_values() -> None:
@@ -48,3 +56,33 @@ def test_a_steps_draws_may_be_dealt_otherwise() -> None:
     assert progress == {"current": wanted, "total": wanted, "is_last_batch": False}
     count_batches(progress, ready=6)
     assert progress["total"] == wanted
+
+
+def test_machines_without_a_shared_folder_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each process looks for the checkpoint in its own file system: one may find an older one, or none."""
+    told: list[str] = []
+
+    def tell(own: str) -> list[str]:
+        told.append(own)
+        return list(told)
+
+    monkeypatch.setattr(resume_guard, "of_all_processes", tell)
+    monkeypatch.setattr(resume_guard, "run_fingerprint", lambda *_: {"seed": "0"})
+    trainer: Any = SimpleNamespace()
+
+    def start(step: int | None) -> None:
+        path = tmp_path / "best.ckpt"
+        torch.save({"fingerprint": {"seed": "0"}, "global_step": step}, path)
+        ResumeGuard(path if step is not None else None).setup(trainer, trainer, "fit")
+
+    start(4)
+    start(4)
+    with pytest.raises(
+        ValueError, match=r"starts from best\.ckpt of step 4, process 2 from best\.ckpt of step 2\."
+    ):
+        start(2)
+    told.pop()
+    with pytest.raises(ValueError, match=r"process 2 from no checkpoint\..*--runs must be one shared folder"):
+        start(None)

@@ -143,6 +143,35 @@ def test_loss_parts_are_those_of_the_pictures_they_belong_to(tmp_path: Path) -> 
     assert "train/loss_bin/1" not in events.Tags()["scalars"]
 
 
+def test_nothing_is_read_inside_an_accumulation_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU each reading would wait for the batch."""
+    read: list[str] = []
+    for name in ("tolist", "item", "__float__"):
+        original = getattr(torch.Tensor, name)
+
+        def reads(self: torch.Tensor, name: str = name, original: Any = original) -> Any:
+            read.append(name)
+            return original(self)
+
+        monkeypatch.setattr(torch.Tensor, name, reads)
+
+    class Counts(Callback):
+        def __init__(self) -> None:
+            self.after_each_batch: list[int] = []
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            self.after_each_batch.append(len(read))
+
+    counts = Counts()
+    fit(tmp_path, counts, accumulate_grad_batches=4, max_steps=1, limit_val_batches=0)
+    assert counts.after_each_batch[:3] == [counts.after_each_batch[0]] * 3
+    assert counts.after_each_batch[3] >= counts.after_each_batch[2] + 12  # loss, errors and bins of 4 batches
+    monkeypatch.undo()
+    assert curve(events_of(tmp_path), "train/loss") == {1: 1.0}
+
+
 def test_a_part_without_pictures_since_the_last_log_has_no_point(tmp_path: Path) -> None:
     class BinOnce(TinyPainter):
         def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:

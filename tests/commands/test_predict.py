@@ -152,7 +152,7 @@ def test_every_option_reaches_the_picture(run: Path, tmp_path: Path) -> None:
         (["--width", "36"], "36x64 (width x height) are not multiples of 8"),
         (["--clip_skip", "2"], "clip_skip 2, valid are 0 to 1"),
         (["--seed", "-1"], "--seed: -1 is not a whole number from 0"),
-        (["--steps", "0"], "--steps: 0 is not a whole number, 1 or more"),
+        (["--steps", "0"], "--steps: 0 is not a whole number, 1 to 1000"),
         (["--sampler", "heun"], "heun"),
         (["--lora", "absent.safetensors"], "--lora absent.safetensors: there is no such file"),
         (["--promt", "x"], "Did you mean --prompt?"),

@@ -20,7 +20,7 @@ time.sleep(1000)
 
 
 def test_a_first_process_that_hangs_is_ended_with_its_other_children() -> None:
-    ended = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=300)
+    ended = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=900)
     assert ended.returncode == 1
     assert "Process 1 of this run ended with status 3." in ended.stderr
     assert "error: the run can't go on without it." in ended.stderr
@@ -28,6 +28,39 @@ def test_a_first_process_that_hangs_is_ended_with_its_other_children() -> None:
         ["ps", "-o", "stat=", "-p", ended.stdout.strip()], capture_output=True, text=True
     )
     assert still_there.stdout.strip()[:1] in ("", "Z")  # gone, or dead and not collected yet
+
+
+WRITES = """
+import subprocess, sys
+from commands import process_watch
+watch = process_watch.ChildWatch([subprocess.Popen([sys.executable, "-c", "exit(3)"])])
+process_watch.LastExchange().on_train_end(None, None)
+watch.start()
+watch.join()
+print("all files are written")
+"""
+
+
+def test_a_first_process_that_needs_no_other_goes_on_when_one_fails() -> None:
+    ended = subprocess.run([sys.executable, "-c", WRITES], capture_output=True, text=True, timeout=900)
+    assert (ended.returncode, ended.stdout.strip()) == (0, "all files are written")
+    assert ended.stderr.strip() == "Process 1 of this run ended with status 3."
+
+
+LEAVES = """
+import subprocess, sys
+from lightning.pytorch.strategies.launchers import subprocess_script
+from commands.process_watch import watched_children
+with watched_children():
+    slow = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(2); print('painted', flush=True)"])
+    subprocess_script._launch_process_observer([slow])
+print(slow.poll())
+"""
+
+
+def test_the_first_process_waits_for_its_children_before_it_leaves() -> None:
+    ended = subprocess.run([sys.executable, "-c", LEAVES], capture_output=True, text=True, timeout=900)
+    assert ended.stdout.split() == ["painted", "0"], ended.stderr
 
 
 @pytest.mark.parametrize(

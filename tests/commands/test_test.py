@@ -265,7 +265,7 @@ def refused(run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Ca
         (["--strengths", "[0]"], "--strengths is [0.0]"),
         (["--lora_scale", "0"], "--lora_scale is 0, which is the base"),
         (["--prompts", "absent.txt"], "--prompts absent.txt: there is no such file"),
-        (["--prompts", "[a, a]", "--steps", "0"], "--steps: 0 is not a whole number, 1 or more"),
+        (["--prompts", "[a, a]", "--steps", "0"], "--steps: 0 is not a whole number, 1 to 1000"),
         (
             ["--prompts", "[{prompt: a, seed: 1}, {prompt: a, seed: 1}]"],
             "test.prompts 2: stands there already",

@@ -55,7 +55,7 @@ def test_all_problems_are_told_at_once_with_their_place(tmp_path: Path) -> None:
     assert lines == [
         "  --lora_scale: nan is not a number",
         "  p.jsonl line 1: sed: no such setting; did you mean seed?",
-        "  p.jsonl line 2: steps: 0 is not a whole number, 1 or more",
+        "  p.jsonl line 2: steps: 0 is not a whole number, 1 to 1000",
         "  p.jsonl line 2: seed: True is not a whole number from 0 to 9223372036854775807",
         "  p.jsonl line 3: needs a prompt, e.g. {prompt: hills, seed: 1}; it is {'seed': 1}",
         "  p.jsonl line 4: needs a prompt, e.g. {prompt: hills, seed: 1}; it is ['c']",

@@ -1,10 +1,12 @@
 """Which pictures are painted: none twice, none that is there, each under a name of its own."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
+from datamodules import picture_list
 from datamodules.picture_list import batched, is_whole
 from datamodules.prompt_entries import PictureJob
 from datamodules.prompt_list import PromptList
@@ -25,23 +27,35 @@ def paint(prompts: PromptList, job: PictureJob) -> Path:
     return path
 
 
-def waiting(prompts: PromptList, rank: int = 0, world_size: int = 1) -> list[PictureJob]:
-    """All pictures that one process has to paint."""
-    return [job for jobs in prompts.waiting(rank, world_size) for job in jobs]
+def deal(prompts: PromptList, world_size: int, monkeypatch: pytest.MonkeyPatch) -> list[list[list[int]]]:
+    """The seeds of each process's batches; the processes after the first find what it paints there already."""
+    told: list[object] = []
+
+    def of_all_processes(own: object) -> list[object]:
+        told.append(own)
+        return told
+
+    monkeypatch.setattr(picture_list, "of_all_processes", of_all_processes)
+    found = []
+    for rank in range(world_size):
+        prompts.trainer = SimpleNamespace(global_rank=rank, world_size=world_size)  # type: ignore[assignment]
+        batches = list(prompts.predict_dataloader())
+        assert prompts.dealt == [batch["jobs"] for batch in batches]
+        found.append([[job.seed for job in batch["jobs"]] for batch in batches])
+        for job in (job for batch in batches for job in batch["jobs"]):
+            paint(prompts, job)
+    return found
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_every_picture_is_dealt_once(prompts: PromptList, world_size: int) -> None:
-    dealt = [job.seed for rank in range(world_size) for job in waiting(prompts, rank, world_size)]
-    assert sorted(dealt) == list(range(7))
-
-
-def test_what_one_process_paints_changes_nothing_for_the_other(prompts: PromptList) -> None:
-    others = prompts.waiting(1, 2)
-    for job in waiting(prompts, 0, 2):
+def test_what_is_left_is_dealt_once_and_evenly(prompts: PromptList, monkeypatch: pytest.MonkeyPatch) -> None:
+    for job in (
+        prompts.jobs[0],
+        prompts.jobs[1],
+        prompts.jobs[4],
+    ):  # all of the first batch, half of the third
         paint(prompts, job)
-    assert prompts.waiting(1, 2) == others
-    assert prompts.waiting(0, 2) == []
+    assert deal(prompts, 2, monkeypatch) == [[[2, 3], [6]], [[5]]]
+    assert deal(prompts, 2, monkeypatch) == [[], []]
 
 
 def test_whole_files_are_skipped_and_broken_ones_painted_again(prompts: PromptList) -> None:
@@ -49,7 +63,7 @@ def test_whole_files_are_skipped_and_broken_ones_painted_again(prompts: PromptLi
     broken.write_bytes(broken.read_bytes()[:-30])
     (prompts.path(prompts.jobs[2])).write_bytes(b"")
     assert is_whole(whole)
-    assert [job.seed for job in waiting(prompts)] == [1, 2, 3, 4, 5, 6]
+    assert [[job.seed for job in jobs] for jobs in prompts.waiting()] == [[1], [2, 3], [4, 5], [6]]
 
 
 def test_a_loader_gives_the_waiting_pictures_with_their_places(prompts: PromptList) -> None:
@@ -60,9 +74,11 @@ def test_a_loader_gives_the_waiting_pictures_with_their_places(prompts: PromptLi
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_a_batch_is_the_same_whatever_the_number_of_processes(prompts: PromptList, world_size: int) -> None:
-    dealt = [jobs for rank in range(world_size) for jobs in prompts.waiting(rank, world_size)]
-    assert sorted([job.seed for job in jobs] for jobs in dealt) == [[0, 1], [2, 3], [4, 5], [6]]
+def test_a_batch_is_the_same_whatever_the_number_of_processes(
+    prompts: PromptList, world_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dealt = [batch for batches in deal(prompts, world_size, monkeypatch) for batch in batches]
+    assert sorted(dealt) == [[0, 1], [2, 3], [4, 5], [6]]
 
 
 def test_a_batch_shares_its_settings() -> None:

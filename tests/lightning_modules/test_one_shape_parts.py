@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightning_modules.lora import LoraOptions
-from lightning_modules.one_shape_parts import in_batch_order, one_shape_parts
+from lightning_modules.one_shape_parts import in_batch_order, of_part, one_shape_parts
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 
 SQUARE, WIDE = (4, 8, 8), (4, 4, 16)
@@ -34,6 +34,12 @@ def test_a_batch_of_one_shape_is_its_only_part() -> None:
     ((places, part),) = one_shape_parts(batch)
     assert places == [0, 1]
     assert part is batch
+
+
+def test_values_of_the_only_part_are_the_batchs_own_without_a_copy_of_indices() -> None:
+    values = torch.tensor([5, 6, 7])
+    assert of_part(values, [0, 1, 2]) is values
+    assert of_part(values, [0, 2]).tolist() == [5, 7]
 
 
 def test_parts_by_hand() -> None:
