@@ -15,6 +15,10 @@ COLUMNS = ("UNet", "adapter", "gradients", "optimizer", "encoders", "work", "ten
 COMPILED = (
     "Compiled blocks choose for themselves what they keep; counted is the run without --model.compile_blocks."
 )
+LONG = (
+    "Captions and prompts are counted at 75 tokens; longer ones (--model.long_captions windows) need more, which "
+    "isn't counted."
+)
 GB = 1e9
 MB = 1e6
 
@@ -95,8 +99,19 @@ def _notes(run: PlannedRun, planned: MemoryPlan) -> list[str]:
         f"Tensors are counted; needs = tensors + {SLACK:.0%} for the allocator and cuDNN{context}. Assumed: "
         f"{KERNELS[device]}.{clip}",
         *([COMPILED] if run.model.compile_blocks else []),
+        *([LONG] if run.model.long_captions == "windows" else []),
+        *([_buckets(planned)] if device == "cuda" and str(run.options.trainer.devices) != "1" else []),
         *planned.notes,
     ]
+
+
+def _buckets(planned: MemoryPlan) -> str:
+    """What distributed training adds on each card, by PyTorch's `DistributedDataParallel`."""
+    gradients = planned.training[False].gradients
+    return (
+        f"Counted is one process. With several, distributed training holds the gradients once more on each card, "
+        f"{_amount(gradients)}."
+    )
 
 
 def _verdict(run: PlannedRun, planned: MemoryPlan, checkpointing: bool, memory: int | None) -> str:

@@ -19,6 +19,9 @@ from datamodules.latent_cache import Encode, LatentCache, Version
 from datamodules.picture_folder import PictureFolder
 from datamodules.records import Record
 
+READ_BY_THE_CPU = ("draw", "flip")
+"""Entries of a batch that are keys of random numbers, or facts: a GPU would have to be asked for them back."""
+
 
 class CaptionImages(PictureFolder, L.LightningDataModule):
     """Captioned pictures of a folder, for the Trainer; the options are those of `PictureFolder`."""
@@ -55,6 +58,12 @@ class CaptionImages(PictureFolder, L.LightningDataModule):
         )
         loader = self._loader(pictures, batch_size=self.validation_batch_size)
         return loader if world_size <= len(self.held_out) else WithoutLength(loader)
+
+    def transfer_batch_to_device(self, batch: Item, device: torch.device, dataloader_idx: int) -> Item:
+        """Lightning's, but for what only the CPU reads."""
+        kept = {name: batch[name] for name in READ_BY_THE_CPU if name in batch}
+        moved = {name: values for name, values in batch.items() if name not in kept}
+        return {**super().transfer_batch_to_device(moved, device, dataloader_idx), **kept}
 
     def use_encoder(self, encode: Encode, fingerprint: str) -> None:
         """Encode every picture once; from then on items carry latents. The same encoder again encodes nothing.

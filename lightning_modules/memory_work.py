@@ -35,13 +35,11 @@ class Pictures:
         count: how many.
         height: pixels.
         width: pixels.
-        windows: of 77 tokens that the longest caption takes.
     """
 
     count: int
     height: int
     width: int
-    windows: int = 1
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,7 @@ def _loss(unet: Any, pictures: Pictures, factor: int) -> Tensor:
     config = unet.config
     shape = (pictures.count, config.in_channels, pictures.height // factor, pictures.width // factor)
     x0, eps = _new(shape), _new(shape)
-    context = _new((pictures.count, pictures.windows * WINDOW, config.cross_attention_dim), unet.dtype)
+    context = _new((pictures.count, WINDOW, config.cross_attention_dim), unet.dtype)
     t = torch.zeros(pictures.count, dtype=torch.long, device="meta")
     x_t = (x0 + eps).to(unet.dtype)
     output = unet(x_t, t, encoder_hidden_states=context).sample.float()

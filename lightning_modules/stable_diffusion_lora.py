@@ -73,9 +73,6 @@ Batch = dict[str, Any]
 LOSS_BINS = 4
 """Timestep ranges, from nearly clean to nearly noise, that losses are reported for."""
 
-READ_BY_THE_CPU = ("draw", "flip")
-"""Entries of a batch that are keys of random numbers, or facts: a GPU would have to be asked for them back."""
-
 LARGEST_SIDE = 4096
 """Pixels of a side beyond which no Stable Diffusion 1.x or 2.x paints anything; `datamodules` has it, too."""
 
@@ -341,12 +338,6 @@ class StableDiffusionLora(L.LightningModule):
         return prediction, x0, eps, alpha.expand_as(x0), sigma.expand_as(x0)
 
     # ------------------------------------------------------------------ one step
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Lightning's, but for what only the CPU reads."""
-        kept = {name: batch[name] for name in READ_BY_THE_CPU if name in batch}
-        moved = {name: values for name, values in batch.items() if name not in kept}
-        return {**super().transfer_batch_to_device(moved, device, dataloader_idx), **kept}
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """The weighted loss of one batch: a mean over its pictures, whatever their shapes.

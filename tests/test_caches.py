@@ -9,7 +9,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_modules import stable_diffusion_lora
+from lightning_modules import sampling, stable_diffusion_lora
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 from tensor_store import TensorStore
 from tests.small_run import adapter, picture_folder, same, small_config
@@ -129,8 +129,9 @@ def test_frozen_models_are_away_while_training_and_there_for_their_work(
         def __exit__(self, *error: object) -> None:
             present.update(self.before)
 
-    for name, replacement in (("bring", bring), ("send_away", send_away), ("visiting", Visit)):
-        monkeypatch.setattr(stable_diffusion_lora, name, replacement)
+    monkeypatch.setattr(stable_diffusion_lora, "bring", bring)
+    monkeypatch.setattr(stable_diffusion_lora, "send_away", send_away)
+    monkeypatch.setattr(sampling, "visiting", Visit)
     plain_load = StableDiffusionLora._load_parts
 
     def load(self: StableDiffusionLora) -> None:

@@ -64,11 +64,11 @@ def test_machines_without_a_shared_folder_are_refused(
     """Each process looks for the checkpoint in its own file system: one may find an older one, or none."""
     told: list[str] = []
 
-    def of_all_processes(own: str) -> list[str]:
+    def tell(own: str) -> list[str]:
         told.append(own)
-        return told
+        return list(told)
 
-    monkeypatch.setattr(resume_guard, "of_all_processes", of_all_processes)
+    monkeypatch.setattr(resume_guard, "of_all_processes", tell)
     monkeypatch.setattr(resume_guard, "run_fingerprint", lambda *_: {"seed": "0"})
     trainer: Any = SimpleNamespace()
 

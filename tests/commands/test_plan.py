@@ -55,6 +55,22 @@ def test_it_says_each_part_of_each_phase_and_that_it_fits(
     assert text.splitlines()[-1].count(" fits") == 2
 
 
+def test_what_is_not_counted_is_said(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Distributed training's buckets, and texts of several windows."""
+    buckets, windows = (
+        "the gradients once more on each card",
+        "longer ones (--model.long_captions windows) need",
+    )
+    _, text, _ = plan(capsys, "--config", str(config), "--trainer.devices", "1")
+    assert buckets not in (shown := " ".join(text.split()))
+    assert windows not in shown
+    _, text, _ = plan(
+        capsys, "--config", str(config), "--trainer.devices", "2", "--model.long_captions", "windows"
+    )
+    assert buckets in (shown := " ".join(text.split()))
+    assert windows in shown
+
+
 def test_what_is_too_large_is_status_1_and_the_settings_that_fit_are_marked(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

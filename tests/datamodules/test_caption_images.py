@@ -104,6 +104,23 @@ def test_a_batch_is_what_the_contract_says(folder: Path) -> None:
     assert batch.keys() == {"image", "caption", "group", "key", "draw", "flip", "loss_weight"}
 
 
+def test_what_the_cpu_reads_of_a_batch_stays_there(folder: Path) -> None:
+    """Random numbers are keyed by draws: on a GPU, each use would wait to have them back."""
+    batch = {
+        "latent_mean": torch.zeros(1, 4, 8, 8),
+        "draw": torch.tensor([3]),
+        "flip": torch.tensor([True]),
+        "caption": ["a"],
+    }
+    moved = data_of(folder).transfer_batch_to_device(batch, torch.device("meta"), 0)
+    assert {name: values.device.type for name, values in moved.items() if name != "caption"} == {
+        "latent_mean": "meta",
+        "draw": "cpu",
+        "flip": "cpu",
+    }
+    assert moved["caption"] == ["a"]
+
+
 def test_workers_change_nothing(folder: Path) -> None:
     alone = first_batches(data_of(folder, batch_size=3), 8)
     helped = first_batches(data_of(folder, batch_size=3, num_workers=2), 8)

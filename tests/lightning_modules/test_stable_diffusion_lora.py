@@ -62,23 +62,6 @@ def test_latents_are_scaled_by_the_vaes_own_factor(module: StableDiffusionLora) 
     assert not torch.equal(module.latents(cached), module.latents({**cached, "draw": draws + 2}))
 
 
-def test_what_the_cpu_reads_of_a_batch_stays_there(module: StableDiffusionLora) -> None:
-    """Random numbers are keyed by draws: on a GPU, each use would wait to have them back."""
-    batch = {
-        "latent_mean": torch.zeros(1, 4, 8, 8),
-        "draw": torch.tensor([3]),
-        "flip": torch.tensor([True]),
-        "caption": ["a"],
-    }
-    moved = module.transfer_batch_to_device(batch, torch.device("meta"), 0)
-    assert {name: values.device.type for name, values in moved.items() if name != "caption"} == {
-        "latent_mean": "meta",
-        "draw": "cpu",
-        "flip": "cpu",
-    }
-    assert moved["caption"] == ["a"]
-
-
 def test_caption_dropout_takes_its_share_and_is_a_function_of_the_draw() -> None:
     draws = torch.arange(2000)
     dropped = drop_captions(["x"] * 2000, 0.1, seed=1, draws=draws)
