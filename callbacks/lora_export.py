@@ -57,7 +57,7 @@ class LoraExport(Callback):
         self.checks: dict[str, ExportCheck] = {}
         self.failures = Failures(
             "An export could not be written",
-            "The checkpoint beside it holds the same adapter. Free some space.",
+            "The checkpoint beside it holds the same adapter. If the disk is full, free some space.",
         )
         self._last_step: int | None = None
         self._started_at = time.time()
@@ -116,9 +116,9 @@ class LoraExport(Callback):
             path = self._write(trainer, pl_module, run / DIFFUSERS_FILE, f"{run.name}_kohya.safetensors")
         except (OSError, SafetensorError) as error:
             raise OSError(
-                f"The final files could not be written into {run} ({error}). The newest checkpoint there is step "
-                f"{newest_step(run / 'checkpoints')} of {trainer.global_step}. Free some space, then go on from it "
-                "with --ckpt_path last."
+                f"The final files could not be written whole into {run} ({error}). The newest checkpoint there is step "
+                f"{newest_step(run / 'checkpoints')} of {trainer.global_step}. If the disk is full, free some space; "
+                "then go on from it with --ckpt_path last."
             ) from error
         self._finished = True
         return path

@@ -183,3 +183,23 @@ def test_exports_that_cannot_be_written_are_counted_and_the_final_one_is_an_erro
         f"{tmp_path.name}_step_000002_kohya.safetensors",
     }
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+
+
+class OtherContent(Exporter):
+    """Files don't hold what was written, as `lightning_modules.read_back` finds; the disk has room."""
+
+    def export_lora(self, path: Path, format: LoraFormat, facts: dict[str, str]) -> Path:
+        raise OSError(f"{path} was written but reads back as another adapter, in a.lora_A")
+
+
+@pytest.mark.filterwarnings("ignore:.*(workers|checkpoint|eval|litlogger).*")
+def test_a_full_disk_is_named_as_one_cause_only(tmp_path: Path) -> None:
+    with (
+        pytest.warns(
+            UserWarning, match=r"reads back as another adapter.*If the disk is full, free some space"
+        ),
+        pytest.raises(
+            OSError, match=r"reads back as another adapter.*If the disk is full, free some space; then"
+        ),
+    ):
+        run(tmp_path, OtherContent(Check()))
