@@ -80,9 +80,9 @@ def new_memory_unfilled() -> Iterator[None]:
     PyTorch does that by default to show code that reads memory it never wrote. It takes no part in a result otherwise:
     which kernels run, and so that they are deterministic, stays as it is, and steps are spared a pass over each buffer.
     """
-    before = torch.utils.deterministic.fill_uninitialized_memory
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    before = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        torch.utils.deterministic.fill_uninitialized_memory = before
+        torch.utils.deterministic.fill_uninitialized_memory = before  # type: ignore[attr-defined]

@@ -60,14 +60,14 @@ def test_training_is_deterministic_and_fills_no_new_memory(
     step = StableDiffusionLora.training_step
 
     def watched(self: StableDiffusionLora, *args: Any) -> Any:
-        filling = torch.utils.deterministic.fill_uninitialized_memory
+        filling = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
         seen.append((torch.are_deterministic_algorithms_enabled(), filling))
         return step(self, *args)
 
     monkeypatch.setattr(StableDiffusionLora, "training_step", watched)
     fit(config, "--trainer.max_steps=1")
     assert set(seen) == {(True, False)}
-    assert torch.utils.deterministic.fill_uninitialized_memory  # as it was
+    assert torch.utils.deterministic.fill_uninitialized_memory  # as it was  # type: ignore[attr-defined]
 
 
 def test_a_checkpoint_is_the_adapter_and_nothing_of_the_base(run: Path) -> None:
