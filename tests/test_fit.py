@@ -67,7 +67,7 @@ def test_training_is_deterministic_and_fills_no_new_memory(
     monkeypatch.setattr(StableDiffusionLora, "training_step", watched)
     fit(config, "--trainer.max_steps=1")
     assert set(seen) == {(True, False)}
-    assert torch.utils.deterministic.fill_uninitialized_memory  # as it was  # type: ignore[attr-defined]
+    assert torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
 
 
 def test_a_checkpoint_is_the_adapter_and_nothing_of_the_base(run: Path) -> None:
