@@ -15,7 +15,7 @@ T = TypeVar("T")
 def of_all_processes(own: T) -> list[T]:
     """What each process calls this with, by rank; where there is one process, its own.
 
-    Objects travel pickled: for plain numbers and names, not for tensors.
+    Objects travel pickled, to all: for plain numbers and names, not for tensors.
     """
     if not _several():
         return [own]
@@ -25,7 +25,11 @@ def of_all_processes(own: T) -> list[T]:
 
 
 def in_first_process(own: T) -> list[T]:
-    """What each process calls this with, by rank, in the first process; nothing in the others."""
+    """What each process calls this with, by rank, in the first process; nothing in the others.
+
+    Objects travel pickled. Tensors may be among them, on the CPU and in memory of their own: a view is pickled with the
+    whole tensor that it is part of.
+    """
     if not _several():
         return [own]
     size = torch.distributed.get_world_size()

@@ -203,7 +203,7 @@ def paint(model: TextToImage, prompts: Sequence[SamplePrompt], *, lora_scale: fl
     """One picture a prompt, in their order; prompts that share their settings are painted in one call.
 
     Returns:
-        float32 [3, H, W] in [0, 1] each.
+        float32 [3, H, W] in [0, 1] each, in memory of its own.
     """
     together: dict[tuple[object, ...], list[int]] = {}
     for index, prompt in enumerate(prompts):
@@ -224,7 +224,8 @@ def paint(model: TextToImage, prompts: Sequence[SamplePrompt], *, lora_scale: fl
             clip_skip=first.clip_skip,
             lora_scale=lora_scale,
         )
-        pictures.update(zip(indices, images, strict=True))
+        # copies: a view would send all pictures of its batch along when it is told to another process
+        pictures.update(zip(indices, (image.clone() for image in images), strict=True))
     return [pictures[index] for index in range(len(prompts))]
 
 

@@ -43,13 +43,17 @@ class TimeShares(Callback):
     """Measures; it stands before all other callbacks."""
 
     def __init__(self) -> None:
-        self._watch = Stopwatch("start")
-        self._first_step = self._steps = 0
-        self._training = False
+        self._begin()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """The model isn't loaded yet."""
+        """The model isn't loaded yet; nor is anything left of a run before this one."""
+        self._begin()
+
+    def _begin(self) -> None:
         self._watch = Stopwatch("start")
+        self._before: Phase = "start"
+        self._first_step = self._steps = 0
+        self._training = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember where this process starts."""

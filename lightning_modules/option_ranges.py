@@ -90,23 +90,23 @@ def check_length(schedule: Any, max_steps: int) -> None:
         )
 
 
-def check_clipping(optimizer: torch.optim.Optimizer, precision: str, clipped_at: float | None) -> None:
-    """Refuse a fused optimizer in fp16 with clipping: it unscales gradients itself, when they would be clipped already.
+def check_fused(optimizer: torch.optim.Optimizer, precision: str) -> None:
+    """Refuse a fused optimizer in fp16: it unscales gradients itself.
+
+    They would be clipped, and looked at by the loss guard, before that; and where the guard leaves a step out,
+    PyTorch's scaler fails for want of gradients that were looked at.
 
     Args:
         optimizer: as made for the run.
         precision: `--trainer.precision`.
-        clipped_at: `--trainer.gradient_clip_val`; null or 0 for no clipping.
 
     Raises:
         ValueError: with what to leave out.
     """
-    unscales = getattr(optimizer, "_step_supports_amp_scaling", False)
-    if unscales and precision == "16-mixed" and clipped_at:
+    if getattr(optimizer, "_step_supports_amp_scaling", False) and precision == "16-mixed":
         raise ValueError(
             f"--model.optimizer is a fused {type(optimizer).__name__}, which can't be joined with --trainer.precision "
-            f"16-mixed and --trainer.gradient_clip_val {clipped_at:g}. Leave --model.optimizer.init_args.fused out, or "
-            "set --trainer.precision bf16-mixed, or --trainer.gradient_clip_val null."
+            "16-mixed. Leave --model.optimizer.init_args.fused out, or set --trainer.precision bf16-mixed."
         )
 
 

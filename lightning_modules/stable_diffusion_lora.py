@@ -60,7 +60,7 @@ from lightning_modules.memory_choice import choose_checkpointing, device_memory
 from lightning_modules.memory_plan import RunShape
 from lightning_modules.memory_work import Precision, Setting
 from lightning_modules.one_shape_parts import in_batch_order, of_part, one_shape_parts
-from lightning_modules.option_ranges import check_clipping, check_length, check_options, rehearse
+from lightning_modules.option_ranges import check_fused, check_length, check_options, rehearse
 from lightning_modules.prompt_memory import PromptMemory
 from lightning_modules.read_back import check_read_back
 from lightning_modules.residence import bring, send_away
@@ -254,7 +254,7 @@ class StableDiffusionLora(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimizer over the adapter, with its schedule stepped once an optimizer step."""
         optimizer = self.optimizer_factory(self.trainable)
-        check_clipping(optimizer, str(self.trainer.precision), self.trainer.gradient_clip_val)
+        check_fused(optimizer, str(self.trainer.precision))
         schedule = self.lr_scheduler_factory(optimizer)
         check_length(schedule, self.trainer.max_steps)
         self._asked_rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]

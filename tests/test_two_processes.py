@@ -75,7 +75,9 @@ def test_two_processes_evaluate_what_one_evaluates(tmp_path: Path, tiny_base: Pa
     report.unlink()
     sorted((tmp_path / "2" / "pictures").iterdir())[0].unlink()
     run_in(2, "test", options | {"output": tmp_path / "2"})  # one process has nothing to paint
-    assert json.loads(report.read_text())["pictures"] == found[2]["pictures"]
+    for row, again in zip(found[2]["pictures"], json.loads(report.read_text())["pictures"], strict=True):
+        assert again["file"] == row["file"]
+        assert again["style_score"] == pytest.approx(row["style_score"], rel=1e-3)  # painted in another batch
 
 
 def test_two_processes_paint_what_is_left(tmp_path: Path, tiny_base: Path, lora: Path) -> None:

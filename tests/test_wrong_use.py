@@ -341,7 +341,7 @@ def test_a_wrong_config(here: Path, capsys: pytest.CaptureFixture[str], text: by
     [
         (
             ("fitt",),
-            "there is no command 'fitt'. Valid: fit, test, predict, audit, export, merge. Did you mean fit?",
+            "there is no command 'fitt'. Valid: fit, test, predict, audit, plan, export, merge. Did you mean fit?",
         ),
         (("fit", "--config", "smal.yaml"), "there is no such file"),
         (("fit", "--config", "smal.yaml"), "Did you mean small.yaml?"),

@@ -1,5 +1,6 @@
 """Samples: the right pictures at the right steps, and no trace of them in training."""
 
+import pickle
 from pathlib import Path
 from typing import Any, get_args
 
@@ -38,6 +39,15 @@ def trained(run: Path, painter: TinyPainter, *callbacks: Callback, **options: An
     samples = SampleImages(PROMPTS)
     tiny_trainer(run, [TrainingLog(), samples, *callbacks], **options).fit(painter, TinyData())
     return samples
+
+
+def test_a_picture_is_told_to_other_processes_without_those_of_its_batch() -> None:
+    """Pickled, four pictures are four times as large as one, and not sixteen times."""
+    one, *_ = four = paint(
+        TinyPainter(), [SamplePrompt("a girl", seed=seed) for seed in range(4)], lora_scale=1
+    )
+    assert len(pickle.dumps(one)) < 1.5 * one.numel() * 4
+    assert len(pickle.dumps(four)) < 4 * 1.5 * one.numel() * 4
 
 
 def test_samplers_are_those_that_the_module_knows() -> None:

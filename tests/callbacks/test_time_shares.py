@@ -97,3 +97,20 @@ def test_an_error_inside_ends_its_phase(wait: Callable[[float], None], tmp_path:
         "  validation   50%  painting 2 s",
         "  start        50%  the model's load, caches",
     ]
+
+
+def test_a_second_run_begins_anew(wait: Callable[[float], None], tmp_path: Path) -> None:
+    class Waits(Callback):
+        def on_fit_start(self, *_: Any) -> None:
+            wait(10)
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            wait(5)
+
+    shares = TimeShares()
+    for name in ("first", "second"):
+        trainer = tiny_trainer(tmp_path / name, [shares, Waits()], max_steps=2, limit_val_batches=0)
+        trainer.fit(TinyPainter(), TinyData())
+        _, training, start = shares.lines(draws_per_step=4, painted=0)
+        assert training == "  training     50%  0.20 steps/s, 0.80 pictures/s"
+        assert start == "  start        50%  the model's load, caches"
