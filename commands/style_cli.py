@@ -41,9 +41,10 @@ from commands.run_folder import (
     refuse_a_second_run,
     refuse_if_done,
 )
-from commands.trainer_options import check_training
+from commands.trainer_options import check_training, on_cuda
 from demo.style_set import ensure_style_set
 from lightning_modules.adapter_source import read_adapter
+from lightning_modules.compilation import check_compiler
 from lightning_modules.components import load_tokenizer
 from lightning_modules.text_conditioning import lost_words, token_count
 
@@ -92,6 +93,8 @@ class StyleCLI(LightningCLI):
                     f"--{group} is {settings!r:.80}; it must hold settings, {group}.NAME: VALUE."
                 )
         check_training(options.trainer)
+        if options.model.compile_blocks:
+            check_compiler(on_gpu=on_cuda(options.trainer.accelerator))
         check_run_names(options)
 
     def _parse_ckpt_path(self) -> None:

@@ -112,6 +112,11 @@ def check_planned(options: Mapping[str, Any]) -> None:
     _refuse(list(_of_precision(str(options["precision"]), on_gpu=False, on_cpu=on_cpu)))
 
 
+def on_cuda(accelerator: Any) -> bool:
+    """Whether `--trainer.accelerator` means a GPU with CUDA here."""
+    return accelerator not in ("cpu", "mps") and _cuda()
+
+
 def _refuse(problems: list[str]) -> None:
     if problems:
         raise ValueError("\n".join(f"--trainer.{problem}" for problem in problems))
@@ -169,7 +174,7 @@ def _of_the_machine(options: Mapping[str, Any]) -> Iterator[str]:
         if problem:
             yield problem
             return
-    on_gpu = accelerator != "cpu" and _cuda()
+    on_gpu = on_cuda(accelerator)
     on_cpu = accelerator == "cpu" or not (_cuda() or torch.backends.mps.is_available())
     yield from _of_precision(str(options["precision"]), on_gpu=on_gpu, on_cpu=on_cpu)
     yield from _of_devices(options["devices"], on_gpu=on_gpu)

@@ -14,6 +14,10 @@ from typing import Any
 
 import torch
 
+MOST_SHAPES = 64
+"""Graphs of one block. PyTorch's limit of 8 is the block's widths and one size of pictures, after which it would go on
+uncompiled; buckets bring many sizes, each in batches and parts of batches."""
+
 
 def compile_blocks(unet: Any, backend: str = "inductor") -> None:
     """Have a diffusers UNet's transformer blocks compiled, each when it first runs.
@@ -22,7 +26,35 @@ def compile_blocks(unet: Any, backend: str = "inductor") -> None:
         unet: with its adapters.
         backend: of `torch.compile`; the default makes kernels, which needs a C++ compiler or Triton.
     """
+    torch._dynamo.config.recompile_limit = max(MOST_SHAPES, torch._dynamo.config.recompile_limit)
     unet.compile_repeated_blocks(backend=backend)
+
+
+def check_compiler(*, on_gpu: bool) -> None:
+    """Ask for what makes the kernels, before anything is loaded.
+
+    Raises:
+        ValueError: it isn't there.
+    """
+    # inductor takes a second to import
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+    from torch.utils._triton import has_triton
+
+    if on_gpu:
+        if not has_triton():
+            raise ValueError(
+                "--model.compile_blocks needs Triton and a GPU of compute capability 7.0 or newer to make kernels for "
+                "it, and PyTorch finds none. Install triton, or leave --model.compile_blocks out."
+            )
+        return
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise ValueError(
+            "--model.compile_blocks needs a C++ compiler, and PyTorch finds none. Install g++ (or name one in the "
+            "environment variable CXX), or leave --model.compile_blocks out."
+        ) from error
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from benchmarks.interludes import FLOOR, FLOOR_AGAIN, OURS, SCRIPT, Measured, in
 from benchmarks.step import arguments, fast_precisions, machine, settings, write
 from benchmarks.step_table import HEADER, Ratio, Result, Setting, ratio, table
 from benchmarks.usual_script import ScriptStep
+from datamodules.decoding import read_part
 from datamodules.picture_folder import PictureFolder
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 from tests.small_run import adapter, picture_folder, same, small_config
@@ -77,10 +78,15 @@ def test_the_script_like_step_encodes_what_our_caches_hold(
     data = PictureFolder(str(picture_folder(tmp_path / "pictures")), resolution=64, cache_folder=None)
     data.setup()
     step = ScriptStep(module, data.training, 2)
+    before = [parameter.detach().clone() for parameter in module.trainable]
     step()
-    assert all(parameter.grad is None for parameter in module.trainable)  # the step was taken
+    assert not any(torch.equal(a, b) for a, b in zip(module.trainable, before, strict=True))  # it was taken
     captions = ["portrait of a girl", "the sea"]
     assert torch.equal(step.read(captions), torch.stack(module.encode_text(captions)))
+    pictures = [read_part(record.path, 64, 64) for record in data.training[:2]]
+    mean, std = module.encode_images(torch.stack(pictures))
+    factor = float(module.vae.config.scaling_factor)
+    assert ((step.encode(pictures) / factor - mean).abs() <= 6 * std + 1e-5).all()
     inputs = step.inputs(data.training[:2])
     assert inputs.x_t.shape == (2, 4, 8, 8)
     assert inputs.weight.shape == (2,)
@@ -178,10 +184,25 @@ def test_settings_are_all_pairs_but_of_the_real_size_the_fastest_only() -> None:
 def test_slow_bf16_is_left_out_and_that_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(benchmarks.step, "slowness_of_bf16", lambda: 200.0)
     assert fast_precisions() == ("32-true",)
     assert "bf16 is left out: a matrix product in it takes 200 times as long" in capsys.readouterr().out
     monkeypatch.setattr(benchmarks.step, "slowness_of_bf16", lambda: 0.5)
+    assert fast_precisions() == ("32-true", "bf16-mixed")
+
+
+def test_a_card_that_only_emulates_bf16_is_not_timed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Timed on such a card (T4), launching a small product would hide how slow it is."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    monkeypatch.setattr(benchmarks.step, "slowness_of_bf16", lambda: pytest.fail("timed"))
+    assert fast_precisions() == ("32-true",)
+    assert "bf16 is left out: Tesla T4 has no instructions for it." in capsys.readouterr().out
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     assert fast_precisions() == ("32-true", "bf16-mixed")
 
 

@@ -4,6 +4,7 @@ With backends that need no C++ compiler: `aot_eager` traces forward and backward
 traced operations as they are.
 """
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+import commands.style_cli
 import lightning_modules.stable_diffusion_lora
-from lightning_modules.compilation import compile_blocks
+from commands.fit import fit
+from lightning_modules.compilation import check_compiler, compile_blocks
 from lightning_modules.lora import lora_parameters, lora_state
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 
@@ -91,3 +94,38 @@ def test_painting_compiles_nothing_and_paints_the_plain_picture(tiny_base: Path)
     ]
     assert torch.equal(*pictures)
     assert counters["stats"]["unique_graphs"] == 0
+
+
+def test_two_sizes_in_batches_of_one_to_three_stay_compiled(tiny_base: Path) -> None:
+    """Where PyTorch's limit of graphs is hit, it goes on uncompiled; here it fails."""
+    unet = trained(tiny_base).unet
+    compile_blocks(unet, backend="eager")
+    width = unet.config.cross_attention_dim
+    with torch.no_grad(), torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        for height, size in product((8, 16), (1, 2, 3)):
+            x, context = torch.zeros(size, 4, height, 8), torch.zeros(size, 77, width)
+            unet(x, torch.zeros(size), encoder_hidden_states=context)
+
+
+def test_a_missing_compiler_is_found_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import config
+
+    with (
+        config.patch({"cpp.cxx": ("no-such-compiler",)}),
+        pytest.raises(ValueError, match=r"--model.compile_blocks needs a C\+\+ compiler, .* Install g\+\+"),
+    ):
+        check_compiler(on_gpu=False)
+    monkeypatch.setattr("torch.utils._triton.has_triton", lambda: False)
+    with pytest.raises(ValueError, match=r"--model.compile_blocks needs Triton .* Install triton"):
+        check_compiler(on_gpu=True)
+
+
+def test_fit_asks_for_the_compiler_before_it_loads_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_here(*, on_gpu: bool) -> None:
+        raise ValueError("no compiler here")
+
+    monkeypatch.setattr(commands.style_cli, "check_compiler", none_here)
+    monkeypatch.setattr(StableDiffusionLora, "__init__", lambda *_, **__: pytest.fail("loaded"))
+    options = ["--model.base_model=demo/base", "--data.folder=nowhere", "--model.compile_blocks=true"]
+    with pytest.raises(ValueError, match="no compiler here"):
+        fit(["--trainer.accelerator=cpu", *options])
