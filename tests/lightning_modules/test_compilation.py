@@ -125,7 +125,9 @@ def test_fit_asks_for_the_compiler_before_it_loads_anything(monkeypatch: pytest.
         raise ValueError("no compiler here")
 
     monkeypatch.setattr(commands.style_cli, "check_compiler", none_here)
-    monkeypatch.setattr(StableDiffusionLora, "__init__", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setattr(
+        commands.style_cli.StyleCLI, "before_instantiate_classes", lambda _: pytest.fail("began to load")
+    )
     options = ["--model.base_model=demo/base", "--data.folder=nowhere", "--model.compile_blocks=true"]
     with pytest.raises(ValueError, match="no compiler here"):
         fit(["--trainer.accelerator=cpu", *options])
