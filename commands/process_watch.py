@@ -128,6 +128,7 @@ def lost_processes_said() -> Iterator[None]:
     except RuntimeError as error:
         if not is_lost(error):
             raise
+        time.sleep(4 * POLL_SECONDS)  # so that the watch over the children can say which one it was
         raise ConnectionError(
             f"{this_process()}: another process of this run has ended, and this one can't go on without it. What the "
             "other one said, if it could, stands above. Training goes on from its newest checkpoint with --ckpt_path "
