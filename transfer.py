@@ -13,8 +13,9 @@ from torch import Tensor
 T = TypeVar("T")
 
 
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
     """A small tensor on a device, with nothing waited for: a GPU fetches it from pinned memory when it comes to it."""
+    device = torch.device(device)
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)

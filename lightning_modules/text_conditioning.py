@@ -193,8 +193,7 @@ def _encode(ids: Tensor, text_encoder: CLIPTextModel, clip_skip: int, device: to
             f"so it has to be 0 (none skipped) to {layers - 1}"
         )
     # without the caller's autocast, so that training, validation and sampling read the same embeddings
-    device = torch.device(device)
-    with torch.autocast(device.type, enabled=False):
+    with torch.autocast(torch.device(device).type, enabled=False):
         ids = to_device(ids, device)
         if clip_skip == 0:
             z: Tensor = text_encoder(ids).last_hidden_state

@@ -43,7 +43,7 @@ def test_evaluation_imports_none_of_the_others() -> None:
 @pytest.mark.parametrize("path", PURE, ids=lambda p: p.name)
 def test_the_mathematics_import_nothing_but_torch(path: Path) -> None:
     standard = {"array", "collections", "dataclasses", "fractions", "hashlib", "math", "typing"}
-    assert imports(path) <= standard | {"torch", "keyed_random", "lightning_modules"}
+    assert imports(path) <= standard | {"torch", "keyed_random", "lightning_modules", "transfer"}
     assert "lightning" not in imports(path)
 
 

@@ -19,7 +19,7 @@ def draw_noise(
     *,
     seed: int,
     draws: Tensor,
-    device: torch.device,
+    device: torch.device | str,
     offset: float = 0.0,
     purpose: str = "noise",
 ) -> Tensor:
