@@ -114,6 +114,19 @@ def _unlisted(model_id: str, patterns: Sequence[str]) -> Path | None:
         return None
 
 
+def listed(model_id: str, settings: Path) -> dict[str, int]:
+    """Sizes in bytes of all files of a model, by name; empty if the cache doesn't know (see `_unlisted`).
+
+    Args:
+        model_id: on the hub.
+        settings: from `fetch_settings`; its name is the commit.
+    """
+    try:
+        return {file.path: file.size for file in get_cached_repo_tree(model_id, revision=settings.name)}
+    except CachedRepoTreeNotFoundError:
+        return {}
+
+
 def fetch_weights(model: HubModel, settings: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -> None:
     """Fetch the chosen files of a model into the folder of its settings, unless they are there.
 
@@ -125,11 +138,7 @@ def fetch_weights(model: HubModel, settings: Path, choose: Callable[[Sequence[st
     Raises:
         ValueError: the hub doesn't give them, or there is no room; with what to do.
     """
-    commit = settings.name
-    try:
-        sizes = {file.path: file.size for file in get_cached_repo_tree(model.id, revision=commit)}
-    except CachedRepoTreeNotFoundError:  # see `_unlisted`: what is there is all that can be had
-        return
+    sizes = listed(model.id, settings)
     missing = [name for name in choose(list(sizes)) if not (settings / name).is_file()]
     if not missing:
         return
@@ -137,7 +146,7 @@ def fetch_weights(model: HubModel, settings: Path, choose: Callable[[Sequence[st
         _announce(model, {name: sizes[name] for name in missing})
     for name in missing:
         with _failures_in_words(model, f"{name} ({_amount(sizes[name])})"), _bars():
-            hf_hub_download(model.id, name, revision=commit)
+            hf_hub_download(model.id, name, revision=settings.name)
 
 
 def _announce(model: HubModel, sizes: dict[str, int]) -> None:
@@ -182,6 +191,7 @@ def get_again(folder: Path) -> str:
 
 # ---------------------------------------------------------------------- failures
 
+_OF_OTHER_ANSWERS = {"JSONDecodeError", "FileMetadataError", "UnsupportedProtocol", "KeyError", "TypeError"}
 _PROXY = "Correct HTTPS_PROXY, HTTP_PROXY and ALL_PROXY, or unset them."
 _ROOM = "Make room, or set HF_HOME to a folder on a larger disk."
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -266,7 +276,7 @@ def _of_the_network(model: HubModel, chain: Sequence[BaseException], file: str) 
             "there is no such folder here, not all of the model is in the hub's cache, and HF_HUB_OFFLINE forbids to "
             f"ask the hub. Unset it.\n{model.elsewhere}"
         )
-    if kinds & {"JSONDecodeError", "FileMetadataError", "UnsupportedProtocol"}:
+    if kinds & _OF_OTHER_ANSWERS:
         return (
             f"what answers at {hub} isn't the Hugging Face hub. Does the network want a log-in in the browser first, "
             f"is there a proxy, or is HF_ENDPOINT another than was meant?\n{model.elsewhere}"

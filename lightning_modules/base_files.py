@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from hub import HubModel, fetch_settings, fetch_weights, get_again, is_hub_id
+from hub import HubModel, fetch_settings, fetch_weights, get_again, is_hub_id, listed
 from missing_paths import similar
 from weight_choice import Weights, choose_weights
 
@@ -67,7 +67,15 @@ def config_folder(base_model: str, base_config: str | None) -> Path:
             "layout (with model_index.json in it), a hub id like waifu-diffusion/wd-1-5-beta2, or a "
             f".safetensors file.{similar(path)}"
         )
-    return _complete(fetch_settings(_on_hub(base_model), SETTINGS), f"--model.base_model {base_model}")
+    folder = fetch_settings(_on_hub(base_model), SETTINGS)
+    single = [name for name in listed(base_model, folder) if re.fullmatch(r"[^/]+\.safetensors", name)]
+    if single and not (folder / "model_index.json").is_file():
+        raise ValueError(
+            f"--model.base_model {base_model} is not a model in diffusers layout; it has single files: "
+            f"{', '.join(single)}. Fetch one: hf download {base_model} {single[0]} --local-dir models. Then give "
+            f"--model.base_model models/{single[0]} and, with --model.base_config, the configs of its family."
+        )
+    return _complete(folder, f"--model.base_model {base_model}")
 
 
 def _config_of_single_file(path: Path, base_config: str | None) -> Path:

@@ -256,6 +256,16 @@ def test_weights_are_those_of_the_commit_whose_settings_are_here(
     assert {asked.path.split("/")[4] for asked in hub.asked if asked.method == "HEAD"} == {configs.name}
 
 
+def test_a_repository_of_single_files_says_how_to_use_one(hub: HubDouble) -> None:
+    hub.models[NAME] = {"README.md": b"", "anime.safetensors": Claimed(7 * 10**9)}
+    with pytest.raises(
+        ValueError,
+        match=r"single files: anime.safetensors. Fetch one: hf download owner/model anime.safetensors --local-dir mod",
+    ):
+        config_folder(NAME, None)
+    assert hub.fetched() == []
+
+
 def test_a_renamed_model_is_found_where_it_is_now(hub: HubDouble, files: Files) -> None:
     hub.models[NAME] = files
     hub.moved = {"Owner/MODEL": NAME}
@@ -319,6 +329,15 @@ def test_size_place_and_a_bar_a_file_are_shown_before_gigabytes_come(
     assert capfd.readouterr().err == ""
 
 
+def test_of_several_processes_the_first_says_it(
+    hub: HubDouble, files: Files, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    hub.models[NAME] = files
+    load_components(NAME)
+    assert capfd.readouterr().err == ""
+
+
 # ---------------------------------------------------------------------- failures
 
 GATED = {"X-Error-Code": "GatedRepo"}
@@ -374,6 +393,7 @@ PORTAL = ({"Content-Type": "text/html"}, b"<html>Welcome to the hotel</html>")
             Trouble("/api/", 200, *PORTAL),
             "isn't the Hugging Face hub. Does the network want a log-in in the browser",
         ),
+        (Trouble("/api/", 200, {}, b"{}"), "isn't the Hugging Face hub. Does the network want a log-in"),
         (
             Trouble("/resolve/", 200, *PORTAL),
             "isn't the Hugging Face hub. Does the network want a log-in in the br",
