@@ -106,7 +106,7 @@ def in_cache(model_id: str, patterns: Sequence[str]) -> Path | None:
 def _unlisted(model_id: str, patterns: Sequence[str]) -> Path | None:
     """The same, but where no list of a model's files is in the cache, any folder of it passes for whole.
 
-    Older versions of huggingface_hub, which other programs may have filled the cache by, kept no such list.
+    Older versions of huggingface_hub kept none, and one of those may have filled the cache.
     """
     try:
         return Path(snapshot_download(model_id, allow_patterns=list(patterns), local_files_only=True))
