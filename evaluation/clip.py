@@ -1,6 +1,6 @@
 """CLIP (Radford et al. 2021): pictures and texts as unit vectors in one space, from a folder or the hub."""
 
-import re
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,22 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
+
+from hub import HubModel, fetch_settings, fetch_weights, get_again, is_hub_id
+from weight_choice import Weights, choose_weights
+
+SETTINGS = (
+    "config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+NEEDS = "it needs config.json, model.safetensors, the tokenizer and the processor's config"
 
 
 class Clip:
@@ -62,13 +78,10 @@ def check_clip_folder(model: str, option: str) -> None:
     path = Path(model)
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise ValueError(
-                f"{option} is {model}: it could not be loaded: it needs config.json, model.safetensors, the tokenizer "
-                "and the processor's config."
-            )
+            raise ValueError(f"{option} is {model}: it could not be loaded: {NEEDS}.")
     elif path.is_file():
         raise ValueError(f"{option} is {model}, a file; give a CLIP's folder or a hub id.")
-    elif re.fullmatch(r"[\w.-]+/[\w.-]+", model) is None or path.parent.exists():
+    elif not is_hub_id(model):
         raise ValueError(
             f"{option} is {model}: there is no such folder. Give a CLIP's folder, or a hub id such as "
             "openai/clip-vit-base-patch32."
@@ -83,7 +96,7 @@ def load_clip(model: str, option: str) -> tuple[Any, Any]:
         option: that names the model, for messages.
 
     Raises:
-        ValueError: with the folder's missing files, or what to do where the hub can't be reached.
+        ValueError: with what its files lack, or what to do where the hub doesn't give them.
     """
     from transformers import CLIPModel, CLIPProcessor  # takes seconds to import
     from transformers.utils.logging import disable_progress_bar
@@ -91,20 +104,44 @@ def load_clip(model: str, option: str) -> tuple[Any, Any]:
     disable_progress_bar()  # loading takes a second
 
     check_clip_folder(model, option)  # only a hub id is looked up on the network
-    is_folder = Path(model).is_dir()
-    remedy = (
-        "it needs config.json, model.safetensors, the tokenizer and the processor's config"
-        if is_folder
-        else "no such folder here, and the hub has no such model or can't be reached. "
-        f"Copy the model into a folder and set {option} FOLDER"
+    folder = (
+        Path(model)
+        if Path(model).is_dir()
+        else _fetched(HubModel(model, option, ["*.json", "*.txt", "*model.*"]))
     )
+    weights = _weights([file.name for file in folder.glob("*")])
     try:
-        clip = CLIPModel.from_pretrained(model, local_files_only=is_folder)
-        processor = CLIPProcessor.from_pretrained(model, local_files_only=is_folder)
+        options = weights.options if weights else {}
+        clip = CLIPModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32, **options)
+        processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the libraries raise many kinds
-        cause = type(error).__name__
-        raise ValueError(f"CLIP model {model!r} could not be loaded: {remedy} ({cause}).") from error
+        raise ValueError(
+            f"{option} is {model}: it could not be loaded: {NEEDS} ({type(error).__name__}). {get_again(folder)}"
+        ) from error
     return clip.requires_grad_(False).eval(), processor
+
+
+def _fetched(model: HubModel) -> Path:
+    """The folder of a hub model; only one that is a CLIP is fetched whole."""
+    folder = fetch_settings(model, SETTINGS)
+    config = folder / "config.json"
+    kind = json.loads(config.read_text(encoding="utf-8")).get("model_type") if config.is_file() else None
+    if kind != "clip":
+        raise ValueError(
+            f"{model.option} is {model.id}: by its config.json it is {kind or 'nothing'}, not a CLIP. Take one such as "
+            "openai/clip-vit-base-patch32."
+        )
+
+    def wanted(names: Sequence[str]) -> Sequence[str]:
+        weights = _weights(names)
+        return weights.files if weights else []
+
+    fetch_weights(model, folder, wanted)
+    return folder
+
+
+def _weights(names: Sequence[str]) -> Weights | None:
+    return choose_weights(names, "model", "pytorch_model")
 
 
 def as_tensor(features: Any) -> Tensor:

@@ -8,14 +8,15 @@ are never looked up on the network.
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from huggingface_hub import snapshot_download
-
+from hub import HubModel, fetch_settings, fetch_weights, get_again, is_hub_id, listed
 from missing_paths import similar
+from weight_choice import Weights, choose_weights
 
-HUB_PAGE = "https://huggingface.co/"
+HUB_PAGE = re.compile(r"(https?://)?(www\.)?(huggingface\.co|hf\.co)/")
 CONFIG_FILES = {
     "unet": "unet/config.json",
     "vae": "vae/config.json",
@@ -25,6 +26,7 @@ CONFIG_FILES = {
 WEIGHT_STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
 # transformers' own name for pickled weights differs from the stem of its safetensors.
 PICKLE_STEMS = {**WEIGHT_STEMS, "text_encoder": "pytorch_model"}
+SETTINGS = ("model_index.json", "tokenizer/*", *CONFIG_FILES.values())
 
 
 def config_folder(base_model: str, base_config: str | None) -> Path:
@@ -48,19 +50,32 @@ def config_folder(base_model: str, base_config: str | None) -> Path:
         return _complete(path, f"--model.base_model {base_model}")
     if path.is_file():
         return _complete(_config_of_single_file(path, base_config), f"--model.base_config {base_config}")
-    if base_model.startswith(HUB_PAGE):
-        parts = base_model.removeprefix(HUB_PAGE).split("/")
+    if page := HUB_PAGE.match(base_model):
+        parts = re.split(r"[/?#]", base_model[page.end() :])
         raise ValueError(
             f"--model.base_model {base_model} is a web page. The model's id is {'/'.join(parts[:2])}: give that."
         )
-    if not _looks_like_hub_id(base_model):
+    if not is_hub_id(base_model):
+        model_id, at, revision = base_model.partition("@")
+        if at and is_hub_id(model_id):
+            raise ValueError(
+                f"--model.base_model {base_model} names a revision, which isn't taken. Fetch it into a folder: "
+                f"hf download {model_id} --revision {revision} --local-dir FOLDER. Then give that folder."
+            )
         raise ValueError(
             f"--model.base_model {base_model}: there is no such folder or file. Give a folder in diffusers "
             "layout (with model_index.json in it), a hub id like waifu-diffusion/wd-1-5-beta2, or a "
             f".safetensors file.{similar(path)}"
         )
-    patterns = ["model_index.json", "tokenizer/*", *CONFIG_FILES.values()]
-    return _complete(_download(base_model, patterns), f"--model.base_model {base_model}")
+    folder = fetch_settings(_on_hub(base_model), SETTINGS)
+    single = [name for name in listed(base_model, folder) if re.fullmatch(r"[^/]+\.safetensors", name)]
+    if single and not (folder / "model_index.json").is_file():
+        raise ValueError(
+            f"--model.base_model {base_model} is not a model in diffusers layout; it has single files: "
+            f"{', '.join(single)}. Fetch one: hf download {base_model} {single[0]} --local-dir models. Then give "
+            f"--model.base_model models/{single[0]} and, with --model.base_config, the configs of its family."
+        )
+    return _complete(folder, f"--model.base_model {base_model}")
 
 
 def _config_of_single_file(path: Path, base_config: str | None) -> Path:
@@ -82,11 +97,6 @@ def _config_of_single_file(path: Path, base_config: str | None) -> Path:
     return folder
 
 
-def _looks_like_hub_id(base_model: str) -> bool:
-    """`owner/name`, unless the owner is a folder here: then a path was meant, not the network."""
-    return re.fullmatch(r"[\w.-]+/[\w.-]+", base_model) is not None and not Path(base_model).parent.exists()
-
-
 def _complete(folder: Path, shown: str) -> Path:
     """The folder itself, once every small file that a Stable Diffusion needs is known to be there."""
     index = folder / "model_index.json"
@@ -102,28 +112,15 @@ def _complete(folder: Path, shown: str) -> Path:
     absent = [file for file in CONFIG_FILES.values() if not (folder / file).is_file()]
     absent += [] if any((folder / "tokenizer").glob("*.json")) else ["tokenizer/*.json"]
     if absent:
-        raise ValueError(
-            f"{shown} is incomplete, it lacks {', '.join(absent)}. Download or copy the model again."
-        )
+        raise ValueError(f"{shown} is incomplete, it lacks {', '.join(absent)}. {get_again(folder)}")
     return folder
 
 
-def _download(base_model: str, patterns: list[str]) -> Path:
-    """Fetch the files of a hub model that match, or find them in the hub's cache."""
-    try:
-        return Path(
-            snapshot_download(base_model, allow_patterns=patterns, ignore_patterns=["*.fp16.*", "*non_ema*"])
-        )
-    except Exception as error:  # the hub's and its HTTP client's errors have no common class
-        folder = f"models/{base_model.rpartition('/')[2]}"
-        raise ValueError(
-            f"--model.base_model {base_model}: there is no such folder here, and the Hugging Face hub "
-            f"didn't give a model of that name ({str(error).splitlines()[0]}). On a machine that reaches "
-            "the hub run\n"
-            f"  hf download {base_model} --local-dir {folder}\n"
-            "put the folder (model_index.json, unet, vae, text_encoder, tokenizer, scheduler) here as "
-            f"{folder}, and set\n  --model.base_model {folder}"
-        ) from error
+def _on_hub(base_model: str) -> HubModel:
+    folders = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+    return HubModel(
+        base_model, "--model.base_model", ["model_index.json", *(f"{name}/*" for name in folders)]
+    )
 
 
 def _check_pipeline(shown: str, index: dict[str, Any]) -> None:
@@ -205,37 +202,39 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # bad UTF-8 is a ValueError, too
-        raise ValueError(f"{path} is not valid JSON ({error}). Download or copy the model again.") from error
+        raise ValueError(f"{path} is not valid JSON ({error}). {get_again(path)}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no settings but {content!r:.60}. Download or copy the model again.")
+        raise ValueError(f"{path} holds no settings but {content!r:.60}. {get_again(path)}")
     return cast(dict[str, Any], content)
 
 
-def download_weights(base_model: str) -> Path:
-    """Fetch safetensors of the three networks, and pickled weights only of those that have none."""
-    folder = _download(base_model, [f"{part}/{stem}*.safetensors*" for part, stem in WEIGHT_STEMS.items()])
-    pickled = [
-        part for part, stem in WEIGHT_STEMS.items() if not any((folder / part).glob(f"{stem}*.safetensors"))
-    ]
-    if pickled:
-        folder = _download(base_model, [f"{part}/{PICKLE_STEMS[part]}*.bin*" for part in pickled])
-    return folder
+def download_weights(base_model: str, configs: Path) -> None:
+    """Fetch the weights of the three networks of a hub model to their configs, unless they are there."""
+
+    def wanted(names: Sequence[str]) -> list[str]:
+        chosen = [_choose(names, part) for part in WEIGHT_STEMS]
+        return [file for weights in chosen if weights for file in weights.files]
+
+    fetch_weights(_on_hub(base_model), configs, wanted)
 
 
-def has_safetensors(folder: Path, part: str) -> bool:
-    """True for .safetensors weights, False for .bin (read with weights_only=True by both libraries).
+def weights_in(folder: Path, part: str) -> Weights:
+    """The weights of a network that are read, of those in a base's folder.
 
     Raises:
-        ValueError: there is neither.
+        ValueError: there are none.
     """
-    names = {True: f"{WEIGHT_STEMS[part]}.safetensors", False: f"{PICKLE_STEMS[part]}.bin"}
-    for safe, name in names.items():
-        if (folder / part / name).is_file() or (folder / part / f"{name}.index.json").is_file():
-            return safe
-    raise ValueError(
-        f"{folder}/{part} has no weights: neither {names[True]} nor {names[False]}. Download or copy the "
-        "model again."
-    )
+    weights = _choose([f"{part}/{file.name}" for file in (folder / part).glob("*")], part)
+    if weights is None:
+        raise ValueError(
+            f"{folder}/{part} has no weights: neither {WEIGHT_STEMS[part]}.safetensors nor "
+            f"{PICKLE_STEMS[part]}.bin, nor the same for 16 bits (.fp16.). {get_again(folder)}"
+        )
+    return weights
+
+
+def _choose(names: Sequence[str], part: str) -> Weights | None:
+    return choose_weights(names, f"{part}/{WEIGHT_STEMS[part]}", f"{part}/{PICKLE_STEMS[part]}")
 
 
 def is_sd2_config(unet_config: dict[str, Any]) -> bool:

@@ -18,14 +18,15 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from hub import get_again
 from lightning_modules.base_files import (
     CONFIG_FILES,
     check_family,
     config_folder,
     download_weights,
-    has_safetensors,
     is_sd2_config,
     read_json,
+    weights_in,
 )
 from lightning_modules.diffusion.prediction import PredictionType
 from lightning_modules.lora_metadata import base_facts
@@ -85,10 +86,12 @@ def load_components(
     check_family(base_model, configs, settings)
     scheduler_config = settings["scheduler"]
     prediction_type = _prediction_type(base_model, scheduler_config)
+    if not Path(base_model).exists():
+        download_weights(base_model, configs)
     with quiet_libraries():
         tokenizer = _tokenizer(configs)
         if base_config is None:
-            models = _load_folder(base_model, weight_dtype)
+            models = _load_folder(configs, weight_dtype)
         else:
             look_at(Path(base_model))
             try:
@@ -211,21 +214,16 @@ def _tokenizer(configs: Path) -> Any:
         tokenizer = CLIPTokenizer.from_pretrained(configs / "tokenizer", local_files_only=True)
     except Exception as error:  # a damaged file raises what its library likes
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"{configs}/tokenizer can't be read ({reason}). Download or copy the model again."
-        ) from error
+        raise ValueError(f"{configs}/tokenizer can't be read ({reason}). {get_again(configs)}") from error
     if len(tokenizer) < FEWEST_TOKENS:
         raise ValueError(
-            f"{configs}/tokenizer knows {len(tokenizer)} tokens, too few for any text. Copy the model again."
+            f"{configs}/tokenizer knows {len(tokenizer)} tokens, too few for any text. {get_again(configs)}"
         )
     return tokenizer
 
 
-def _load_folder(base_model: str, weight_dtype: torch.dtype) -> dict[str, Any]:
-    """The three networks from a folder, or from the hub's cache after fetching their weights."""
-    folder = Path(base_model)
-    if not folder.is_dir():
-        folder = download_weights(base_model)
+def _load_folder(folder: Path, weight_dtype: torch.dtype) -> dict[str, Any]:
+    """The three networks from a folder in diffusers layout."""
     classes = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
     return {
         part: load_network(
@@ -233,7 +231,7 @@ def _load_folder(base_model: str, weight_dtype: torch.dtype) -> dict[str, Any]:
             folder,
             part,
             dtype=torch.float32 if part == "vae" else weight_dtype,
-            use_safetensors=has_safetensors(folder, part),
+            weights=weights_in(folder, part),
         )
         for part, cls in classes.items()
     }

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from huggingface_hub import snapshot_download
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from hub import in_cache, is_hub_id
 from lightning_modules.base_files import CONFIG_FILES, check_family, config_folder, read_json
 from lightning_modules.components import quiet_libraries
 
@@ -136,15 +136,9 @@ def _configs(base_model: str, base_config: str | None) -> tuple[Configs, str]:
 
 def _cached(base_model: str) -> Path | None:
     """The configs of a hub id in the hub's cache, if all are there."""
-    if Path(base_model).exists() or re.fullmatch(r"[\w.-]+/[\w.-]+", base_model) is None:
+    if Path(base_model).exists() or not is_hub_id(base_model):
         return None
-    try:
-        folder = Path(
-            snapshot_download(base_model, allow_patterns=list(CONFIG_FILES.values()), local_files_only=True)
-        )
-    except Exception:  # the hub's errors have no common class
-        return None
-    return folder if all((folder / file).is_file() for file in CONFIG_FILES.values()) else None
+    return in_cache(base_model, list(CONFIG_FILES.values()))
 
 
 def _frozen(network: Any, dtype: torch.dtype) -> nn.Module:

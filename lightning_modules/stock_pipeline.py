@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from keyed_random import generator
-from lightning_modules.base_files import config_folder
+from lightning_modules.base_files import WEIGHT_STEMS, config_folder, weights_in
 
 PROMPT = "portrait of a girl with red hair, blue sky background"
 STEPS = 4
@@ -28,17 +28,21 @@ def stock_pipeline(base_model: str, base_config: str | None, dtype: torch.dtype)
     """
     from diffusers import StableDiffusionPipeline  # imports much, needed at the end only
 
-    folder = str(config_folder(base_model, base_config))  # of a hub id, its place in the hub's cache
+    folder = config_folder(base_model, base_config)  # of a hub id, its place in the hub's cache
     options: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "local_files_only": True}
     if base_config is None:
+        variants = [weights_in(folder, part).variant for part in WEIGHT_STEMS]
         pipeline = StableDiffusionPipeline.from_pretrained(
-            folder,
+            str(folder),
+            variant=next(filter(None, variants), None),
             dtype={"default": dtype, "vae": torch.float32},
             requires_safety_checker=False,
             **options,
         )
     else:
-        pipeline = StableDiffusionPipeline.from_single_file(base_model, config=folder, dtype=dtype, **options)
+        pipeline = StableDiffusionPipeline.from_single_file(
+            base_model, config=str(folder), dtype=dtype, **options
+        )
         pipeline.vae.float()
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

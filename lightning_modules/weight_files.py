@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from hub import causes, get_again
+from weight_choice import Weights
+
 LFS_POINTER = b"version https://git-lfs"
-AGAIN = "Download or copy the model again."
 
 
-def load_network(cls: Any, folder: Path, part: str, *, dtype: torch.dtype, use_safetensors: bool) -> Any:
+def load_network(cls: Any, folder: Path, part: str, *, dtype: torch.dtype, weights: Weights) -> Any:
     """Load one network.
 
     Args:
@@ -24,20 +26,20 @@ def load_network(cls: Any, folder: Path, part: str, *, dtype: torch.dtype, use_s
         folder: the base model.
         part: its folder in there, such as "unet".
         dtype: of its weights.
-        use_safetensors: whether the file is one; else it is a pickle of tensors.
+        weights: the files to read in there.
 
     Raises:
         ValueError: the files can't be read, hold other weights than the config describes, or hold code.
     """
-    for file in sorted((folder / part).glob("*.safetensors" if use_safetensors else "*.bin")):
-        look_at(file)
+    for file in weights.files:
+        look_at(folder / file)
     try:
         model, found = cls.from_pretrained(
             folder,
             subfolder=part,
             dtype=dtype,
             local_files_only=True,
-            use_safetensors=use_safetensors,
+            **weights.options,
             output_loading_info=True,
         )
         model.to("cpu")  # what was not in the file lies nowhere, and can't go
@@ -45,12 +47,15 @@ def load_network(cls: Any, folder: Path, part: str, *, dtype: torch.dtype, use_s
         raise
     except Exception as error:  # the libraries raise many kinds
         reason = _in_words(error)
-        raise ValueError(f"--model.base_model {folder}: {part} can't be loaded: {reason} {AGAIN}") from error
+        raise ValueError(
+            f"--model.base_model {folder}: {part} can't be loaded: {reason} {get_again(folder)}"
+        ) from error
     missing = sorted(found["missing_keys"])
     if missing:
         raise ValueError(
             f"--model.base_model {folder}: {part} lacks {len(missing)} of the weights that its config.json "
-            f"describes ({', '.join(missing[:3])} ...): config and weights belong to different models. {AGAIN}"
+            f"describes ({', '.join(missing[:3])} ...): config and weights belong to different models. "
+            f"{get_again(folder)}"
         )
     return model
 
@@ -74,12 +79,12 @@ def look_at(file: Path) -> None:
         with safe_open(file, framework="pt"):
             return
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{file} is damaged or cut short ({error}). {AGAIN}") from error
+        raise ValueError(f"{file} is damaged or cut short ({error}). {get_again(file)}") from error
 
 
 def _in_words(error: Exception) -> str:
     """The reason in one sentence."""
-    text = " ".join(str(cause) for cause in _chain(error))
+    text = " ".join(str(cause) for cause in causes(error))
     if "Weights only load failed" in text or "weights_only" in text or "UnpicklingError" in text:
         return (
             "its weights are a pickle that holds more than tensors. Opening it could run whatever code is in it, so it "
@@ -95,8 +100,3 @@ def _in_words(error: Exception) -> str:
         return "weights that its config.json describes are missing: config and weights belong to different models."
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return lines[0].rstrip(".") + "."
-
-
-def _chain(error: BaseException | None) -> list[BaseException]:
-    """An error and those that led to it."""
-    return [] if error is None else [error, *_chain(error.__cause__ or error.__context__)]

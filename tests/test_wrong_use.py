@@ -263,7 +263,7 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
     (("--model.base_model", "bsae"), "there is no such folder or file"),
     (("--model.base_model", "bsae"), "Did you mean base?"),
     (("--model.base_model", ""), "there is no such folder or file"),
-    (("--model.base_model", "nobody/nothing"), "the Hugging Face hub didn't give a model of that name"),
+    (("--model.base_model", "nobody/nothing"), "nobody/nothing: there is no such folder here, and"),
     (("--model.base_model", "https://huggingface.co/a/b/tree/main"), "The model's id is a/b: give that"),
     (("--model.base_model", "empty"), "it has no model_index.json"),
     (("--model.base_config", "base"), "leave base_config out"),

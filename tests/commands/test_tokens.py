@@ -8,6 +8,7 @@ import pytest
 from transformers import CLIPTokenizer
 
 from commands.tokens import token_counter
+from tests.hub_double import files_of, hub_in_place
 
 
 def test_the_tokenizer_of_a_folder_counts(tiny_base: Path) -> None:
@@ -40,7 +41,7 @@ def test_a_hub_out_of_reach_is_said_in_one_line_and_nothing_else(
     assert counter.count("one two") == 4
     assert counter.note.startswith(
         "at least, counted as words and signs: --model.base_model waifu-diffusion/wd-1-5-beta2: there is no such"
-        " folder here, and the Hugging Face hub didn't give a model of that name"
+        " folder here, not all of the model is in the hub's cache, and HF_HUB_OFFLINE forbids to ask the hub"
     )
     assert "\n" not in counter.note
     assert capfd.readouterr() == ("", "")
@@ -49,17 +50,12 @@ def test_a_hub_out_of_reach_is_said_in_one_line_and_nothing_else(
 def test_the_hub_is_asked_once_as_fit_asks_it(
     tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
-
-    def download(name: str, **_: object) -> str:
-        asked.append(name)
-        return str(tiny_base)
-
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lightning_modules.base_files.snapshot_download", download)
-    counter = token_counter("owner/model", None)
-    assert asked == ["owner/model"]
-    assert counter.note == "by the tokenizer of owner/model"
+    with hub_in_place(tmp_path / "cache") as hub:
+        hub.models["owner/model"] = files_of(tiny_base)
+        for _ in range(2):
+            assert token_counter("owner/model", None).note == "by the tokenizer of owner/model"
+        assert len(hub.fetched()) == len(set(hub.fetched()))
 
 
 def test_a_damaged_tokenizer_leaves_the_words(tiny_base: Path, tmp_path: Path) -> None:

@@ -84,6 +84,8 @@ def test_a_folder_that_holds_no_clip_says_what_it_needs(tmp_path: Path) -> None:
 def test_an_unreachable_model_names_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(
-        ValueError, match=r"'nobody/clip'.*Copy the model into a folder and set --clip FOLDER"
-    ):
+        ValueError, match=r"--clip nobody/clip: there is no such folder here.*Unset it"
+    ) as error:
         load_clip("nobody/clip", "--clip")
+    assert "hf download nobody/clip --local-dir models/clip --include" in str(error.value)
+    assert str(error.value).endswith("--clip models/clip")

@@ -36,7 +36,7 @@ def test_without_network_the_error_says_what_to_download_and_which_option_to_set
     load: Callable[[str], Any],
 ) -> None:
     with pytest.raises(
-        ValueError, match="waifu-diffusion/wd-1-5-beta2: there is no such folder here"
+        ValueError, match="waifu-diffusion/wd-1-5-beta2: there is no such folder here, not all of the model"
     ) as error:
         load("waifu-diffusion/wd-1-5-beta2")
     message = str(error.value)
