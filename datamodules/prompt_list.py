@@ -78,9 +78,15 @@ class PromptList(PictureList):
             ValueError: no prompt, two sources of prompts, or values that can't be.
         """
         height, width = self.size
-        return make_jobs(self._entries(), self.options, height=height, width=width)
+        return make_jobs(self.entries, self.options, height=height, width=width)
 
-    def _entries(self) -> list[Entry]:
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """Where each prompt stands, and what stands there.
+
+        Raises:
+            ValueError: no prompt, two sources of prompts, or a file that can't be read.
+        """
         if self.prompt is not None and self.prompts is not None:
             raise ValueError(
                 "--prompt and --prompts are both given: leave one out, or add the prompt to the file."
