@@ -15,7 +15,8 @@ class PromptList(PictureList):
     """The pictures to paint.
 
     Args:
-        prompt: what to paint: one prompt; A1111 weights such as (watercolor:1.2) are honoured.
+        prompt: what to paint: one prompt; A1111 weights such as (watercolor:1.2) are honoured, and flags behind it such
+            as --n or --cfg_scale read, as in kohya's and A1111's files of prompts.
         prompts: file of prompts: one a line (.txt), or with settings of their own (.jsonl, .yaml). Without either
             option, the sample prompts of the adapter's run. The options below win over what a file says.
         negative_prompt: what to move away from; default none.
