@@ -16,10 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser
+import yaml
+from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
 
 from commands.option_errors import did_you_mean, in_plain_words
 from commands.parent_watch import is_first_to_say
+from given_paths import located
 
 USER_ERROR = 2
 """Exit status when the user can mend it."""
@@ -44,12 +46,27 @@ MEMORY_ADVICE = (
 )
 
 
+_read_yaml = get_loader("yaml")
+
+
+def _read_value(text: str) -> Any:
+    """A value as YAML, but no comment: `--prompt "#1 hero"` isn't nothing."""
+    return text if text.startswith("#") and "\n" not in text else _read_yaml(text)
+
+
+set_loader("yaml", _read_value, (yaml.YAMLError,))
+
+
 class HelpfulParser(ArgumentParser):
     """A parser whose errors are one message with a suggestion, not fifty lines of usage."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Take options as they are spelt: argparse would accept `--data.share` for `--data.shares`."""
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        """The options, of the command line and of configs, with paths as they are meant."""
+        return _with_paths(super().parse_args(*args, **kwargs))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message in plain words, with the closest option's name, and exit with status 2."""
@@ -74,6 +91,14 @@ class HelpfulParser(ArgumentParser):
     def option_names(self) -> list[str]:
         """Every option of this parser and of its subcommands, e.g. `model.lora.rank`."""
         return sorted(self.option_kinds())
+
+
+def _with_paths(options: Namespace) -> Namespace:
+    """The options with each path where it is; only a path begins as one."""
+    for name, value in list(options.items()):
+        if isinstance(value, str):
+            options[name] = located(value)
+    return options
 
 
 def check_command(name: str) -> None:
@@ -171,5 +196,6 @@ def without(args: list[str], option: str, value: str | None = None) -> list[str]
 
 
 def as_typed(args: list[str]) -> str:
-    """The arguments as a command to copy."""
-    return shlex.join(["python", "train.py", *args])
+    """The arguments as a command to copy, with `train.py` as it was called."""
+    called = sys.argv[0] if Path(sys.argv[0]).name == "train.py" else "train.py"
+    return shlex.join(["python", called, *args])

@@ -36,6 +36,7 @@ from tqdm import tqdm
 
 from commands.audit import AuditOptions, run_audit
 from datamodules.picture_folder import PictureFolder
+from given_paths import folder_to_fill
 
 if TYPE_CHECKING:
     from datamodules.caption_images import CaptionImages  # loads Lightning: only where it is measured
@@ -218,7 +219,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("--records", type=int, nargs="+", default=[150, 1000, 10_000])
     parser.add_argument(
-        "--scratch", type=Path, help="where to paint; 10,000 take 0.3 GB (default: temporary)"
+        "--scratch", type=folder_to_fill, help="where to paint; 10,000 take 0.3 GB (default: temporary)"
     )
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.scratch) as temporary:

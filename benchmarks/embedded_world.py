@@ -23,8 +23,10 @@ from demo.prompts import STYLE_PROMPT
 from demo.scenes import GROUPS, Group
 from demo.splits import hold_out_scenes
 from demo.style_set import STYLE_SET, ensure_style_set
+from given_paths import located
 
 SEEDS = (0, 1, 2)
+LORA = "pytorch_lora_weights.safetensors"
 STEPS = 20
 
 
@@ -61,13 +63,13 @@ def style_set_colourfulness(group: Group) -> float:
 
 def compare(run: Path, guidance_scale: float) -> None:
     """Print the table."""
-    pipeline = StableDiffusionPipeline.from_pretrained("demo/base")
+    pipeline = StableDiffusionPipeline.from_pretrained(located("demo/base"))
     pipeline.set_progress_bar_config(disable=True)
-    scorer = Scorer("demo/clip")
+    scorer = Scorer(located("demo/clip"))
     scenes = hold_out_scenes(16, 16)
     prompts = {group: [scene.caption() for scene in scenes if scene.group == group] for group in GROUPS}
     base = {group: paint(pipeline, prompts[group], guidance_scale, f"base, {group}s") for group in GROUPS}
-    pipeline.load_lora_weights(str(run / "pytorch_lora_weights.safetensors"))
+    pipeline.load_lora_weights(str(run / LORA))
     lora = {group: paint(pipeline, prompts[group], guidance_scale, f"LoRA, {group}s") for group in GROUPS}
     print(f"\n| {len(prompts['portrait'])} prompts a group, {len(SEEDS)} seeds | base | LoRA | style set |")
     print("| --- | --- | --- | --- |")
@@ -85,4 +87,8 @@ if __name__ == "__main__":
     parser.add_argument("run", type=Path, help="folder of a run of the default config")
     parser.add_argument("--guidance_scale", type=float, default=3.0)
     options = parser.parse_args()
+    if not (options.run / LORA).is_file():
+        parser.error(
+            f"{options.run} is no folder of a finished run: it has no {LORA}. Train one: python train.py fit"
+        )
     compare(options.run, options.guidance_scale)

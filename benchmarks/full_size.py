@@ -19,6 +19,7 @@ import lightning as L
 import torch
 
 from demo.style_set import paint_style_set
+from given_paths import folder_to_fill
 from train import main
 
 UNET: dict[str, Any] = {
@@ -159,7 +160,7 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--scratch", type=Path, help="folder for the 5 GB of files (default: a temporary one)"
+        "--scratch", type=folder_to_fill, help="folder for the 5 GB of files (default: a temporary one)"
     )
     parser.add_argument(
         "--precision",

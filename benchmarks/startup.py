@@ -22,6 +22,7 @@ from statistics import median
 
 from benchmarks.first_step import FILE
 from command_line import COMMANDS
+from given_paths import file_to_write
 
 ROOT = Path(__file__).parent.parent
 TRAIN = (sys.executable, "train.py")
@@ -154,8 +155,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="processes of each kind")
     parser.add_argument("--base_model", default="demo/base", help="folder in diffusers layout")
     parser.add_argument("--precision", default="32-true", choices=["32-true", "bf16-mixed", "16-mixed"])
-    parser.add_argument("--json", type=Path, help="file to keep every figure in")
+    parser.add_argument("--json", type=file_to_write, help="file to keep every figure in")
     given = parser.parse_args()
+    if not Path(given.base_model).is_dir():
+        parser.error(f"--base_model {given.base_model}: there is no such folder (seen from {Path.cwd()})")
     with tempfile.TemporaryDirectory() as folder:
         seconds = measure(Path(folder), given.base_model, given.precision, given.repeats)
     print(table({name.replace(folder, "FOLDER"): values for name, values in seconds.items()}))

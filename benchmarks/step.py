@@ -34,6 +34,7 @@ from benchmarks.full_size import WD_1_5, Shapes, write_model
 from benchmarks.interludes import Measured, release
 from benchmarks.step_table import Result, Setting, table
 from demo.style_set import paint_style_set
+from given_paths import file_to_write, folder_to_fill
 from train import main as train
 from whole_file import whole_file
 
@@ -236,8 +237,10 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         "--precisions", nargs="+", choices=PRECISIONS, help="default: those that are fast on this machine"
     )
     parser.add_argument("--threads", type=int, help="of the CPU (default: as torch chooses)")
-    parser.add_argument("--output", type=Path, help="JSON file with every step")
-    parser.add_argument("--scratch", type=Path, help="where to work; real needs 5 GB (default: temporary)")
+    parser.add_argument("--output", type=file_to_write, help="JSON file with every step")
+    parser.add_argument(
+        "--scratch", type=folder_to_fill, help="where to work; real needs 5 GB (default: temporary)"
+    )
     return parser.parse_args(words)
 
 

@@ -83,9 +83,17 @@ def resolve(ckpt_path: str | None, folder: Path) -> Path | None:
     if ckpt_path in ("last", "auto"):
         found = newest_sound(folder)
         if found is None and ckpt_path == "last":
+            others = [
+                run.name for run in sorted(folder.parent.parent.glob("*/")) if newest(run / "checkpoints")
+            ]
             raise ValueError(
                 f"--ckpt_path last: there is no complete checkpoint in {folder}. "
                 "Give a file, or --ckpt_path auto to start afresh when there is none."
+                + (
+                    f" It is the newest of this run only; --name names another: {', '.join(others)}."
+                    if others
+                    else ""
+                )
             )
         return found
     path = folder / "best.ckpt" if ckpt_path == "best" else Path(ckpt_path)

@@ -25,6 +25,7 @@ from callbacks.progress import announce
 from callbacks.sample_images import SampleImages, SampleSet
 from callbacks.time_shares import spent
 from evaluation.clip import as_tensor, check_clip_folder, load_clip
+from evaluation.foreign_syntax import foreign_syntax
 from evaluation.prompts import strip_weights
 from processes import of_all_processes, undealt
 
@@ -69,6 +70,9 @@ class ClipScore(Callback):
             `openai/clip-vit-base-patch32`; null scores nothing.
         style_prompt: what the style looks like, in words.
 
+    Raises:
+        ValueError: the style prompt holds other programs' syntax.
+
     Attributes:
         latest: the scores of the last step that was scored; None before it.
         failures: validations that could not be scored.
@@ -81,6 +85,8 @@ class ClipScore(Callback):
     ) -> None:
         self.model = model
         self.style_prompt = style_prompt
+        for said in foreign_syntax(style_prompt):
+            raise ValueError(f"--clip_score.style_prompt: {said}.")
         self.latest: ClipScores | None = None
         self._scorer: Scorer | None = None
         self._base: dict[str, list[float]] | None = None

@@ -30,6 +30,7 @@ from callbacks.progress import announce
 from callbacks.protocols import KnowsItsLimits, TextToImage
 from callbacks.time_shares import spent
 from callbacks.training_log import first_step, writers
+from evaluation.foreign_syntax import foreign_syntax
 from evaluation.grids import Row, comparison_grid, stack_right
 from processes import in_first_process, undealt
 from whole_file import whole_file
@@ -92,6 +93,9 @@ class SampleImages(Callback):
     Args:
         prompts: what to paint; null paints nothing.
 
+    Raises:
+        ValueError: a prompt holds other programs' syntax.
+
     Attributes:
         latest: the pictures of the last painting, in the first process; None before it, or if it failed.
         own: this process's part of them: every prompt where there is one process.
@@ -101,6 +105,10 @@ class SampleImages(Callback):
 
     def __init__(self, prompts: list[SamplePrompt] | None = None) -> None:
         self.prompts = prompts or []
+        texts = [text for one in self.prompts for text in (one.prompt, one.negative_prompt)]
+        if problems := [f"{text!r}: {said}" for text in texts for said in foreign_syntax(text)]:
+            listed = "\n  ".join(dict.fromkeys(problems))
+            raise ValueError(f"--samples.prompts holds what isn't read here:\n  {listed}")
         self.latest: SampleSet | None = None
         self.own: SampleSet | None = None
         self.painted = 0

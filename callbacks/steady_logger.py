@@ -97,6 +97,11 @@ class SteadyLogger(TensorBoardLogger):
         )
 
     @property
+    def log_dir(self) -> str:
+        """The run's folder; the base class reads a `$` in its name as a variable."""
+        return self.root_dir
+
+    @property
     @rank_zero_experiment
     def experiment(self) -> SummaryWriter:
         """The writer, made when first asked for."""

@@ -1,6 +1,7 @@
 """What will be made, said before training; what was made, and what to do with it, said after."""
 
 import math
+import shlex
 import statistics
 import time
 from collections.abc import Sequence
@@ -70,7 +71,7 @@ class RunSummary(Callback):
             *_file_lines(run),
             "",
             "Look at it:",
-            f"  tensorboard --logdir {run.parent} --samples_per_plugin images=1000",
+            f"  tensorboard --logdir {shlex.quote(str(run.parent))} --samples_per_plugin images=1000",
             "Go on:",
             f"  {self._next_command(trainer)}",
             RULE,

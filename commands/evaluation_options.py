@@ -6,6 +6,7 @@ from typing import Any
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from datamodules.prompt_entries import SamplerName
+from evaluation.foreign_syntax import foreign_syntax
 
 SECTION = "test"
 """Where they stand in a fit config."""
@@ -72,8 +73,12 @@ class EvaluationOptions:
         """Refuse what can't be compared.
 
         Raises:
-            ValueError: no seed or the same twice, a sweep that doesn't rise from 0, or a strength of 0.
+            ValueError: no seed or the same twice, a sweep that doesn't rise from 0, a strength of 0, or words that hold
+                other programs' syntax.
         """
+        for name in ("enhancement", "style_prompt"):
+            for said in foreign_syntax(getattr(self, name) or ""):
+                raise ValueError(f"--{name}: {said}.")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"--seeds is {self.seeds}: give one or more, each once, e.g. [0, 1, 2].")
         rising = sorted(set(self.strengths))

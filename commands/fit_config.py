@@ -11,9 +11,10 @@ from typing import Any
 
 import yaml
 
+from given_paths import PROJECT, located
 from missing_paths import similar
 
-DEFAULT_CONFIG = Path(__file__).parent.parent / "configs" / "demo.yaml"
+DEFAULT_CONFIG = PROJECT / "configs" / "demo.yaml"
 """What `fit` runs when no config is given."""
 
 SECTIONS = {"data": "folder: my_pictures", "model": "base_model: my_model", "trainer": "max_steps: 1500"}
@@ -56,17 +57,18 @@ def configs_of(args: list[str]) -> list[str]:
 
 
 def read_config(path: str) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """The mapping in a YAML file, its paths as they are meant.
 
     Raises:
         ValueError: there is no such file, or it isn't a YAML mapping.
     """
     if not path:
         raise ValueError("--config needs a value behind it, the name of a YAML file.")
-    file = Path(path)
+    file = Path(located(path))
     if not file.is_file():
         what = "is a folder; give a YAML file" if file.is_dir() else "there is no such file"
-        raise ValueError(f"--config {path}: {what} (seen from {Path.cwd()}).{similar(file)}")
+        own = f" Did you mean {PROJECT / path}?" if (PROJECT / path).is_file() else similar(file)
+        raise ValueError(f"--config {path}: {what} (seen from {Path.cwd()}).{own}")
     try:
         settings = yaml.load(file.read_text(encoding="utf-8-sig"), _Loader)
     except UnicodeDecodeError as error:
@@ -82,7 +84,18 @@ def read_config(path: str) -> dict[str, Any]:
                 f"--config {path}: the section `{name}` is {settings[name]!r:.80}; it should hold settings, a line "
                 f"each, such as\n  {name}:\n    {SECTIONS[name]}"
             )
-    return settings
+    return _with_paths(settings)
+
+
+def _with_paths(settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _with_paths(value)
+        if isinstance(value, dict)
+        else located(value)
+        if isinstance(value, str)
+        else value
+        for name, value in settings.items()
+    }
 
 
 def _check_values(value: Any, where: str, around: tuple[int, ...] = ()) -> None:

@@ -105,6 +105,14 @@ OTHER_TRAINERS = {
     "cfg_scale": "guidance_scale",
     "scale": "lora_scale",
     "strength": "lora_scale",
+    "n": "negative_prompt",
+    "w": "width",
+    "h": "height",
+    "d": "seed",
+    "s": "steps",
+    "l": "guidance_scale",
+    "ss": "sampler",
+    "sampler_name": "sampler",
 }
 """What people's fingers know from other trainers and other commands, and its name here."""
 
@@ -161,7 +169,7 @@ def in_plain_words(message: str, kinds: Mapping[str, Any]) -> str:
 
 def closest_option(typed: str, names: Iterable[str]) -> str | None:
     """The option that was meant, if one resembles it: a longer name with this end, another trainer's, or a typo."""
-    typed, names = typed.lstrip("-").partition("=")[0], sorted(names)
+    typed, names = typed.lstrip("-").partition("=")[0].replace("-", "_"), sorted(names)
     end = typed.rpartition(".")[2]
     longer = [name for name in names if name.endswith(f".{typed}")]
     known = OTHER_TRAINERS.get(end, "")

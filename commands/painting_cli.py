@@ -75,8 +75,9 @@ class PaintingCLI(LightningCLI):
         writer = PictureWriter(
             Path(base_name(self.model.base_model)).name, self.choice.name, self.model.adapter.digest
         )
-        callbacks = [writer, PaintingProgress()]  # what is counted is written
-        settings = {**self.config_init[self.subcommand].trainer, "callbacks": callbacks, **kwargs}
+        options = self.config_init[self.subcommand].trainer
+        progress = [] if options.enable_progress_bar is False else [PaintingProgress()]
+        settings = {**options, "callbacks": [writer, *progress], **kwargs}  # what is counted is written
         return L.Trainer(**settings)
 
     def paint(self, pictures: PictureList) -> None:

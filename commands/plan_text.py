@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from commands.plan_variants import Variant
 from commands.planned_run import PlannedRun
 from lightning_modules.memory_kernels import KERNELS
-from lightning_modules.memory_plan import CONTEXT, SLACK, MemoryPlan, Phase, with_allowance
+from lightning_modules.memory_plan import CONTEXT, EXPORT_CHECK, SLACK, MemoryPlan, Phase, with_allowance
 
 WIDTH = 110
 PHASE = 40  # signs of the first column
@@ -49,7 +49,12 @@ def variants_text(found: Sequence[Variant], memory: int | None) -> str:
         cells = (f"{_fit(variant.needed[on], memory):>14}" for on in (False, True))
         lines.append(f"{variant.options or 'as it is':<{SETTINGS}}{''.join(cells)}")
     if memory is not None and not any(n <= memory for variant in found for n in variant.needed.values()):
-        lines += ["", "None of these fits: take a smaller --data.resolution, or a smaller base."]
+        least = min(found, key=lambda variant: variant.needed[True])
+        # the export check has a size of its own
+        smaller = (
+            "--export.self_test false" if EXPORT_CHECK in least.largest else "a smaller --data.resolution"
+        )
+        lines += ["", f"None of these fits: take {smaller}, or a smaller base."]
     return "\n".join(lines)
 
 

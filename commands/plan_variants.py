@@ -18,10 +18,12 @@ class Variant:
     Attributes:
         options: what to type, or "" for the run as it is but for gradient checkpointing.
         needed: bytes, without and with gradient checkpointing.
+        largest: name of the phase that needs the most with gradient checkpointing.
     """
 
     options: str
     needed: dict[bool, int]
+    largest: str
 
 
 def chosen_checkpointing(
@@ -41,7 +43,8 @@ def variants(shape: RunShape, planned: MemoryPlan, *, fits: bool) -> list[Varian
 
 def _variant(options: str, shape: RunShape, planned: MemoryPlan | None = None) -> Variant:
     plan = planned or plan_memory(shape)
-    return Variant(options, {on: plan.needed(on, shape.setting.device) for on in (False, True)})
+    needed = {on: plan.needed(on, shape.setting.device) for on in (False, True)}
+    return Variant(options, needed, plan.largest(True).name)
 
 
 def _others(shape: RunShape) -> Iterator[tuple[str, RunShape]]:

@@ -61,6 +61,12 @@ class PredictCLI(PaintingCLI):
         if says:
             print(f"Adapter: {self.choice.file} on {self.model.base_model}", flush=True)
             print(what_is_there(data), flush=True)
+            if len(data.jobs) < len(data.entries):
+                print(
+                    f"Note: {len(data.entries)} prompts are {in_words(len(data.jobs))}: equal ones, with the same "
+                    "seed and settings, are painted once.",
+                    flush=True,
+                )
         if data.waiting() or local_rank() is not None:  # then all have to go the same way
             self.paint(data)
             if says:

@@ -1,5 +1,6 @@
 """The folder that a run lives in: may it be this one, can it be written to, is the run done, which settings had it?"""
 
+import shlex
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,8 +18,10 @@ from whole_file import remove_leftovers, whole_file
 
 CONFIG_FILE = "config.yaml"
 
-LONGEST_NAME = 200
-"""Letters of a run's name: a file's may have 255 bytes, and `_step_000100_kohya.safetensors` follows."""
+LONGEST_NAME = 120
+"""Bytes of a run's name: a file's has 255, `_step_000100_kohya.safetensors` and the host may follow."""
+NOT_IN_NAMES = '<>:"/\\|?*'
+"""Signs that Windows, and so whoever gets the files, can't have in names; nor can A1111's `<lora:NAME:1>`."""
 
 
 def claim(folder: Path) -> None:
@@ -50,8 +53,14 @@ def earlier_settings(folder: Path) -> Mapping[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
+def run_name(options: Any) -> str:
+    """`--name`, or else the names of the configs, joined."""
+    given: str | None = options.name
+    return "-".join(Path(str(path)).stem for path in options.config) if given is None else given
+
+
 def check_run_names(options: Any) -> None:
-    """Check seed, `--name` and `--runs`.
+    """Check seed, the run's name and `--runs`.
 
     Raises:
         ValueError: one of them can't be.
@@ -60,19 +69,36 @@ def check_run_names(options: Any) -> None:
         raise ValueError(
             f"--runs is {options.runs!r}; it must be the folder that holds all runs, such as runs."
         )
-    seed, name, runs = options.seed_everything, options.name, Path(options.runs)
+    if "://" in options.runs:
+        raise ValueError(f"--runs is {options.runs}, an address; give a folder, at which it may be mounted.")
+    seed, runs = options.seed_everything, Path(options.runs)
     if isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"--seed_everything is {seed}; it must be a whole number from 0 to {2**32 - 1}.")
-    if name is not None and (name in ("", ".", "..") or Path(name).name != name or not name.isprintable()):
-        raise ValueError(
-            f"--name is {name!r}; it must be the name of one folder, which will lie in --runs {runs}."
-        )
-    if len(name or "") > LONGEST_NAME:
-        raise ValueError(
-            f"--name has {len(name)} letters; files are named after it, so give at most {LONGEST_NAME}."
-        )
+    _check_name(
+        run_name(options), "--name" if options.name is not None else "The run's name, of its configs,", runs
+    )
     if runs.exists() and not runs.is_dir():
         raise ValueError(f"--runs is {runs}, which is a file; give the folder that holds all runs.")
+
+
+def _check_name(name: str, called: str, runs: Path) -> None:
+    instead = "" if called == "--name" else " Give it one with --name."
+    if (
+        name in ("", ".", "..")
+        or name != name.strip()
+        or not name.isprintable()
+        or name.startswith("~")
+        or set(name) & set(NOT_IN_NAMES)
+    ):
+        raise ValueError(
+            f"{called} is {name!r}; it must be the name of one folder, which will lie in --runs {runs}: of printable "
+            f"signs, no ~ in front, no blank at its ends, none of {' '.join(NOT_IN_NAMES)}.{instead}"
+        )
+    if (size := len(name.encode())) > LONGEST_NAME:
+        raise ValueError(
+            f"{called} has {size} bytes (a letter that isn't ASCII has two to four); files are named after it, so "
+            f"give at most {LONGEST_NAME}.{instead}"
+        )
 
 
 def refuse_if_done(checkpoint: Path, max_steps: int, command: str, run: Path) -> None:
@@ -92,7 +118,7 @@ def refuse_if_done(checkpoint: Path, max_steps: int, command: str, run: Path) ->
         )
 
 
-def refuse_a_second_run(folder: Path, command: str) -> None:
+def refuse_a_second_run(folder: Path, command: str, unnamed: str) -> None:
     """Start no run in the folder of another one.
 
     Every process may ask: none writes a checkpoint before all have come together, which is after this.
@@ -100,6 +126,7 @@ def refuse_a_second_run(folder: Path, command: str) -> None:
     Args:
         folder: of the run.
         command: what was typed, without a resume.
+        unnamed: the same without the run's name.
 
     Raises:
         ValueError: with the commands that go on, or start beside it.
@@ -107,7 +134,7 @@ def refuse_a_second_run(folder: Path, command: str) -> None:
     if newest(folder / "checkpoints"):
         raise ValueError(
             f"{folder} holds a run already. Go on with it:\n  {command} --ckpt_path last\n"
-            f"or start another beside it:\n  {command} --name {free_name(folder)}"
+            f"or start another beside it:\n  {unnamed} --name {shlex.quote(free_name(folder))}"
         )
 
 

@@ -3,6 +3,7 @@
 The model, the data and the callbacks never import each other and meet here.
 """
 
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ from commands.run_folder import (
     earlier_settings,
     refuse_a_second_run,
     refuse_if_done,
+    run_name,
 )
 from commands.trainer_options import check_training, on_cuda
 from demo.style_set import ensure_style_set
@@ -104,8 +106,7 @@ class StyleCLI(LightningCLI):
     def run_folder(self) -> Path:
         """`<runs>/<name>`; the name is that of the configs unless given."""
         options = self.config[self.subcommand]
-        name = options.name or "-".join(Path(str(path)).stem for path in options.config)
-        return Path(options.runs) / name
+        return Path(options.runs) / run_name(options)
 
     def before_instantiate_classes(self) -> None:
         """Settle where the run lives and where it starts, before anything is loaded."""
@@ -120,6 +121,15 @@ class StyleCLI(LightningCLI):
         if self.resumed_from:
             refuse_if_done(self.resumed_from, options.trainer.max_steps, self.command(), self.run_folder)
         ensure_style_set(Path(options.data.folder))
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Train; a start that is refused leaves no empty folder."""
+        try:
+            super()._run_subcommand(subcommand)
+        except BaseException:
+            with suppress(OSError):  # it holds something
+                self.run_folder.rmdir()
+            raise
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         """Lightning's arguments for `fit`, with the checkpoint that was found."""
@@ -168,7 +178,8 @@ class StyleCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         """Keep another run whole; give the data a way to count tokens, unless nothing is ever too long."""
         if not self.goes_on:  # once all values are known to be good
-            refuse_a_second_run(self.run_folder, self.command())
+            unnamed = as_typed(without(self._given_without_resume(), "--name"))
+            refuse_a_second_run(self.run_folder, self.command(), unnamed)
         claim(self.run_folder)
         if self.model.long_captions == "windows":
             return
@@ -187,8 +198,11 @@ class StyleCLI(LightningCLI):
 
     def command(self) -> str:
         """What was typed, without a resume: for messages that offer the next command."""
+        return as_typed(self._given_without_resume())
+
+    def _given_without_resume(self) -> list[str]:
         rest = without(without(self.given, "--ckpt_path"), "--trainer.max_steps")
-        return as_typed(without(rest, "--config", str(DEFAULT_CONFIG)))
+        return without(rest, "--config", str(DEFAULT_CONFIG))
 
     def resume_command(self) -> str:
         """What was typed, going on from the newest checkpoint."""

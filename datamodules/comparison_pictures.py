@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.picture_list import PictureList
-from datamodules.prompt_entries import Entry, PictureJob, make_jobs
+from datamodules.prompt_entries import Entry, PictureJob, make_jobs, said_by
 from evaluation.prompts import strip_weights
 
 NO_GROUP = "pictures"
@@ -51,9 +51,9 @@ def subjects_of(
     subjects = []
     for place, entry in enumerate(entries):
         (job,) = make_jobs([entry], options, height=height, width=width)
-        said = entry[1] if isinstance(entry[1], Mapping) else {}
-        seed = place if said.get("seed") is None else job.seed
-        subjects.append(Subject(replace(job, seed=seed), str(said.get("group") or NO_GROUP)))
+        seed = job.seed if "seed" in said_by(entry[1]) else place
+        group = entry[1].get("group") if isinstance(entry[1], Mapping) else None
+        subjects.append(Subject(replace(job, seed=seed), str(group or NO_GROUP)))
     twice = [where for k, (where, _) in enumerate(entries) if subjects[k] in subjects[:k]]
     if twice:
         raise ValueError(

@@ -15,7 +15,8 @@ class PromptList(PictureList):
     """The pictures to paint.
 
     Args:
-        prompt: what to paint: one prompt; A1111 weights such as (watercolor:1.2) are honoured.
+        prompt: what to paint: one prompt; A1111 weights such as (watercolor:1.2) are honoured, and flags behind it such
+            as --n or --cfg_scale read, as in kohya's and A1111's files of prompts.
         prompts: file of prompts: one a line (.txt), or with settings of their own (.jsonl, .yaml). Without either
             option, the sample prompts of the adapter's run. The options below win over what a file says.
         negative_prompt: what to move away from; default none.
@@ -78,9 +79,15 @@ class PromptList(PictureList):
             ValueError: no prompt, two sources of prompts, or values that can't be.
         """
         height, width = self.size
-        return make_jobs(self._entries(), self.options, height=height, width=width)
+        return make_jobs(self.entries, self.options, height=height, width=width)
 
-    def _entries(self) -> list[Entry]:
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """Where each prompt stands, and what stands there.
+
+        Raises:
+            ValueError: no prompt, two sources of prompts, or a file that can't be read.
+        """
         if self.prompt is not None and self.prompts is not None:
             raise ValueError(
                 "--prompt and --prompts are both given: leave one out, or add the prompt to the file."

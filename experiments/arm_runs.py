@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from experiments.plan import Plan
+from given_paths import located
 from whole_file import whole_file
 
 QUICK: dict[
@@ -135,11 +136,11 @@ class ArmRun:
     def _evaluation(self) -> dict[str, Any]:
         """What decides the measuring, with the prompts that the file holds now."""
         prompts = self.plan.evaluation.get("prompts")
-        file = isinstance(prompts, str) and Path(prompts).is_file()
+        file = isinstance(prompts, str) and Path(located(prompts)).is_file()
         return {
             "held_out": str(self.plan.held_out),
             **self.plan.evaluation,
-            **({"prompts": Path(str(prompts)).read_text(encoding="utf-8")} if file else {}),
+            **({"prompts": Path(located(str(prompts))).read_text(encoding="utf-8")} if file else {}),
         }
 
 

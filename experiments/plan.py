@@ -26,6 +26,8 @@ from typing import Any, Literal, get_args
 
 import yaml
 
+from given_paths import located
+
 Measure = Literal["style_score", "style_similarity", "prompt_score"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 KEYS = ("question", "config", "options", "seeds", "held_out", "arms", "evaluation", "answer", "notes")
@@ -120,7 +122,7 @@ def _plan(values: Any) -> Plan:
     for name in arms:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise ValueError(f"the arm {name!r} is to be a folder: use letters, digits, '.', '_' and '-'.")
-    config = Path(str(values["config"]))
+    config = Path(located(str(values["config"])))
     if not config.is_file():
         raise ValueError(f"config is {config}: there is no such file (seen from {Path.cwd()}).")
     return Plan(
@@ -128,7 +130,7 @@ def _plan(values: Any) -> Plan:
         config=config,
         options=_options("options", values["options"], "fit"),
         seeds=_seeds(values["seeds"]),
-        held_out=Path(str(values["held_out"])),
+        held_out=Path(located(str(values["held_out"]))),
         arms=arms,
         evaluation=_options("evaluation", values["evaluation"], "test"),
         answer=_answer(values["answer"], tuple(arms)),

@@ -20,6 +20,7 @@ from experiments.picture_sets import ensure_pictures
 from experiments.plan import Plan, read_plan
 from experiments.results import write_results
 from experiments.scores import read_scores
+from given_paths import folder_to_fill
 
 TRAIN = (sys.executable, str(Path(__file__).parent.parent / "train.py"))
 
@@ -84,7 +85,7 @@ def main(args: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.run", description=__doc__)
     parser.add_argument("file", type=Path, help="the experiment's YAML")
-    parser.add_argument("--output", type=Path, help="its folder (default: runs/experiments/NAME)")
+    parser.add_argument("--output", type=folder_to_fill, help="its folder (default: runs/experiments/NAME)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; each of several gets one thread")
     parser.add_argument("--debug", action="store_true", help="show where an error happened")
     options = parser.parse_args(args)

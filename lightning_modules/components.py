@@ -18,6 +18,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from given_paths import shipped_name
 from hub import get_again
 from lightning_modules.base_files import (
     CONFIG_FILES,
@@ -166,7 +167,7 @@ def base_prediction_type(base_model: str, base_config: str | None = None) -> Pre
 def base_name(base_model: str) -> str:
     """The base as the user wrote it; of an absolute path the last part: no machine path is saved."""
     path = Path(base_model)
-    return path.name if path.is_absolute() else base_model
+    return (shipped_name(path) or path.name) if path.is_absolute() else base_model
 
 
 @contextmanager

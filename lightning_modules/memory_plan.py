@@ -37,6 +37,9 @@ CONTEXT = 800_000_000
 SLACK = 0.1
 """Part of the tensors that the allocator's rounding and fragmentation and cuDNN's workspaces may add."""
 
+EXPORT_CHECK = "export check"
+"""Name of the phase that paints pictures of a size of its own, after the training."""
+
 ALL_AT_ONCE = 8
 """Pictures that sampling paints together (`sampling.sample_images`), and that the base check looks at."""
 
@@ -256,7 +259,7 @@ class _Planner:
         side = min(self.base.unet.config.sample_size, LARGEST_LATENT) * self.factor
         drawn = decoding(self.base.vae, Pictures(1, side, side), self.factor, self.shape.setting)
         work = max(self._predicted([(2, side, side)]), drawn)
-        return [self._phase(f"end: export check, {side}x{side}", self.learning, work, text=True, vae=True)]
+        return [self._phase(f"end: {EXPORT_CHECK}, {side}x{side}", self.learning, work, text=True, vae=True)]
 
     def _phase(
         self, name: str, held: dict[str, int], work: int, *, text: bool = False, vae: bool = False

@@ -216,7 +216,13 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
     (("--data.buckets", "64"), "--data.buckets is 64; it must be true or false"),
     (("--data.cache_folder", ""), "data.cache_folder is empty; give a folder, or null"),
     (("--runs", ""), "--runs is ''; it must be the folder that holds all runs"),
-    (("--name", "a" * 201), "--name has 201 letters; files are named after it, so give at most 200"),
+    (("--name", "a" * 121), "--name has 121 bytes"),
+    (("--name", "あ" * 41), "--name has 123 bytes (a letter that isn't ASCII has two to four)"),
+    (("--name", "~x"), "no ~ in front"),
+    (("--runs", "s3://bucket/runs"), "--runs is s3://bucket/runs, an address; give a folder"),
+    (("--name", " x"), "no blank at its ends"),
+    (("--name", "a\u200bb"), "of printable signs"),
+    (("--name", "a:b"), 'none of < > : " / \\ | ? *'),
     (("--model.prediction_type", "v"), "is read from its scheduler/scheduler_config.json"),
     (("--use_8bit_adam",), "Give --model.optimizer bitsandbytes.optim.AdamW8bit"),
     (("--enable_bucket",), "Did you mean --data.buckets?"),
@@ -241,6 +247,10 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
         "--model.lr_scheduler has 5 steps and fails at the next, but --trainer.max_steps is 12",
     ),
     # samples and scores
+    (("--samples.prompts", "[{prompt: 'hills <lora:x:1>'}]"), "<lora:x:1> names a network"),
+    (("--samples.prompts", "[{prompt: a, negative_prompt: 'x --n y'}]"), "--n would be painted as a word"),
+    (("--clip_score.style_prompt", "a AND b"), "--clip_score.style_prompt: AND composes prompts"),
+    (("--test.enhancement", "[a|b]"), "--enhancement: [a|b] takes turns between prompts"),
     (("--samples.prompts", "a girl"), "it must be a list such as [{prompt: a house by the sea, seed: 1}]"),
     (("--samples.prompts", "[{promt: a}]"), "there is no setting 'promt'. Did you mean prompt?"),
     (
@@ -269,6 +279,7 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
     (("--model.base_config", "base"), "leave base_config out"),
     # checkpoints
     (("--ckpt_path", "last"), "--ckpt_path last: there is no complete checkpoint in runs/new/checkpoints"),
+    (("--ckpt_path", "last"), "newest of this run only; --name names another: small."),
     (("--ckpt_path", "latest"), "Valid: last, auto, best, or a checkpoint's path"),
     (("--ckpt_path", "file.txt"), "no checkpoint"),
     (
@@ -292,6 +303,11 @@ def test_a_wrong_option_of_fit(
     here: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], words: str
 ) -> None:
     assert words in refusal(capsys, *FIT, *options)
+
+
+def test_a_refused_start_leaves_no_empty_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no pictures" in refusal(capsys, *FIT, "--data.folder", "empty")
+    assert not (here / "runs/new").exists()
 
 
 CONFIGS: list[tuple[bytes, str]] = [
@@ -371,6 +387,8 @@ def test_a_wrong_config(here: Path, capsys: pytest.CaptureFixture[str], text: by
         (("predict", "--prompst", "a"), "Did you mean --prompt?"),
         (("predict", "--ckpt_path", "runs/small"), "Did you mean --lora?"),
         (("predict", "--cfg", "4"), "Did you mean --guidance_scale?"),
+        (("predict", "--cfg-scale", "4"), "Did you mean --guidance_scale?"),
+        (("predict", "--n", "blurry"), "Did you mean --negative_prompt?"),
         (("predict", "--lora", "runs"), "It holds runs: runs/small."),
         (("predict", "--lora", "runs/smal"), "Did you mean runs/small?"),
         (("predict", "--lora", ""), "--lora is empty: give a run's folder or a file"),
@@ -440,7 +458,13 @@ def test_a_wrong_config(here: Path, capsys: pytest.CaptureFixture[str], text: by
         (("predict", "--lora", "empty"), "is a folder without an adapter"),
         (("predict", "--lora", "file.txt"), "no whole .safetensors file"),
         (("predict", "--prompts", "nope.txt"), "there is no such file"),
-        (("predict", "--prompts", "empty"), "there is no such file"),
+        (("predict", "--prompts", "empty"), "that is a folder; give a file"),
+        (("predict", "--prompt", "hills AND sea"), "AND composes prompts"),
+        (("predict", "--prompt", "hills --cn x.png"), "--prompt: --cn isn't known here"),
+        (("predict", "--prompt", "a", "--negative_prompt", "embedding:bad"), "names a textual inversion"),
+        (("predict", "--prompt", "a", "--seed", "[1, 2]"), "--seed is [1, 2]; it must be a whole number"),
+        (("predict", "--prompt", "a", "--height", "-64"), "--height: -64 is not a number of pixels"),
+        (("test", "--prompts", "[hills AND sea]"), "test.prompts 1: prompt: AND composes prompts"),
         (("predict", "--prompt", "a", "--prompts", "file.txt"), "are both given"),
         (("predict", "--prompt", "a", "--seed", "-1"), "--seed: -1 is not a whole number from 0"),
         (("predict", "--prompt", "a", "--steps", "0"), "--steps: 0 is not a whole number, 1 to 1000"),

@@ -209,3 +209,19 @@ def test_a_card_that_only_emulates_bf16_is_not_timed(
 def test_the_real_size_is_measured_when_asked_for() -> None:
     assert arguments([]).models == ["embedded", "middle"]
     assert arguments(["--models", "real", "--threads", "2"]).models == ["real"]
+
+
+def test_places_to_write_are_made_or_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scratch, output = tmp_path / "new/scratch", tmp_path / "new/figures/step.json"
+    assert arguments(["--scratch", str(scratch), "--output", str(output)]).scratch == scratch
+    assert scratch.is_dir()
+    assert output.parent.is_dir()
+    for option, place, words in (
+        ("--scratch", Path(__file__), "is a file; give a folder"),
+        ("--output", scratch, "is a folder; give a file"),
+    ):
+        with pytest.raises(SystemExit):
+            arguments([option, str(place)])
+        assert words in capsys.readouterr().err

@@ -83,6 +83,7 @@ def test_a_failure_in_the_thread_that_writes_is_survived_without_a_traceback(
 def test_a_folder_that_is_gone_is_survived(tmp_path: Path) -> None:
     log = logger(tmp_path / "run")
     log.log_metrics({"a": 0.0}, step=0)
+    log.save()  # waits for the thread that writes
     shutil.rmtree(tmp_path / "run")
     (tmp_path / "run").write_text("a file where the folder was")
     log.experiment.close()

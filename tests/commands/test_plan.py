@@ -87,11 +87,20 @@ def test_what_is_too_large_is_status_1_and_the_settings_that_fit_are_marked(
 
 
 def test_where_nothing_fits_that_is_said(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, text, _ = plan(
-        capsys, "--config", str(config), "--memory", "0.5GB", "--trainer.precision", "16-mixed"
-    )
+    given = ("--config", str(config), "--memory", "0.5GB", "--trainer.precision", "16-mixed")
+    status, text, _ = plan(capsys, *given, "--data.resolution", "512")
     assert status == 1
     assert "None of these fits: take a smaller --data.resolution, or a smaller base." in text
+
+
+def test_a_smaller_resolution_is_no_advice_where_the_export_check_is_what_does_not_fit(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Training at 64x64 needs less than the check, whose pictures have a size of their own."""
+    given = ("--config", str(config), "--memory", "0.5GB", "--trainer.precision", "16-mixed")
+    status, text, _ = plan(capsys, *given)
+    assert status == 1
+    assert "None of these fits: take --export.self_test false, or a smaller base." in text
 
 
 def test_without_a_card_there_is_no_verdict(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,6 +40,11 @@ def test_subjects_have_their_groups_seeds_and_settings() -> None:
     assert (first.job.height, first.job.width) == (64, 48)
 
 
+def test_a_seed_among_flags_is_the_prompts_own() -> None:
+    said, unsaid = subjects_of([("p 1", "girl --d 7"), ("p 2", "sea --s 9")], {}, height=64, width=64)
+    assert (said.job.prompt, said.job.seed, unsaid.job.seed, unsaid.job.steps) == ("girl", 7, 1, 9)
+
+
 def test_both_sides_have_the_same_noise() -> None:
     found = pictures()
     for subject in found.subjects:

@@ -136,6 +136,8 @@ def test_another_evaluation_measures_anew_and_trains_nothing(tmp_path: Path) -> 
     [
         (["nothing.yaml"], "nothing.yaml: there is no such file"),
         (["{plan}", "--jobs", "0"], "--jobs is 0; it must be 1 or more."),
+        (["{plan}", "--output", "{plan}"], "is a file; give a folder"),
+        (["{plan}", "--output", "{plan}/x"], "is a file. Name another place"),
     ],
 )
 def test_errors_are_messages(

@@ -1,0 +1,48 @@
+r"""What other programs read in a prompt and this one doesn't: painted as words, it would mislead in silence.
+
+Prompt editing, alternation and `AND` are those of AUTOMATIC1111's `prompt_parser.py`, `<lora:x:1>` of its
+`extra_networks.py`; `{a|b}` and `__x__` of the dynamic prompts extension; `embedding:x` of ComfyUI; `(x)1.3` and
+`x++` of compel (InvokeAI); `::` of Midjourney and NovelAI; flags such as `--n` of kohya's sample prompts. What stands
+behind a backslash is text, as for weights (`evaluation/prompts.py`).
+"""
+
+import re
+
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
+SYNTAX = (
+    (
+        r"<\w+:[^<>]*>",
+        "names a network. The one that is painted with is --lora, its strength --lora_scale: take it out",
+    ),
+    (
+        rf"\[.*?:\s*{_NUMBER}\s*\]",
+        "changes the prompt while it is painted, which isn't done here: write one of the two. Brackets that are meant "
+        r"as text are written \[ and \]",
+    ),
+    (r"\[[^\[\]]*\|[^\[\]]*\]", "takes turns between prompts, which isn't done here: write one of them"),
+    (r"\bAND\b", "composes prompts, which isn't done here: write `and`, or give each prompt for itself"),
+    (r"\{[^{}]*(?:\||\$\$)[^{}]*\}", "stands for one of several texts: write each as a prompt of its own"),
+    (r"(?<!\w)__[^\s_]\S*?__(?!\w)", "stands for a line of a file: write each as a prompt of its own"),
+    (r"\bembedding:[^\s,()]+", "names a textual inversion, which isn't read here: take it out"),
+    (
+        r"\)(?:\d+\.\d+|\++)|\w+\+\++|\.(?:blend|swap|and)\(",
+        "is compel's: a weight is written (x:1.3), and prompts aren't blended or swapped here",
+    ),
+    (rf"\S*::\s*-?\d\S*|{_NUMBER}::", "isn't read here: a weight is written (x:1.3)"),
+    (r"\{\{.*?\}\}", "is NovelAI's: a weight is written ((x)) or (x:1.1)"),
+    (
+        r"(?:^|(?<=\s))--[A-Za-z]\w*",
+        "would be painted as a word: give it as a setting beside the prompt (seed, steps, width, negative_prompt ...)",
+    ),
+)
+"""What it looks like, and what to do. Each stretch of a prompt is looked at once, in this order."""
+
+
+def foreign_syntax(prompt: str) -> list[str]:
+    """What stands in a prompt that isn't read here, each with what to do; none is the rule."""
+    left = re.sub(r"\\.", "  ", prompt, flags=re.DOTALL)
+    found = []
+    for pattern, advice in SYNTAX:
+        found += [f"{match[0]} {advice}" for match in re.finditer(pattern, left)]
+        left = re.sub(pattern, " ", left)
+    return list(dict.fromkeys(found))
