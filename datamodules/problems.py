@@ -116,7 +116,9 @@ REPEATS_UNUSED = Kind(
     "data.shares or data.group_by says otherwise: leave both out to use them.",
     stops=False,
 )
-ANIMATED = Kind("animations, only the first frame is used", "Save the frame you want.", stops=False)
+ANIMATED = Kind(
+    "animations and files of several pages, only the first is used", "Save the one you want.", stops=False
+)
 BAD_PROFILE = Kind("unusable colour profiles, colours taken as sRGB", "Save them as sRGB.", stops=False)
 TOO_LONG = Kind(
     "captions longer than the text encoder reads, their end is lost",
