@@ -6,6 +6,7 @@ needs them.
 """
 
 import difflib
+import io
 import re
 import shlex
 import sys
@@ -13,11 +14,15 @@ import traceback
 from argparse import ArgumentError
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser
+import yaml
+from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
+from jsonargparse.typing import Path_fr
 
+from commands.fit_config import SettingsLoader
 from commands.option_errors import did_you_mean, in_plain_words
 from commands.parent_watch import is_first_to_say
 
@@ -44,6 +49,18 @@ MEMORY_ADVICE = (
 )
 
 
+_jsonargparse_yaml = get_loader("yaml")
+
+
+def _yaml(text: str) -> Any:
+    """A value as jsonargparse reads it; in mappings, names are text as in config files."""
+    value = _jsonargparse_yaml(text)
+    return yaml.load(text, SettingsLoader) if isinstance(value, dict | list) else value
+
+
+set_loader("yaml", _yaml, exceptions=(yaml.YAMLError,))
+
+
 class HelpfulParser(ArgumentParser):
     """A parser whose errors are one message with a suggestion, not fifty lines of usage."""
 
@@ -58,6 +75,14 @@ class HelpfulParser(ArgumentParser):
         if is_first_to_say(message):
             print(f"error: {in_plain_words(message, self.option_kinds())}", file=sys.stderr)
         sys.exit(USER_ERROR)
+
+    def parse_path(self, path: str | PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
+        """Parse a config file, as UTF-8 in any locale: jsonargparse would take the locale's encoding."""
+        file = Path_fr(path)
+        with file.relative_path_context():
+            content = Path(file.absolute).read_text(encoding="utf-8-sig")
+            parsed: Namespace = self.parse_string(content, Path(path).name, *args, **kwargs)
+            return parsed
 
     def option_kinds(self) -> dict[str, Any]:
         """Every option of this parser and of its subcommands, e.g. `model.lora.rank`, with its type."""
@@ -74,6 +99,13 @@ class HelpfulParser(ArgumentParser):
     def option_names(self) -> list[str]:
         """Every option of this parser and of its subcommands, e.g. `model.lora.rank`."""
         return sorted(self.option_kinds())
+
+
+def print_any_name() -> None:
+    """Let names be printed that the terminal's encoding lacks (Japanese in cp1252), as their escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's isn't one, and takes everything
+            stream.reconfigure(errors="backslashreplace")
 
 
 def check_command(name: str) -> None:
