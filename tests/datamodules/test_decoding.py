@@ -112,7 +112,11 @@ def test_pages_are_said_but_not_a_thumbnail_of_the_first() -> None:
     smaller.encoderinfo = {"tiffinfo": {254: 1}}
     assert decode(saved(pages[0], "TIFF", save_all=True, append_images=[smaller]))[1] == []
     data = scan.getvalue()
-    assert first_pixel(decode(io.BytesIO(data[: len(data) // 2]))[0]) == (255, 0, 0)  # the second page is cut short
+    assert first_pixel(decode(io.BytesIO(data[: len(data) // 2]))[0]) == (
+        255,
+        0,
+        0,
+    )  # the second page is cut short
 
 
 def test_squares_are_cropped_and_scaled(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ P3_TO_SRGB = np.array(  # of linear light, as published with CSS Color 4
 )
 
 
-def to_srgb(light: np.ndarray) -> list[float]:  # type: ignore[type-arg]
+def to_srgb(light: np.ndarray) -> list[float]:
     """IEC 61966-2-1."""
     encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light.clip(1e-9) ** (1 / 2.4) - 0.055)
     return [float(value) for value in 255 * encoded.clip(0, 1)]
