@@ -6,6 +6,7 @@ needs them.
 """
 
 import difflib
+import io
 import re
 import shlex
 import sys
@@ -13,12 +14,15 @@ import traceback
 from argparse import ArgumentError
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
+from jsonargparse.typing import Path_fr
 
+from commands.fit_config import SettingsLoader
 from commands.option_errors import did_you_mean, in_plain_words
 from commands.parent_watch import is_first_to_say
 from given_paths import located
@@ -50,8 +54,11 @@ _read_yaml = get_loader("yaml")
 
 
 def _read_value(text: str) -> Any:
-    """A value as YAML, but no comment: `--prompt "#1 hero"` isn't nothing."""
-    return text if text.startswith("#") and "\n" not in text else _read_yaml(text)
+    """A value as jsonargparse reads YAML; but none is a comment (`--prompt "#1 hero"`), and names are text."""
+    if text.startswith("#") and "\n" not in text:
+        return text
+    value = _read_yaml(text)
+    return yaml.load(text, SettingsLoader) if isinstance(value, dict | list) else value
 
 
 set_loader("yaml", _read_value, (yaml.YAMLError,))
@@ -76,6 +83,14 @@ class HelpfulParser(ArgumentParser):
             print(f"error: {in_plain_words(message, self.option_kinds())}", file=sys.stderr)
         sys.exit(USER_ERROR)
 
+    def parse_path(self, path: str | PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
+        """Parse a config file, as UTF-8 in any locale: jsonargparse would take the locale's encoding."""
+        file = Path_fr(path)
+        with file.relative_path_context():
+            content = Path(file.absolute).read_text(encoding="utf-8-sig")
+            parsed: Namespace = self.parse_string(content, Path(path).name, *args, **kwargs)
+            return parsed
+
     def option_kinds(self) -> dict[str, Any]:
         """Every option of this parser and of its subcommands, e.g. `model.lora.rank`, with its type."""
         parsers = [
@@ -99,6 +114,13 @@ def _with_paths(options: Namespace) -> Namespace:
         if isinstance(value, str):
             options[name] = located(value)
     return options
+
+
+def print_any_name() -> None:
+    """Let names be printed that the terminal's encoding lacks (Japanese in cp1252), as their escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's isn't one, and takes everything
+            stream.reconfigure(errors="backslashreplace")
 
 
 def check_command(name: str) -> None:

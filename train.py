@@ -8,7 +8,7 @@ import os
 import sys
 from importlib import import_module
 
-from command_line import check_command, exit_with_message
+from command_line import check_command, exit_with_message, print_any_name
 from commands.fit_config import configs_of, read_config
 from commands.parent_watch import end_with_parent
 
@@ -25,6 +25,7 @@ def main(args: list[str] | None = None) -> None:
             No arguments mean `fit`.
     """
     args = list(sys.argv[1:] if args is None else args)
+    print_any_name()
     debug = "--debug" in args
     command, *options = [arg for arg in args if arg != "--debug"] or ["fit"]
     check_command(command)

@@ -81,7 +81,7 @@ def paint_folder(folder: Path, records: int) -> None:
         blots = Image.fromarray(dice.integers(0, 256, (12, 12, 3), np.uint8))
         blots.resize(size, Image.Resampling.BICUBIC).save(folder / f"{number:05}.jpg")
         rows.append({"file_name": f"{number:05}.jpg", "text": f"{group} {number}, blots", "group": group})
-    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def encode(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -56,7 +56,9 @@ def scores(scorer: Scorer, pictures: list[Image.Image], prompts: list[str]) -> d
 def style_set_colourfulness(group: Group) -> float:
     """The goal: mean over the style set's pictures of a group, at the size that they are trained at."""
     ensure_style_set(STYLE_SET)
-    rows = [json.loads(line) for line in (STYLE_SET / "metadata.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (STYLE_SET / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     files = [STYLE_SET / row["file_name"] for row in rows if row["group"] == group]
     return statistics.fmean(colourfulness(Image.open(path).resize((128, 128))) for path in files)
 

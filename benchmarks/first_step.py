@@ -47,5 +47,5 @@ class FirstStep(L.Callback):
     ) -> None:
         """Write, and leave."""
         self.seen["step"] = time.time()
-        (Path(trainer.default_root_dir) / FILE).write_text(json.dumps(self.seen))
+        (Path(trainer.default_root_dir) / FILE).write_text(json.dumps(self.seen), encoding="utf-8")
         os._exit(0)

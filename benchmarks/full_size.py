@@ -91,7 +91,7 @@ class StepClock(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Stop it."""
         self.seconds.append(time.perf_counter() - self.started)
-        (Path(trainer.default_root_dir) / STEP_SECONDS).write_text(json.dumps(self.seconds))
+        (Path(trainer.default_root_dir) / STEP_SECONDS).write_text(json.dumps(self.seconds), encoding="utf-8")
 
 
 def write_model(folder: Path, shapes: Shapes = WD_1_5) -> None:
@@ -140,7 +140,7 @@ def report(run: Path, precision: str) -> None:
     """Print what was measured, as a Markdown table."""
     checkpoint = run / "checkpoints" / f"step_{BATCH_STEPS:06d}.ckpt"
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
-    steps = sorted(json.loads((run / STEP_SECONDS).read_text())[1:])
+    steps = sorted(json.loads((run / STEP_SECONDS).read_text(encoding="utf-8"))[1:])
     speed = f"seconds a step, median of {len(steps)} (batch 1, {precision}, {torch.get_num_threads()} CPU threads)"
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     exported = run / "pytorch_lora_weights.safetensors"

@@ -80,7 +80,7 @@ def second_start(folder: Path, number: int, options: Sequence[str]) -> dict[str,
     ]
     moments = {"start": time.time()}
     _output([*TRAIN, "fit", *options, *run])
-    moments |= json.loads((folder / str(number) / FILE).read_text())
+    moments |= json.loads((folder / str(number) / FILE).read_text(encoding="utf-8"))
     check = moments.pop("check")
     names = ["start", *STAGES]
     stages = {name: moments[name] - moments[before] for before, name in pairwise(names)}
@@ -163,7 +163,7 @@ def main() -> None:
         seconds = measure(Path(folder), given.base_model, given.precision, given.repeats)
     print(table({name.replace(folder, "FOLDER"): values for name, values in seconds.items()}))
     if given.json:
-        given.json.write_text(json.dumps(seconds, indent=1))
+        given.json.write_text(json.dumps(seconds, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

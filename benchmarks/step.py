@@ -194,7 +194,7 @@ def _product_seconds(dtype: torch.dtype, side: int = 512) -> float:
 def machine() -> dict[str, Any]:
     """What it was measured on."""
     cpus = Path("/proc/cpuinfo")
-    lines = cpus.read_text().splitlines() if cpus.exists() else []
+    lines = cpus.read_text(encoding="utf-8").splitlines() if cpus.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     gpu = {"GPU": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
     return {

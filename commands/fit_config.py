@@ -5,6 +5,7 @@ typed ones win and all are checked alike.
 """
 
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def read_config(path: str) -> dict[str, Any]:
         own = f" Did you mean {PROJECT / path}?" if (PROJECT / path).is_file() else similar(file)
         raise ValueError(f"--config {path}: {what} (seen from {Path.cwd()}).{own}")
     try:
-        settings = yaml.load(file.read_text(encoding="utf-8-sig"), _Loader)
+        settings = yaml.load(file.read_text(encoding="utf-8-sig"), SettingsLoader)
     except UnicodeDecodeError as error:
         raise ValueError(f"--config {path} is no UTF-8 text ({error.reason}). Save it as UTF-8.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date such as 2024-99-99 is a ValueError
@@ -102,7 +103,7 @@ def _check_values(value: Any, where: str, around: tuple[int, ...] = ()) -> None:
     """Refuse what YAML can say and no setting can be.
 
     Raises:
-        ValueError: a name that is no text, a text with a NUL, or a value that holds itself.
+        ValueError: a text with a NUL, or a value that holds itself.
     """
     if id(value) in around:
         raise ValueError(f"{where} holds itself, by a YAML alias (*). Write it out.")
@@ -111,16 +112,17 @@ def _check_values(value: Any, where: str, around: tuple[int, ...] = ()) -> None:
     around = (*around, id(value)) if isinstance(value, dict | list) else around
     if isinstance(value, dict):
         for name, inner in value.items():
-            if not isinstance(name, str):
-                raise ValueError(f"{where}: {name!r:.80} is no name of a setting. Put names into quotes.")
             _check_values(inner, f"{where}: `{name}`", around)
     elif isinstance(value, list):
         for inner in value:
             _check_values(inner, where, around)
 
 
-class _Loader(yaml.SafeLoader):
-    """Plain YAML in which no name may come twice: the last one would win in silence."""
+class SettingsLoader(yaml.SafeLoader):
+    """Plain YAML whose names are text, as written, and don't come twice: the last one would win in silence.
+
+    To YAML `1` and `2023` are numbers, `no` and `on` truth values and `null` is nothing; groups are called so.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping.
@@ -137,7 +139,20 @@ class _Loader(yaml.SafeLoader):
                     None, None, f"`{name}` comes twice, in lines {seen[name]} and {line}. Keep one"
                 )
             seen[name] = line
+            if isinstance(key, yaml.ScalarNode) and name != "<<":
+                key.tag = "tag:yaml.org,2002:str"
         return super().construct_mapping(node, deep)
+
+
+SettingsLoader.yaml_implicit_resolvers = {  # a value such as 2024-01-01 is text, as jsonargparse has it
+    first: [(tag, form) for tag, form in forms if not tag.endswith(":timestamp")]
+    for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+SettingsLoader.add_implicit_resolver(  # PyYAML by itself takes 1e-4 for text
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
 
 
 def _said(error: Exception) -> str:

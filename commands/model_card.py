@@ -16,6 +16,7 @@ import yaml
 from safetensors import safe_open
 
 from callbacks.exposure_ledger import FILE as EXPOSURE
+from evaluation.prompts import as_characters
 from whole_file import whole_file
 
 CARD = "README.md"
@@ -147,10 +148,22 @@ def _front_matter(card: Card) -> str:
 
 def _usage(card: Card) -> str:
     trigger = card.facts.get("modelspec.trigger_phrase")
-    lines = [f"Put `{plain(trigger)}` into the prompt.\n"] if trigger else []
+    lines = [_usage_trigger(trigger)] if trigger else []
     for path in card.files:
         lines.append(_usage_kohya(path) if _is_kohya(path) else _usage_diffusers(path, card))
     return "\n".join(lines)
+
+
+def _usage_trigger(trigger: str) -> str:
+    prompt = as_characters(trigger)
+    bare = "" if prompt == trigger else f" (in diffusers, whose prompts have no weights, {_code(trigger)})"
+    return f"Put {_code(prompt)} into the prompt{bare}.\n"
+
+
+def _code(value: str) -> str:
+    """A value as code in Markdown, in which only its end can be mistaken."""
+    words = " ".join(value.split()).replace("`", "'")
+    return f"`{words}`"
 
 
 def _is_kohya(path: Path) -> bool:

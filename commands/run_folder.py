@@ -155,4 +155,5 @@ class WholeConfig(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write it into the run's folder, in the first process."""
         with whole_file(Path(trainer.default_root_dir) / CONFIG_FILE) as partial:
-            self.parser.save(self.config, partial, skip_none=False, overwrite=True, multifile=self.multifile)
+            # not the parser's `save`, which writes in the locale's encoding
+            partial.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8")

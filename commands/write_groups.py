@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from datamodules.captions import list_captions
-from datamodules.metadata import METADATA_NAMES
+from datamodules.metadata import METADATA_NAMES, is_plain
+from datamodules.sidecars import composed
 from whole_file import whole_file
 
 
@@ -87,11 +88,13 @@ def _csv_with(data: bytes, groups: Mapping[str, str]) -> tuple[bytes, set[str]]:
     """The table with the groups in it (a column `group` is added if there is none), and which pictures it names."""
     text = data.decode("utf-8-sig")
     header, *rows = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
-    if "file_name" not in header:
+    columns = [column.strip() for column in header]
+    if "file_name" not in columns:
         return data, set()
-    if "group" not in header:
+    if "group" not in columns:
         header.append("group")
-    name_place, group_place = header.index("file_name"), header.index("group")
+        columns.append("group")
+    name_place, group_place = columns.index("file_name"), columns.index("group")
     named = {_plain(row[name_place]): row for row in rows if len(row) > name_place}
     changed = False
     for name in groups.keys() & named.keys():
@@ -115,7 +118,7 @@ def _from_sidecars(folder: Path, groups: Mapping[str, str]) -> tuple[bytes, set[
         group = groups.get(_plain(entry.name), entry.group)
         if group != entry.group:  # else the folder's name says it, here as before
             row["group"] = group
-        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+        lines.append(json.dumps(row, ensure_ascii=not is_plain(entry.name)) + "\n")
     return "".join(lines).encode(), {_plain(entry.name) for entry in entries}
 
 
@@ -140,5 +143,5 @@ def _free(path: Path) -> Path:
 
 
 def _plain(name: object) -> str:
-    """A name without `./` and doubled slashes, so that the same picture has one name."""
-    return os.path.normpath(str(name)).replace(os.sep, "/")
+    """A name as the scan has it, so that the same picture has one name: no `./`, slashes, accents in one form."""
+    return composed(os.path.normpath(str(name).replace("\\", "/"))).replace(os.sep, "/")

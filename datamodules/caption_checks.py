@@ -9,7 +9,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from datamodules.audit_result import CaptionStatistics
-from datamodules.problems import NO_TRIGGER, SAME_CAPTION, STYLE_WORDS, TOO_LONG, Problem
+from datamodules.problems import (
+    ESCAPED,
+    NO_TRIGGER,
+    ONE_TAG,
+    SAME_CAPTION,
+    STYLE_WORDS,
+    TOO_LONG,
+    Problem,
+)
 from datamodules.trigger import has_trigger
 
 TOKEN_LIMIT = 77  # what CLIP text encoders read, begin and end included
@@ -27,6 +35,9 @@ STYLE = re.compile(
     r"|traditional media|masterpiece|best quality|high quality|aesthetic)\b",
     re.IGNORECASE,
 )
+
+ESCAPES = re.compile(r"\\[()\[\]]")
+OTHER_PARTS = re.compile("[，、]")
 
 Captions = Mapping[str, str]  # name of the picture -> caption
 
@@ -75,6 +86,21 @@ def too_long(
             detail = f"{number} tokens, {TOKEN_LIMIT} are read" + (f"; lost: {lost!r}" if lost else "")
             problems.append(Problem(TOO_LONG, name, detail, (name,)))
     return problems
+
+
+def escaped_brackets(captions: Captions) -> list[Problem]:
+    """Captions written as prompts for A1111: training has no escapes."""
+    found = {name: ESCAPES.findall(caption) for name, caption in captions.items()}
+    return [Problem(ESCAPED, name, " ".join(dict.fromkeys(f)), (name,)) for name, f in found.items() if f]
+
+
+def without_commas(captions: Captions) -> list[Problem]:
+    """Captions whose tags are parted by something else than commas, or that are no tags."""
+    return [
+        Problem(ONE_TAG, name, f"{caption[:40]!r}", (name,))
+        for name, caption in captions.items()
+        if OTHER_PARTS.search(caption) or ("," not in caption and " " in caption)
+    ]
 
 
 def fewest_tokens(caption: str) -> int:

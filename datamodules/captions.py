@@ -4,47 +4,58 @@ Two ways to caption, both in wide use:
 
 - a `metadata.jsonl` or `metadata.csv` (see metadata.py), at the top of the folder or in sub-folders: it speaks
   for the pictures of its folder and below, and a `.txt` file there that says the same is passed over;
-- else a `.txt` file beside each picture with the same stem (kohya and A1111; kohya's `.caption` too). Where a
-  kohya folder (`10_portrait`) holds no such file at all, its name without the number is the caption, as in
-  kohya's scripts.
+- else a `.txt` file beside each picture (see sidecars.py). Where a kohya folder (`10_portrait`) holds no such file
+  at all, its name without the number is the caption, as in kohya's scripts.
 
 The group is the metadata's, or else the name of the first-level sub-folder (kohya's `10_portrait` is
 `portrait`), or else `all`. A kohya folder's repeats hold whatever the group is called. Where all sub-folders are
 splits (`train`, `validation`, `test`), those are no groups and the level below decides. Hidden files and folders
-(leading dot) are not read.
+(leading dot) are not read, nor are folders that disk stations put beside pictures, or masks of other trainers.
 """
 
 import os
 import re
-import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from datamodules.file_kinds import format_of, is_picture_name, misnamed_as
-from datamodules.metadata import METADATA_NAMES, Row, even, is_plain, read_metadata
+from datamodules.group_names import as_group
+from datamodules.listed_names import ListedNames
+from datamodules.metadata import METADATA_NAMES, OTHER_METADATA, Row, even, read_metadata
 from datamodules.problems import (
     FOLDER_NAME_AS_CAPTION,
+    FOREIGN_FOLDER,
     HIDDEN_BY_NAME,
     IGNORED_SIDECAR,
     LEAVES,
     LINKED_FOLDER,
-    LONELY_SIDECAR,
     MALFORMED,
+    MASK,
     SAME_BUT_CASE,
-    SHARED_SIDECAR,
     SOME_WITHOUT_GROUP,
     SPLIT_FOLDERS,
-    TWO_SIDECARS,
     UNLISTED,
+    UNREAD_METADATA,
     WRONG_SUFFIX,
     ZERO_REPEATS,
     Problem,
 )
+from datamodules.sidecars import is_sidecar, odd_sidecars, pair, read_caption, stem, stems_of
 
 DEFAULT_GROUP = "all"
-SIDECAR_SUFFIXES = (".txt", ".caption")  # the first that is there is read
+FOREIGN = {
+    "@eaDir",
+    "@Recycle",
+    "#recycle",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "__MACOSX",
+    "lost+found",
+}
+"""Folders that disk stations and systems put beside pictures, with copies of them."""
+MASK_ENDS = ("-masklabel", "-condlabel")
 TRAINING_SPLITS = {"train", "training"}
 SPLITS = TRAINING_SPLITS | {"validation", "valid", "dev", "val", "test", "testing", "eval", "evaluation"}
 
@@ -95,6 +106,7 @@ def list_captions(folder: Path) -> Listing:
     """Read the metadata files of the folder and, where there is none, its `.txt` files."""
     files, problems = _files(folder)
     tables = [path for path in files if path.name in METADATA_NAMES]
+    problems += [Problem(UNREAD_METADATA, _name(folder, path)) for path in files if _may_be_metadata(path)]
     homes = Counter(path.parent for path in tables)
     doubled = [_name(folder, home / METADATA_NAMES[0]) for home, count in homes.items() if count > 1]
     if doubled:
@@ -102,13 +114,19 @@ def list_captions(folder: Path) -> Listing:
         names = [both if name == METADATA_NAMES[0] else f"{both} beside {name}" for name in doubled]
         return Listing([], [Problem(MALFORMED, name, "two metadata files, keep one") for name in names])
     governed = [path for path in files if any(home in homes for home in path.parents)]
-    free = [path for path in files if path not in set(governed)]
+    masks = set(_masks(files)) - set(governed)
+    free = [path for path in files if path not in set(governed) | masks]
+    problems += [Problem(MASK, _name(folder, path)) for path in sorted(masks)]
     found, said = _from_metadata(folder, tables, governed)
     beside, said_beside = _from_sidecars(folder, free)
     entries, said_of_groups = _grouped([*found, *beside])
     problems += said + said_beside + said_of_groups
     problems += _odd_names(folder, entries, files)
     return Listing(entries, problems)
+
+
+def _may_be_metadata(path: Path) -> bool:
+    return path.name not in METADATA_NAMES and OTHER_METADATA.fullmatch(path.name) is not None
 
 
 def _files(folder: Path) -> tuple[list[Path], list[Problem]]:
@@ -121,7 +139,10 @@ def _files(folder: Path) -> tuple[list[Path], list[Problem]]:
 
     for top, folders, names in os.walk(folder, onerror=unreadable):
         here = Path(top)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        problems += [
+            Problem(FOREIGN_FOLDER, _name(folder, here / name)) for name in sorted(FOREIGN & set(folders))
+        ]
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in FOREIGN)
         problems += [_linked(folder, here / name) for name in folders if (here / name).is_symlink()]
         files += [here / name for name in names if not name.startswith(".")]
     return sorted(files), problems
@@ -142,17 +163,17 @@ def _from_metadata(
     """What the metadata files list, and what they leave out of the files that they speak for."""
     found: list[_Found] = []
     problems: list[Problem] = []
-    on_disk = {_form(_name(folder, path)): _name(folder, path) for path in files}
+    on_disk = ListedNames(_name(folder, path) for path in files)
     for table in tables:
         rows, said = read_metadata(table, _name(folder, table))
         problems += said
         for row in rows:
             name = _from_top(folder, table.parent, row.name)
-            if not os.path.lexists(
-                folder / name
-            ):  # written on another system, which composes accents otherwise
-                name = on_disk.get(_form(name), name)
-            found.append(_Found(Row(name, row.captions, row.group, row.source)))
+            if not os.path.lexists(folder / name):
+                name = on_disk.meant(name)
+            near = "" if os.path.lexists(folder / name) else on_disk.near(name)
+            source = f"{row.source}; {near} is there" if near else row.source
+            found.append(_Found(Row(name, row.captions, row.group, source)))
     named = {os.path.realpath(folder / each.row.name) for each in found}
     pictures = [path for path in files if is_picture_name(path)]
     unlisted = [path for path in pictures if os.path.realpath(path) not in named]
@@ -163,19 +184,21 @@ def _from_metadata(
 
 def _ignored(folder: Path, files: Sequence[Path], found: Sequence[_Found]) -> list[Problem]:
     """Files beside pictures that say something else than the metadata."""
-    stems = {_stem(path) for path in files if is_picture_name(path)}
+    stems = {one for path in files if is_picture_name(path) for one in stems_of(path)}
     captions: dict[Path, list[tuple[str, ...]]] = {}
     for each in found:
-        captions.setdefault(_absolute_stem(folder / each.row.name), []).append(each.row.captions or ("",))
-    beside = [path for path in files if _is_sidecar(path) and _stem(path) in stems]
-    ignored = [path for path in beside if not _agrees(folder, path, captions.get(_absolute_stem(path), []))]
+        for one in stems_of(_absolute(folder / each.row.name)):
+            captions.setdefault(one, []).append(each.row.captions or ("",))
+    beside = [path for path in files if is_sidecar(path) and stem(path) in stems]
+    ignored = [path for path in beside if not _agrees(path, captions.get(stem(_absolute(path)), []))]
     return [Problem(IGNORED_SIDECAR, _name(folder, path)) for path in ignored]
 
 
-def _agrees(folder: Path, sidecar: Path, captions: Sequence[tuple[str, ...]]) -> bool:
+def _agrees(sidecar: Path, captions: Sequence[tuple[str, ...]]) -> bool:
     """Whether a file repeats what the metadata says of each picture beside it, as after `audit --write`."""
-    text, said = _sidecar_caption(folder, sidecar)
-    return bool(captions) and not said and all(text in those for those in captions)
+    text, said = read_caption(sidecar, "")
+    unreadable = any(problem.kind.stops for problem in said)
+    return bool(captions) and not unreadable and all(text in those for those in captions)
 
 
 def _from_top(folder: Path, home: Path, name: str) -> str:
@@ -188,46 +211,28 @@ def _from_top(folder: Path, home: Path, name: str) -> str:
 
 def _from_sidecars(folder: Path, files: Sequence[Path]) -> tuple[list[_Found], list[Problem]]:
     pictures = [path for path in files if is_picture_name(path)]
-    sidecars: dict[Path, list[Path]] = {}
-    for path in files:
-        if _is_sidecar(path):
-            sidecars.setdefault(_stem(path), []).append(path)
-    for beside in sidecars.values():
-        beside.sort(key=lambda path: SIDECAR_SUFFIXES.index(path.suffix.lower()))
-    names, problems = _captions_of_folders(folder, pictures, sidecars)
+    captioned = pair(pictures, files)
+    names, problems = _captions_of_folders(folder, pictures, captioned)
     found = []
     for path in pictures:
-        name, beside = _name(folder, path), sidecars.get(_stem(path), [])
-        caption, said = _sidecar_caption(folder, beside[0]) if beside else (names.get(_top(name), ""), [])
+        name, own = _name(folder, path), captioned.get(path)
+        caption, said = read_caption(own, _name(folder, own)) if own else (names.get(_top(name), ""), [])
         problems += said
-        found.append(_Found(Row(name, (caption,) if caption else (), "", name), bool(said)))
-    return found, problems + _odd_sidecars(folder, files, sidecars)
-
-
-def _sidecar_caption(folder: Path, sidecar: Path) -> tuple[str, list[Problem]]:
-    try:
-        if not sidecar.is_file():
-            return "", [Problem(MALFORMED, _name(folder, sidecar), "not a file")]
-        text = even(sidecar.read_text("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        return "", [Problem(MALFORMED, _name(folder, sidecar), f"not UTF-8: {error.reason}")]
-    except OSError as error:
-        return "", [Problem(MALFORMED, _name(folder, sidecar), error.strerror or "unreadable")]
-    if not is_plain(text):
-        return "", [Problem(MALFORMED, _name(folder, sidecar), "has NUL characters, so it is no UTF-8 text")]
-    return text, []
+        wrong = any(problem.kind.stops for problem in said)
+        found.append(_Found(Row(name, (caption,) if caption else (), "", name), wrong))
+    return found, list(dict.fromkeys(problems)) + odd_sidecars(folder, files, captioned)
 
 
 def _captions_of_folders(
-    folder: Path, pictures: Sequence[Path], sidecars: dict[Path, list[Path]]
+    folder: Path, pictures: Sequence[Path], captioned: Mapping[Path, Path]
 ) -> tuple[dict[str, str], list[Problem]]:
     """Kohya folders in which no picture has a file beside it: folder name -> caption."""
     tops: dict[str, list[bool]] = {}
     for path in pictures:
         name = _name(folder, path)
         if repeats_of(_top(name)):
-            tops.setdefault(_top(name), []).append(_stem(path) in sidecars)
-    captions = {top: even(top.partition("_")[2]) for top, captioned in tops.items() if not any(captioned)}
+            tops.setdefault(_top(name), []).append(path in captioned)
+    captions = {top: even(top.partition("_")[2]) for top, has_file in tops.items() if not any(has_file)}
     problems = [
         Problem(FOLDER_NAME_AS_CAPTION, top, f"{len(tops[top])} pictures: {caption!r}")
         for top, caption in captions.items()
@@ -235,23 +240,17 @@ def _captions_of_folders(
     return captions, problems
 
 
-def _odd_sidecars(folder: Path, files: Sequence[Path], sidecars: dict[Path, list[Path]]) -> list[Problem]:
-    pictures = [path for path in files if is_picture_name(path)]
-    stems = Counter(_stem(path) for path in pictures)
-    hidden = {_stem(path) for path in files if not is_picture_name(path) and format_of(path)}
-    shared = [path for path in pictures if stems[_stem(path)] > 1 and _stem(path) in sidecars]
-    lonely = [
-        path
-        for stem, beside in sidecars.items()
-        for path in beside
-        if stem not in stems and stem not in hidden
-    ]
-    second = [path for stem, beside in sidecars.items() if stem in stems for path in beside[1:]]
-    return [
-        *(Problem(SHARED_SIDECAR, _name(folder, path)) for path in shared),
-        *(Problem(LONELY_SIDECAR, _name(folder, path)) for path in lonely),
-        *(Problem(TWO_SIDECARS, _name(folder, path)) for path in second),
-    ]
+def _masks(files: Sequence[Path]) -> list[Path]:
+    """OneTrainer's masks of pictures that lie beside them."""
+    stems = {stem(path) for path in files if is_picture_name(path)}
+    return [path for path in files if is_picture_name(path) and _masked(path) in stems]
+
+
+def _masked(mask: Path) -> Path | None:
+    """The stem of the picture that a file is a mask of, by its name."""
+    own = str(stem(mask))
+    end = next((end for end in MASK_ENDS if own.endswith(end)), None)
+    return None if end is None else Path(own.removesuffix(end))
 
 
 # ------------------------------------------------------------------ groups
@@ -292,7 +291,8 @@ def _entry(found: _Found, in_splits: bool) -> tuple[Entry, str]:
     name = os.path.normpath(row.name)
     top = _top(name.partition("/")[2] if in_splits else name)
     repeats = repeats_of(top)
-    group = row.group or (top.partition("_")[2] if repeats is not None else top) or DEFAULT_GROUP
+    written = row.group or (top.partition("_")[2] if repeats is not None else top)
+    group = as_group(written) or DEFAULT_GROUP
     caption, *others = row.captions or ("",)
     entry = Entry(
         row.name,
@@ -341,23 +341,9 @@ def _can_be_looked_at(folder: Path, name: str) -> bool:
         return False
 
 
-def _is_sidecar(path: Path) -> bool:
-    return path.suffix.lower() in SIDECAR_SUFFIXES
-
-
-def _stem(path: Path) -> Path:
-    """The path without its suffix, accents composed in one way."""
-    return Path(_form(str(path.with_suffix(""))))
-
-
-def _absolute_stem(path: Path) -> Path:
-    """The stem by which a metadata line and a file are compared, however the line writes its path."""
-    return _stem(Path(os.path.normpath(path.absolute())))
-
-
-def _form(name: str) -> str:
-    """A name as it compares: macOS writes an accented letter as two characters, others as one."""
-    return unicodedata.normalize("NFC", name)
+def _absolute(path: Path) -> Path:
+    """The path by which a metadata line and a file are compared, however the line writes it."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def repeats_of(folder_name: str) -> int | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from datamodules.picture_list import PictureList
 from datamodules.prompt_entries import Entry, PictureJob, make_jobs, said_by
-from evaluation.prompts import strip_weights
+from evaluation.prompts import as_characters, strip_weights
 
 NO_GROUP = "pictures"
 APART = 1000  # between the seeds of two repetitions of a prompt
@@ -116,9 +116,12 @@ class ComparisonPictures(PictureList):
         return [place for place, one in enumerate(self.subjects) if not words <= _words(one.job.prompt)]
 
     def of_captions(self, captions: Sequence[str]) -> list[PictureJob]:
-        """The pictures of captions, painted as the first subject is, each from noise of its own."""
+        """The pictures of captions, painted as the first subject is, each from noise of its own.
+
+        A caption's brackets were trained as characters, so they are painted as characters.
+        """
         like = replace(self.subjects[0].job, lora_scale=float(self.lora_scale))
-        return [replace(like, prompt=caption, seed=seed) for seed, caption in enumerate(captions)]
+        return [replace(like, prompt=as_characters(caption), seed=k) for k, caption in enumerate(captions)]
 
     @cached_property
     def jobs(self) -> list[PictureJob]:

@@ -90,4 +90,4 @@ def _started_anew(why: str) -> dict[str, dict[str, Any]]:
 
 def _write(path: Path, known: dict[str, dict[str, Any]]) -> None:
     with whole_file(path) as partial:
-        partial.write_text(json.dumps(known, separators=(",", ":")), "utf-8")
+        partial.write_text(json.dumps(known, separators=(",", ":")), encoding="utf-8")

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from datamodules.geometry import training_size
 from datamodules.records import Record
+from evaluation.prompts import as_characters
 
 MOST_TAGS = 300
 """Tags of a group that are kept, the commonest: a sentence counts as a tag, and headers are read whole."""
@@ -44,7 +45,7 @@ def dataset_facts(
     if trigger:
         facts |= {
             "modelspec.trigger_phrase": trigger,
-            "modelspec.usage_hint": f"Use {trigger} in the prompt.",
+            "modelspec.usage_hint": f"Use {as_characters(trigger)} in the prompt.",
         }
     return facts
 

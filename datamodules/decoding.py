@@ -1,8 +1,8 @@
 """A picture file as the eye sees it: upright sRGB with 8 bits a channel.
 
 In this order: the camera's rotation (EXIF) first, since it decides the shape; 16-bit grey to 8 bits; the
-embedded colour profile (ICC) to sRGB; transparency composited on white; the rest (grey, palette, CMYK) to
-RGB.
+embedded colour profile (ICC; of a PNG without one its gamma and primaries) to sRGB; transparency composited on
+white; the rest (grey, palette, CMYK) to RGB.
 
 A JPEG that is far larger than needed is scaled down by its decoder (a half, a quarter or an eighth of each side,
 Pillow's `draft`), which saves most of the time and memory; at least twice the needed size is left for a good
@@ -15,17 +15,20 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
 from torch import Tensor
 
 from datamodules.geometry import crop_box, enlargement
+from datamodules.png_colours import profile_of
+from datamodules.png_metadata import without_bulk
 from datamodules.problems import ANIMATED, BAD_PROFILE, Kind
 
-PREPROCESSING_VERSION = 2
+PREPROCESSING_VERSION = 3
 """Part of the name of cached latents: to be raised when the same file gives other pixels."""
 
 BACKGROUND = (255, 255, 255)
-ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")  # a camera's MPO or a TIFF with a thumbnail is no animation
+ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")  # the further pictures of a camera's MPO are its own affair
+NEW_SUBFILE_TYPE, SMALLER_COPY = 254, 1  # tag of a TIFF page, and its bit for a thumbnail of another page
 
 
 def decode(
@@ -45,16 +48,19 @@ def decode(
         PIL.UnidentifiedImageError: it is no picture.
         Exception: it is broken; Pillow's decoders raise many types.
     """
-    notes: list[tuple[Kind, str]] = []
-    with Image.open(source) as file:
-        if file.format in ANIMATED_FORMATS and getattr(file, "n_frames", 1) > 1:
-            notes.append((ANIMATED, f"{getattr(file, 'n_frames', 1)} frames"))
+    bounded, notes = without_bulk(source)
+    with Image.open(bounded) as file:
+        if several := _several(file):
+            notes.append((ANIMATED, several))
         if covering is not None:
             _scale_while_decoding(file, covering)
         file.load()
         profile = file.info.get("icc_profile")
+        said = profile_of(file.info) if file.format == "PNG" else None
         upright = ImageOps.exif_transpose(file)
     alpha, image = _alpha(upright), _eight_bit(upright)
+    if said:
+        image, profile = _plain_rgb(image), said
     try:
         colours = _to_srgb(image, profile) if profile else _plain_rgb(image)
     except (ImageCms.PyCMSError, OSError) as error:
@@ -81,6 +87,28 @@ def read_part(path: Path, width: int, height: int) -> Tensor:
     box = crop_box(image.width, image.height, width, height)
     part = image.resize((width, height), Image.Resampling.LANCZOS, box=box)
     return torch.from_numpy(np.array(part, np.float32)).permute(2, 0, 1).contiguous() / 127.5 - 1
+
+
+def _several(file: Image.Image) -> str:
+    """How many frames or pages a file has, if more than one is a picture of its own, else ""."""
+    if isinstance(file, TiffImagePlugin.TiffImageFile):
+        pages = _pages(file)
+        return f"{pages} pages" if pages > 1 else ""
+    number = getattr(file, "n_frames", 1) if file.format in ANIMATED_FORMATS else 1
+    return f"{number} frames" if number > 1 else ""
+
+
+def _pages(file: TiffImagePlugin.TiffImageFile) -> int:
+    """Pages of a TIFF that aren't smaller copies of another; a damaged one ends the count."""
+    pages = 0
+    try:
+        for page in range(file.n_frames):
+            file.seek(page)
+            pages += not file.tag_v2.get(NEW_SUBFILE_TYPE, 0) & SMALLER_COPY
+    except Exception:  # Pillow's readers raise many types; the first page is decoded in any case
+        pass
+    file.seek(0)
+    return pages
 
 
 def _scale_while_decoding(file: Image.Image, covering: int) -> None:

@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 from PIL import Image
 
+from datamodules.png_metadata import without_bulk
+
 ROOM = 96 * 10**6  # pixels
 
 
@@ -46,7 +48,7 @@ DECODING = DecodingRoom()
 def pixels_of(source: Path | BinaryIO) -> int:
     """Pixels of a picture, from its header; 0 for what can't be opened, which the decoder has to say."""
     try:
-        with Image.open(source) as file:
+        with Image.open(without_bulk(source)[0]) as file:
             return file.width * file.height
     except Exception:  # Pillow's readers raise many types
         return 0

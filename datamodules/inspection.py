@@ -30,7 +30,7 @@ from datamodules.decoding_room import DECODING, pixels_of
 from datamodules.problems import BROKEN, EMPTY_FILE, NOT_A_PICTURE, TOO_MANY_PIXELS, Kind
 
 LOOKS = f"looks-pillow-{PIL.__version__}"  # another Pillow may read what this one can't
-LOOKS_VERSION = 1  # raise it when `decode` finds other problems or another size
+LOOKS_VERSION = 2  # raise it when `decode` finds other problems or another size
 MANY = 200  # pictures from which looking takes long enough for a progress bar
 SAVE_SECONDS = 30.0  # what a kill may lose
 THREADS = min(8, os.cpu_count() or 1)  # enough: Pillow decodes, and hashlib hashes, without Python's lock

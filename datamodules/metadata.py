@@ -9,6 +9,8 @@ import csv
 import io
 import json
 import os
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +20,28 @@ from typing import Any
 from datamodules.problems import MALFORMED, UNKNOWN_COLUMN, Problem
 
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
+OTHER_METADATA = re.compile(
+    r"metadata\.(jsonl|json|csv|tsv|parquet|ya?ml|txt)(\.txt)?|meta_(cap|lat)\.json", re.IGNORECASE
+)
+"""Names of files that may be meant as metadata (kohya's among them), but aren't read."""
 CAPTION_COLUMNS = ("text", "caption", "captions", "prompt")  # the first of them that the file has is read
+
+UTF_16 = "it is UTF-16: save it as UTF-8"
+CLEANED: dict[int, str | None] = {
+    **dict.fromkeys([*range(32), *range(127, 160)], " "),  # control characters
+    **dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff")),  # soft hyphen, zero-width signs, byte order mark
+}
+PARTS_TAGS = ",，、"
+BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"  # letters to Unicode, and nothing to see
+INVISIBLE = (
+    "Cc",
+    "Cf",
+    "Zs",
+    "Zl",
+    "Zp",
+    "Mn",
+    "Me",
+)  # controls, formats, blanks, marks without their letter
 
 _Rows = list[tuple[str, dict[str, Any]]]
 
@@ -68,8 +91,31 @@ def read_metadata(path: Path, shown: str) -> tuple[list[Row], list[Problem]]:
 
 
 def even(text: str) -> str:
-    """The text with each run of white space made one blank."""
-    return " ".join(text.split())
+    """The text with one blank for each run of white space or controls, without signs of no width.
+
+    One that says nothing, such as commas alone, becomes "".
+    """
+    words = " ".join(text.translate(CLEANED).split())
+    return words if any(_is_seen(sign) for sign in words) else ""
+
+
+def _is_seen(sign: str) -> bool:
+    return sign not in PARTS_TAGS + BLANK_LETTERS and unicodedata.category(sign) not in INVISIBLE
+
+
+def as_text(data: bytes) -> str:
+    """UTF-8 text, without its byte order mark.
+
+    Raises:
+        ValueError: it isn't UTF-8.
+    """
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise ValueError(UTF_16)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        place = f"byte 0x{data[error.start]:02x} at {error.start + 1}"
+        raise ValueError(f"not UTF-8 ({place}): save it as UTF-8") from error
 
 
 def _lines(shown: str, count: int) -> str:
@@ -78,7 +124,7 @@ def _lines(shown: str, count: int) -> str:
 
 def _texts(value: Any) -> list[Any]:
     """One caption or several, as a list; an empty caption is none."""
-    return value if isinstance(value, list) else [value] if value and value.strip() else []
+    return value if isinstance(value, list) else [value] if value and even(value) else []
 
 
 def _wrong_with(row: dict[str, Any], caption: str) -> str:
@@ -89,7 +135,7 @@ def _wrong_with(row: dict[str, Any], caption: str) -> str:
     value, group = row.get(caption), row.get("group")
     if not isinstance(value, str | list | None):
         return f"{caption} is {value!r}, not text"
-    if isinstance(value, list) and any(not isinstance(text, str) or not text.strip() for text in value):
+    if isinstance(value, list) and any(not isinstance(text, str) or not even(text) for text in value):
         return f"{caption} holds something that is no caption: {value!r}"
     if not isinstance(group, str | None):
         return f"group is {group!r}, not text"
@@ -114,17 +160,25 @@ def _can_be_a_name(name: str) -> bool:
 def _json_rows(data: bytes, shown: str) -> tuple[_Rows, list[Problem]]:
     rows: _Rows = []
     problems = []
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # else each of its lines would be said
+        return [], [Problem(MALFORMED, shown, UTF_16)]
     if data.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"["):
         return [], [
             Problem(MALFORMED, shown, "one JSON array; write one object a line, without [ ] and commas")
         ]
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+    # bytes, since texts may hold what str.splitlines takes for the end of a line
+    for number, line in enumerate(re.split(rb"\r\n?|\n", data.removeprefix(b"\xef\xbb\xbf")), start=1):
         source = f"{shown} line {number}"
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:  # bad UTF-8 is a ValueError too
+            text = as_text(line)
+        except ValueError as error:
+            problems.append(Problem(MALFORMED, source, str(error)))
+            continue
+        try:
+            row = json.loads(text)
+        except (ValueError, RecursionError) as error:
             problems.append(Problem(MALFORMED, source, f"not JSON: {error}"))
             continue
         if isinstance(row, dict):
@@ -145,13 +199,15 @@ def _csv_rows(data: bytes, shown: str) -> tuple[_Rows, list[Problem]]:
                 )
             else:
                 rows.append((source, row))
-    except (csv.Error, UnicodeDecodeError) as error:
+    except (csv.Error, ValueError) as error:
         problems.append(Problem(MALFORMED, shown, str(error)))
     return rows, problems
 
 
 def _csv_lines(data: bytes, shown: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+    reader = csv.DictReader(io.StringIO(as_text(data), newline=""), strict=True)
+    if reader.fieldnames is not None:
+        reader.fieldnames = [name.strip() for name in reader.fieldnames]
     if reader.fieldnames is not None and "file_name" not in reader.fieldnames:
         raise csv.Error(
             f"its header has no column file_name, only {list(reader.fieldnames)}; commas part columns"

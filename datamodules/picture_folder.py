@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 from datamodules.balance import Stream
-from datamodules.caption_checks import too_long
+from datamodules.caption_checks import escaped_brackets, too_long, without_commas
 from datamodules.caption_variation import CaptionOptions, Wording
 from datamodules.dataset_facts import dataset_facts
 from datamodules.geometry import training_size
+from datamodules.group_names import by_group
 from datamodules.loss_weights import full_loss_weights
 from datamodules.option_ranges import (
     check_captions,
@@ -113,7 +114,7 @@ class PictureFolder:
         self.resolution = resolution
         self.batch_size = batch_size
         self.num_workers = num_workers
-        self.shares = shares
+        self.shares = None if shares is None else by_group(shares, "data.shares")
         self.group_by = group_by
         self.flip = flip
         self.trigger = trigger.strip()
@@ -124,7 +125,7 @@ class PictureFolder:
         self.cache_folder = None if cache_folder is None else Path(cache_folder)
         self.seed = seed
         self.buckets = buckets
-        self.loss_weights = loss_weights
+        self.loss_weights = None if loss_weights is None else by_group(loss_weights, "data.loss_weights")
         self.count_tokens: Callable[[str], int] | None = None
         self.lost_words: Callable[[str], str] | None = None
         self.reports: list[Report] = []
@@ -167,6 +168,7 @@ class PictureFolder:
         if self.holdout_folder is not None:
             self.reports.append(self._scan(self.holdout_folder, "data.holdout_folder"))
         self.warnings = [problem for report in self.reports for problem in report.warnings]
+        self.warnings.extend(self._odd_captions())
         self.warnings.extend(self._too_long(self.reports))
         return [problem for report in self.reports for problem in report.errors] + _straddling(self.reports)
 
@@ -302,6 +304,18 @@ class PictureFolder:
     def _worded(self, record: Record) -> Record:
         caption, *others = (self.wording.in_full(caption) for caption in record.captions)
         return replace(record, caption=caption, other_captions=tuple(others))
+
+    def _odd_captions(self) -> list[Problem]:
+        """What is said of captions whose brackets or tags may not be what they were meant as."""
+        varied = self.wording.options.shuffle_tags or self.wording.options.tag_dropout > 0
+        found = []
+        for report in self.reports:
+            for record in report.records:
+                name = record.path.relative_to(report.folder).as_posix()
+                for in_full, written in zip(record.captions, self.written[record.path], strict=True):
+                    found += escaped_brackets({name: in_full})
+                    found += without_commas({name: written}) if varied else []
+        return found
 
     def _too_long(self, reports: Iterable[Report]) -> list[Problem]:
         if self.count_tokens is None:

@@ -35,7 +35,7 @@ MALFORMED = Kind(
 LEAVES = Kind(
     "paths that leave the folder", "Copy the pictures into the folder and name them relative to it."
 )
-ABSENT = Kind("listed but absent", "Put the pictures there, or take their lines out.")
+ABSENT = Kind("listed but absent", "Put the pictures there, or mend their lines.")
 DUPLICATE = Kind("listed more than once", "Keep one line a picture.")
 NO_CAPTION = Kind(
     "missing or empty captions", "Write one for each (column `text`, or a .txt file of the same name)."
@@ -65,6 +65,11 @@ IDENTICAL = Kind(
     "Take copies out, or they are seen that much more often.",
     stops=False,
 )
+UNREAD_METADATA = Kind(
+    "files that may be metadata, not read",
+    "Read are metadata.jsonl (an object a line) and metadata.csv (with commas), spelt so.",
+    stops=False,
+)
 UNKNOWN_COLUMN = Kind("unknown columns, not used", "Known are file_name, text and group.", stops=False)
 SPLIT_FOLDERS = Kind(
     "split folders, all of them trained on",
@@ -89,7 +94,7 @@ HIDDEN_BY_NAME = Kind(
 IGNORED_SIDECAR = Kind(
     ".txt captions beside a metadata file, not used", "The metadata file decides.", stops=False
 )
-LONELY_SIDECAR = Kind(".txt files without a picture, not used", "Check their names.", stops=False)
+LONELY_SIDECAR = Kind("caption files without a picture, not used", "Check their names.", stops=False)
 SHARED_SIDECAR = Kind("pictures that share one .txt caption", "Rename one, if that isn't meant.", stops=False)
 SOME_WITHOUT_GROUP = Kind(
     "pictures without a group, put into group `all`", "Name a group for each.", stops=False
@@ -99,7 +104,35 @@ SAME_BUT_CASE = Kind(
     "Spell them alike if they are one group.",
     stops=False,
 )
-TWO_SIDECARS = Kind(".caption files beside a .txt, not used", "The .txt decides.", stops=False)
+TWO_SIDECARS = Kind(
+    "second caption files of a picture, not used",
+    "Keep one: a.png.txt goes before a.txt, and .txt before .caption.",
+    stops=False,
+)
+SEVERAL_LINES = Kind(
+    "caption files of several lines, joined into one caption",
+    "If each line is a caption of its own, list them in metadata.jsonl, where `text` may be a list.",
+    stops=False,
+)
+ESCAPED = Kind(
+    "captions with backslashes before brackets, trained as characters",
+    "Take the backslashes out (of data.trigger and data.captions too): the \\( of a prompt means the bracket alone, so"
+    " the same prompt would say something else.",
+    stops=False,
+)
+ONE_TAG = Kind(
+    "captions whose tags no comma parts, so data.captions.shuffle_tags and tag_dropout leave them whole",
+    "Part tags by commas (,), or leave these options out.",
+    stops=False,
+)
+MASK = Kind(
+    "masks of other trainers, not used", "Nothing is lost: the whole picture is trained on.", stops=False
+)
+FOREIGN_FOLDER = Kind(
+    "folders that a system or disk station made, not read",
+    "Rename them if the pictures in them belong.",
+    stops=False,
+)
 FOLDER_NAME_AS_CAPTION = Kind(
     "folders without captions, captioned by their name as kohya does",
     "Write a .txt beside each picture: captions that tell pictures apart teach more.",
@@ -116,7 +149,9 @@ REPEATS_UNUSED = Kind(
     "data.shares or data.group_by says otherwise: leave both out to use them.",
     stops=False,
 )
-ANIMATED = Kind("animations, only the first frame is used", "Save the frame you want.", stops=False)
+ANIMATED = Kind(
+    "animations and files of several pages, only the first is used", "Save the one you want.", stops=False
+)
 BAD_PROFILE = Kind("unusable colour profiles, colours taken as sRGB", "Save them as sRGB.", stops=False)
 TOO_LONG = Kind(
     "captions longer than the text encoder reads, their end is lost",

@@ -55,7 +55,9 @@ def paint_folder(scenes: list[Scene], folder: Path, workers: int | None = None, 
     beside = Path(tempfile.mkdtemp(prefix=folder.name + ".", suffix=".part", dir=folder.parent))
     try:
         _paint_all(scenes, beside, workers, size)
-        (beside / "metadata.jsonl").write_text("".join(_line(k, scene) for k, scene in enumerate(scenes)))
+        (beside / "metadata.jsonl").write_text(
+            "".join(_line(k, scene) for k, scene in enumerate(scenes)), encoding="utf-8"
+        )
         beside.chmod(0o755)
         shutil.rmtree(folder, ignore_errors=True)
         beside.rename(folder)

@@ -16,6 +16,7 @@ SQUARE = 1 / 1.1
 
 _TOKEN = re.compile(r"\\[()\[\]\\]|:\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*\)|[^\\()\[\]:]+|.", re.DOTALL)
 _BREAK = re.compile(rf"\s*\b({BREAK})\b\s*")
+_BREAK_WORD = re.compile(rf"\b{BREAK}\b")
 
 
 def parse(prompt: str) -> list[tuple[str, float]]:
@@ -53,6 +54,12 @@ def strip_weights(prompt: str) -> str:
     """The plain words of a prompt: brackets, weights, escapes and `BREAK` taken out, spaces tidied."""
     words = "".join(" " if text == BREAK else text for text, _ in parse(prompt))
     return " ".join(words.split())
+
+
+def as_characters(text: str) -> str:
+    """A prompt that says a text as training reads a caption: brackets and `BREAK` are characters in it."""
+    escaped = re.sub(r"[\\()\[\]]", r"\\\g<0>", text)
+    return _BREAK_WORD.sub("B()REAK", escaped)  # a bracket around nothing weighs nothing
 
 
 def _weight(token: str) -> float | None:

@@ -1,11 +1,96 @@
 """The command line's own functions."""
 
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 from torch.utils.data import DataLoader, Dataset
 
-from command_line import as_typed, check_command, exit_with_message, own_words, without
+from command_line import HelpfulParser, as_typed, check_command, exit_with_message, own_words, without
+from commands.fit_config import read_config
 from train import main
+
+ROOT = Path(__file__).parent.parent
+
+
+SHARES = "{1: 2, on: 1, 2023: 1, no: 1, null: 1, 1e3: 1, 010: 1, 1.50: 1, 2023-01-01: 1, 12:30: 1, ~: 1, cafe: 1e-1}"
+NAMES = ["1", "on", "2023", "no", "null", "1e3", "010", "1.50", "2023-01-01", "12:30", "~", "cafe"]
+
+
+def shares_parser() -> HelpfulParser:
+    parser = HelpfulParser()
+    parser.add_argument("--config", action="config")
+    parser.add_argument("--shares", type=dict[str, float] | None)
+    return parser
+
+
+def test_names_are_text_whatever_yaml_takes_them_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "a.yaml"
+    config.write_text(f"shares: {SHARES}\n")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "b.yaml").write_text(config.read_text())
+    files = (str(config), "a.yaml", "configs/b.yaml")
+    for args in (["--shares", SHARES], *(["--config", file] for file in files)):
+        shares = shares_parser().parse_args(args).shares
+        assert list(shares) == NAMES
+        assert (shares["1"], shares["no"], shares["cafe"]) == (2.0, 1.0, 0.1)
+    assert list(read_config(str(config))["shares"]) == NAMES
+
+
+def test_names_stay_text_in_what_is_written_and_read_again(tmp_path: Path) -> None:
+    parser = shares_parser()
+    written = parser.dump(parser.parse_args(["--shares", SHARES]))
+    config = tmp_path / "a.yaml"
+    config.write_text(written)
+    assert list(parser.parse_args(["--config", str(config)]).shares) == NAMES
+    assert list(yaml.safe_load(written)["shares"]) == NAMES
+
+
+def test_one_name_twice_in_an_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        shares_parser().parse_args(["--shares", "{a: 1, a: 2}"])
+    assert "--shares is {a: 1, a: 2}; it must be names with values" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_config_files_are_utf_8_in_any_locale(tmp_path: Path, mark: str) -> None:
+    config = tmp_path / "a.yaml"
+    config.write_text(f"{mark}# 日本語\nshares: {{少女: 1}}\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", READS_A_CONFIG, str(config)],
+        cwd=ROOT,
+        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "['\\u5c11\\u5973']\n", done.stderr
+
+
+READS_A_CONFIG = """
+import locale, sys
+from tests.test_command_line import shares_parser
+assert locale.getencoding() != "utf-8"
+print(ascii(list(shares_parser().parse_args(["--config", sys.argv[1]]).shares)))
+"""
+
+
+def test_names_that_the_terminal_lacks_are_printed_as_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = io.BytesIO()
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(printed, encoding="cp1252", newline=""))
+    with pytest.raises(SystemExit):
+        main(["少女"])
+    sys.stderr.flush()
+    print("café \udcff", flush=True)
+    assert b"there is no command '\\u5c11\\u5973'" in printed.getvalue()
+    assert printed.getvalue().endswith(b"caf\xe9 \\udcff" + os.linesep.encode())
 
 
 def test_without_drops_an_option_and_its_value_in_both_spellings() -> None:

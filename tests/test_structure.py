@@ -19,7 +19,7 @@ NEVER_EACH_OTHER = ("lightning_modules", "datamodules", "callbacks")
 def imports(path: Path) -> set[str]:
     """Top-level names of the packages that a file imports."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -48,7 +48,9 @@ def test_the_mathematics_import_nothing_but_torch(path: Path) -> None:
 
 
 def test_the_readme_map_names_files_that_exist() -> None:
-    rows = re.findall(r"^\| .+\? \| (.+) \|$", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    rows = re.findall(
+        r"^\| .+\? \| (.+) \|$", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     paths = [path for row in rows for path in re.findall(r"`([\w/]+\.py)`", row)]
     assert len(paths) > 8
     assert [path for path in paths if not (ROOT / path).exists()] == []
@@ -57,3 +59,30 @@ def test_the_readme_map_names_files_that_exist() -> None:
 def test_no_drawer_modules() -> None:
     names = {path.stem for path in ROOT.rglob("*.py") if ".venv" not in path.parts}
     assert not names & {"utils", "common", "helpers", "misc"}
+
+
+def test_texts_are_read_and_written_as_utf_8_in_any_locale() -> None:
+    """Every `open`, `read_text` and `write_text` of ours says its encoding, or that it is for bytes."""
+    calls = [
+        (path, call)
+        for path in ROOT.rglob("*.py")
+        if not {"tests", ".venv"} & set(path.relative_to(ROOT).parts)
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and opens_text(call)
+    ]
+    assert len(calls) > 20
+    silent = [
+        (path, call) for path, call in calls if not any(word.arg == "encoding" for word in call.keywords)
+    ]
+    assert [f"{path.relative_to(ROOT)}:{call.lineno}" for path, call in silent] == []
+
+
+def opens_text(call: ast.Call) -> bool:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    modes = [word.value for word in call.keywords if word.arg == "mode"] + call.args
+    binary = any(isinstance(mode, ast.Constant) and "b" in str(mode.value) for mode in modes)
+    of_another = isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) in OPENING_NO_TEXT
+    return name in ("read_text", "write_text") or (name == "open" and not binary and not of_another)
+
+
+OPENING_NO_TEXT = ("Image", "os", "webbrowser", "self.text", "self.latents", "tarfile", "zipfile")

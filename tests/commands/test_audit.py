@@ -206,6 +206,25 @@ def test_a_name_longer_than_the_file_system_takes_is_one_finding(
     assert "listed but absent" in text
 
 
+def test_a_name_that_is_no_utf_8_is_reported_everywhere(
+    tmp_path: Path, audit: Callable[..., Audited]
+) -> None:
+    """File names are bytes on Linux; Python has those that are no text as half of a surrogate pair."""
+    make(tmp_path / "set", {"portrait": 6})
+    (tmp_path / "set" / "metadata.jsonl").unlink()
+    (tmp_path / "set" / "bad\udcff").mkdir()
+    for number, path in enumerate(sorted((tmp_path / "set").glob("*.png"))):
+        moved = tmp_path / "set" / "bad\udcff" / f"{number}\udce9.png"
+        path.rename(moved)
+        moved.with_suffix(".txt").write_text("the same words")
+    status, text, values = audit("--data.shares", "{bad\\udcff: 1}", "--data.holdout_fraction", "0")
+    assert status == 1, text
+    assert "bad\\udcff/0\\udce9.png" in text
+    assert values["groups"][0]["name"] == "bad\\udcff"  # type: ignore[index]
+    assert {"bad\udcff/0\udce9.png"} <= set(values["warnings"][0]["files"])  # type: ignore[index]
+    assert "bad\\udcff/0\\udce9.png" in (tmp_path / "out" / "audit.html").read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

@@ -120,6 +120,17 @@ def test_use_in_each_program_is_said_with_the_files_names(run: Path) -> None:
     assert "`<lora:ghibli_kohya:1>`" in text
 
 
+def test_a_trigger_with_brackets_can_be_pasted_into_a_prompt(run: Path) -> None:
+    said = FACTS | {"modelspec.trigger_phrase": "saber (fate) [x] <y>"}
+    text = write_model_card(exported(run, said), DIGEST, run).read_text("utf-8")
+    assert (
+        "Put `saber \\(fate\\) \\[x\\] <y>` into the prompt (in diffusers, whose prompts have no weights, "
+        in text
+    )
+    assert "`saber (fate) [x] <y>`)." in text
+    assert "Put `ghibli_style` into the prompt.\n" in card(run)
+
+
 def test_data_scores_and_settings_are_the_runs(run: Path) -> None:
     text = card(run)
     assert "135 pictures, 6000 draws, as planned" in text

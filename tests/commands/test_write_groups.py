@@ -45,6 +45,22 @@ def test_each_change_keeps_its_own_original_and_no_change_keeps_none(tmp_path: P
     assert not (tmp_path / "metadata.jsonl.bak-3").exists()
 
 
+def test_names_written_on_other_systems_are_found(tmp_path: Path) -> None:
+    for number, name in enumerate(("train/a.png", "cafe\u0301.png")):
+        paint(tmp_path / name, number)
+    lines = [{"file_name": "train\\a.png", "text": "a"}, {"file_name": "caf\u00e9.png", "text": "b"}]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_groups(tmp_path, {"train/a.png": "one", "cafe\u0301.png": "two"})
+    assert groups_in(tmp_path) == {"train/a.png": "one", "cafe\u0301.png": "two"}
+
+
+def test_names_that_are_no_utf_8_come_back(tmp_path: Path) -> None:
+    paint(tmp_path / "bad\udcff.png", 0).with_suffix(".txt").write_text("名前", encoding="utf-8")
+    write_groups(tmp_path, {"bad\udcff.png": "one"})
+    assert groups_in(tmp_path) == {"bad\udcff.png": "one"}
+    assert list_captions(tmp_path).problems == []
+
+
 def test_csv_gets_a_column(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_text('file_name,text\na.png,"one, two"\nb.png,three\n')
     write_groups(tmp_path, {"a.png": "portrait"})

@@ -137,9 +137,9 @@ def write_odd_captions(folder: Path) -> list[str]:
     return [
         *(f"missing or empty captions: {name}.png" for name in ("silent", "blank")),
         *(f"lines or files that can't be read: {name}.txt" for name in ("latin", "wide")),
-        ".caption files beside: both.caption",
+        "second caption files: both.caption",
         *(f"pictures that share one .txt: shared.{suffix}" for suffix in ("png", "bmp")),
-        ".txt files without: lonely.txt",
+        "caption files without: lonely.txt",
     ]
 
 

@@ -1,6 +1,7 @@
 """Findings about captions that are there."""
 
 from datamodules.caption_checks import (
+    escaped_brackets,
     fewest_tokens,
     missing_trigger,
     shared_captions,
@@ -9,12 +10,33 @@ from datamodules.caption_checks import (
     surely_lost,
     tag_frequency,
     too_long,
+    without_commas,
 )
+from datamodules.problems import ESCAPED
 
 
 def test_shared_captions_name_their_pictures() -> None:
     found = shared_captions({"a.png": "a girl", "b.png": "A girl", "c.png": "a boy"})
     assert [(problem.where, problem.files) for problem in found] == [("a.png = b.png", ("a.png", "b.png"))]
+
+
+def test_escapes_of_prompts_are_said() -> None:
+    captions = {"a.png": r"saber \(fate\), \[x\], \(y\)", "b.png": "saber (fate)", "c.png": r"C:\sky"}
+    assert [(problem.kind, str(problem)) for problem in escaped_brackets(captions)] == [
+        (ESCAPED, r"a.png (\( \) \[ \])")
+    ]
+
+
+def test_tags_that_no_comma_parts_are_said() -> None:
+    captions = {
+        "a.png": "1girl, solo, red eyes",
+        "b.png": "1girl solo red_eyes",
+        "c.png": "1girl，solo",
+        "d.png": "少女、一人",
+        "e.png": "1girl，solo, red eyes",
+        "f.png": "1girl",
+    }
+    assert [problem.where for problem in without_commas(captions)] == ["b.png", "c.png", "d.png", "e.png"]
 
 
 def test_a_trigger_word_that_some_lack_is_missed() -> None:

@@ -1,6 +1,7 @@
 """Which pictures a folder lists, with which words and groups."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,22 +9,26 @@ import pytest
 from datamodules.captions import list_captions
 from datamodules.problems import (
     FOLDER_NAME_AS_CAPTION,
+    FOREIGN_FOLDER,
     HIDDEN_BY_NAME,
     IGNORED_SIDECAR,
     LEAVES,
     LINKED_FOLDER,
     LONELY_SIDECAR,
     MALFORMED,
+    SEVERAL_LINES,
     SHARED_SIDECAR,
     SOME_WITHOUT_GROUP,
     SPLIT_FOLDERS,
     TWO_SIDECARS,
     UNKNOWN_COLUMN,
     UNLISTED,
+    UNREAD_METADATA,
     WRONG_SUFFIX,
     ZERO_REPEATS,
     Kind,
 )
+from datamodules.records import scan
 from tests.datamodules.folders import paint, write_metadata
 
 
@@ -66,7 +71,11 @@ def test_sidecars_with_folders_as_groups(tmp_path: Path) -> None:
         ("10_portrait/a.png", "some words", "portrait"),
         ("hills/deep/b.JPG", "some words", "hills"),
     ]
-    assert problems(tmp_path) == [(WRONG_SUFFIX, "hills/deep/b.JPG", "it is PNG")]
+    assert problems(tmp_path) == [
+        (SEVERAL_LINES, "10_portrait/a.txt", "2 lines"),
+        (SEVERAL_LINES, "hills/deep/b.txt", "2 lines"),
+        (WRONG_SUFFIX, "hills/deep/b.JPG", "it is PNG"),
+    ]
     assert [entry.repeats for entry in list_captions(tmp_path).entries] == [10, 1]
 
 
@@ -120,7 +129,7 @@ def test_malformed_json_lines_are_named_by_number(tmp_path: Path) -> None:
         ("metadata.jsonl line 6", "text is "),
         ("metadata.jsonl line 7", "group is"),
         ("metadata.jsonl line 8", "no usabl"),
-        ("metadata.jsonl line 9", "not JSON"),
+        ("metadata.jsonl line 9", "not UTF-"),
     ]
 
 
@@ -130,7 +139,7 @@ def test_malformed_json_lines_are_named_by_number(tmp_path: Path) -> None:
         (b"file_name;text\na.png;a\n", "metadata.csv", "has no column file_name, only ['file_name;text']"),
         (b"file_name,text\na.png,a girl, smiling\n", "metadata.csv line 2", "more fields than the header"),
         (b'file_name,text\na.png,"open\n', "metadata.csv", "unexpected end of data"),
-        (b"file_name,text\na.png,\xff\n", "metadata.csv", "can't decode"),
+        (b"file_name,text\na.png,\xff\n", "metadata.csv", "not UTF-8 (byte 0xff at 22): save it as UTF-8"),
     ],
 )
 def test_malformed_csv(tmp_path: Path, content: bytes, where: str, detail: str) -> None:
@@ -146,6 +155,101 @@ def test_two_metadata_files(tmp_path: Path) -> None:
     assert problems(tmp_path) == [
         (MALFORMED, "metadata.jsonl and metadata.csv", "two metadata files, keep one"),
     ]
+
+
+@pytest.mark.parametrize(
+    "name", ["METADATA.JSONL", "metadata.json", "metadata.csv.txt", "Metadata.csv", "meta_cap.json"]
+)
+def test_a_file_that_may_be_metadata_is_said(tmp_path: Path, name: str) -> None:
+    captioned(tmp_path, "a.png")
+    (tmp_path / name).write_text("[]")
+    assert (UNREAD_METADATA, name, "") in problems(tmp_path)
+    assert entries(tmp_path) == [("a.png", "words", "all")]
+
+
+def test_blanks_in_a_csv_header(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_text("file_name, text , group\na.png, a girl, portrait\n")
+    assert entries(tmp_path) == [("a.png", "a girl", "portrait")]
+    assert problems(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a\u2028girl", "a\u2029girl", "a\u0085girl", "a\x0bgirl", "a\x0cgirl", "a\x1cgirl", "a\x07girl\x1a"],
+)
+def test_line_ends_inside_a_text_end_no_line(tmp_path: Path, text: str) -> None:
+    row = {"file_name": "a.png", "text": text}
+    lines = [json.dumps(row, ensure_ascii=False), json.dumps({"file_name": "b.png", "text": "b"})]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    assert entries(tmp_path) == [("a.png", "a girl", "all"), ("b.png", "b", "all")]
+    (tmp_path / "metadata.jsonl").unlink()
+    (tmp_path / "metadata.csv").write_bytes(f"file_name,text\na.png,{text}\nb.png,b\n".encode())
+    assert entries(tmp_path) == [("a.png", "a girl", "all"), ("b.png", "b", "all")]
+    assert problems(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.csv"])
+def test_metadata_in_utf_16_is_said_once(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes('{"file_name": "a.png"}\n{"file_name": "b.png"}\n'.encode("utf-16"))
+    assert problems(tmp_path) == [(MALFORMED, name, "it is UTF-16: save it as UTF-8")]
+
+
+def test_lines_of_old_macintoshes(tmp_path: Path) -> None:
+    rows = [json.dumps({"file_name": f"{name}.png", "text": name}) for name in "ab"]
+    (tmp_path / "metadata.jsonl").write_bytes("\r".join(rows).encode())
+    assert [name for name, _, _ in entries(tmp_path)] == ["a.png", "b.png"]
+
+
+def test_names_of_windows_and_names_that_are_nearly_right(tmp_path: Path) -> None:
+    for number, name in enumerate("ab"):
+        paint(tmp_path / "train" / f"{name}.png", number)
+    rows: list[dict[str, object]] = [
+        {"file_name": "train\\a.png", "text": "a", "group": "g"},
+        {"file_name": "train/train/B.png", "text": "b", "group": "g"},
+    ]
+    write_metadata(tmp_path, rows)
+    assert entries(tmp_path)[0] == ("train/a.png", "a", "g")
+    report = scan(tmp_path, resolution=16)
+    assert [str(problem) for problem in report.errors] == [
+        "train/train/B.png (metadata.jsonl line 2; train/b.png is there)"
+    ]
+    assert len(report.records) == 1
+
+
+def test_metadata_in_a_folder_that_its_lines_name_again(tmp_path: Path) -> None:
+    paint(tmp_path / "train" / "a.png", 0)
+    (tmp_path / "train" / "metadata.csv").write_text("file_name,text\ntrain/a.png,a\n")
+    assert [str(problem) for problem in scan(tmp_path, resolution=16).errors] == [
+        "train/train/a.png (train/metadata.csv line 2; train/a.png is there)"
+    ]
+
+
+def test_folders_of_disk_stations_are_said_and_not_read(tmp_path: Path) -> None:
+    captioned(tmp_path, "a.png")
+    for name in (
+        "@eaDir/a.png/THUMB.jpg",
+        "__MACOSX/a.png",
+        ".ipynb_checkpoints/a-checkpoint.png",
+        "._a.png",
+    ):
+        paint(tmp_path / name, 1)
+    assert [name for name, _, _ in entries(tmp_path)] == ["a.png"]
+    assert problems(tmp_path) == [(FOREIGN_FOLDER, "@eaDir", ""), (FOREIGN_FOLDER, "__MACOSX", "")]
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As os.walk says it; a test that runs as root can't take the right away from itself."""
+    captioned(tmp_path, "a.png")
+    captioned(tmp_path, "closed/b.png")
+    scandir = os.scandir
+
+    def guarded(path: str) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    assert problems(tmp_path) == [(MALFORMED, "closed", "Permission denied")]
 
 
 def test_unknown_columns_are_counted(tmp_path: Path) -> None:
@@ -188,10 +292,10 @@ def test_odd_sidecars(tmp_path: Path) -> None:
     for name in ("a.png", "a.jpg", "b.png"):
         paint(tmp_path / name, 0)
     (tmp_path / "a.txt").write_text("words")
-    (tmp_path / "b.txt").write_bytes(b"\xff\xfe\xfd")
+    (tmp_path / "b.txt").write_bytes(b"the girl\x92s hat")
     (tmp_path / "c.txt").write_text("words")
     assert problems(tmp_path) == [
-        (MALFORMED, "b.txt", "not UTF-8: invalid start byte"),
+        (MALFORMED, "b.txt", "not UTF-8 (byte 0x92 at 9): save it as UTF-8"),
         (SHARED_SIDECAR, "a.jpg", ""),
         (SHARED_SIDECAR, "a.png", ""),
         (LONELY_SIDECAR, "c.txt", ""),

@@ -78,6 +78,11 @@ def test_captions_are_painted_from_noise_of_their_own() -> None:
     ]
 
 
+def test_brackets_of_a_caption_are_painted_as_characters() -> None:
+    jobs = pictures().of_captions(["saber (fate), [armour]", "hills"])
+    assert [job.prompt for job in jobs] == [r"saber \(fate\), \[armour\]", "hills"]
+
+
 def test_without_sweep_enhancement_and_captions_there_are_the_pairs() -> None:
     assert len(pictures(strengths=[], enhancement=None, trained_captions=[]).jobs) == 12
 

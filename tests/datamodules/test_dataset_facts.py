@@ -51,6 +51,9 @@ def test_the_trigger_is_said() -> None:
     facts = dataset_facts(RECORDS, resolution=512, buckets=False, trigger="ghibli_style")
     assert facts["modelspec.trigger_phrase"] == "ghibli_style"
     assert "ghibli_style" in facts["modelspec.usage_hint"]
+    facts = dataset_facts(RECORDS, resolution=512, buckets=False, trigger="saber (fate)")
+    assert facts["modelspec.trigger_phrase"] == "saber (fate)"
+    assert facts["modelspec.usage_hint"] == r"Use saber \(fate\) in the prompt."
 
 
 def test_the_commonest_tags_are_kept() -> None:

@@ -103,6 +103,22 @@ def test_an_animation_gives_its_first_frame_and_is_said() -> None:
     assert notes == [(ANIMATED, "3 frames")]
 
 
+def test_pages_are_said_but_not_a_thumbnail_of_the_first() -> None:
+    pages = [Image.new("RGB", (2, 2), colour) for colour in ("red", "blue", "white")]
+    scan = saved(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    image, notes = decode(scan)
+    assert (first_pixel(image), notes) == ((255, 0, 0), [(ANIMATED, "3 pages")])
+    smaller = Image.new("RGB", (1, 1), "blue")
+    smaller.encoderinfo = {"tiffinfo": {254: 1}}
+    assert decode(saved(pages[0], "TIFF", save_all=True, append_images=[smaller]))[1] == []
+    data = scan.getvalue()
+    assert first_pixel(decode(io.BytesIO(data[: len(data) // 2]))[0]) == (
+        255,
+        0,
+        0,
+    )  # the second page is cut short
+
+
 def test_squares_are_cropped_and_scaled(tmp_path: Path) -> None:
     """A wide picture with black margins: the margins are what is cut off."""
     image = Image.new("RGB", (64, 32), "black")

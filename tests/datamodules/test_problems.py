@@ -8,7 +8,7 @@ def test_one_line_a_kind_with_count_names_and_remedy() -> None:
     assert describe(problems) == (
         "- broken or cut short (2): a.png (cut), c.png (bent)."
         " Copy or save them again from their source, or take them out.\n"
-        "- listed but absent (1): b.png. Put the pictures there, or take their lines out."
+        "- listed but absent (1): b.png. Put the pictures there, or mend their lines."
     )
 
 

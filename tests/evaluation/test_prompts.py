@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.prompts import BREAK, parse, strip_weights
+from evaluation.prompts import BREAK, as_characters, parse, strip_weights
 
 
 @pytest.mark.parametrize(
@@ -81,3 +81,25 @@ def test_text_without_syntax_is_one_piece_as_it_is(prompt: str) -> None:
 )
 def test_clip_reads_plain_words(prompt: str, plain: str) -> None:
     assert strip_weights(prompt) == plain
+
+
+@pytest.mark.parametrize(
+    ("caption", "prompt"),
+    [
+        ("saber (fate), [armour]", r"saber \(fate\), \[armour\]"),
+        (r"saber \(fate\)", r"saber \\\(fate\\\)"),
+        ("(a:1.2)", r"\(a:1.2\)"),
+        ("a BREAK b", "a B()REAK b"),
+        ("1girl, smiling", "1girl, smiling"),
+    ],
+)
+def test_a_caption_as_a_prompt(caption: str, prompt: str) -> None:
+    assert as_characters(caption) == prompt
+    assert parse(prompt) == [(caption, 1.0)]
+    assert strip_weights(prompt) == caption
+
+
+@given(st.text(alphabet=r"ab :.129-+()[]\BREAK ", max_size=40) | st.text(max_size=40))
+def test_any_caption_is_painted_as_its_characters(caption: str) -> None:
+    if caption.strip() != BREAK:
+        assert parse(as_characters(caption)) == [(caption, 1.0)]

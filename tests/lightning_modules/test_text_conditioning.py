@@ -8,6 +8,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
+from evaluation.prompts import as_characters
 from lightning_modules.text_conditioning import (
     LongCaptions,
     encode_contexts,
@@ -92,6 +93,14 @@ def test_captions_are_the_stock_pipelines_and_know_no_weights(pipeline: Any) -> 
     texts = [*PLAIN, "(red:1.2) hair", LONG]
 
     assert torch.equal(captions(pipeline, texts), stock(pipeline, texts, texts)[0])
+
+
+@pytest.mark.parametrize("caption", ["red (hair), [hills]", r"red \(hair\)", "(hills:1.2) BREAK red"])
+def test_a_caption_painted_as_characters_has_the_embedding_that_was_trained(
+    pipeline: Any, caption: str
+) -> None:
+    assert torch.equal(prompts(pipeline, [as_characters(caption)]), captions(pipeline, [caption]))
+    assert not torch.equal(prompts(pipeline, [caption]), captions(pipeline, [caption]))
 
 
 def test_weights_by_hand(pipeline: Any) -> None:
