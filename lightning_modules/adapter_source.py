@@ -25,7 +25,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from lightning_modules.base_files import is_sd2_config
-from lightning_modules.lora import ADAPTER, load_lora_state, lora_layers
+from lightning_modules.lora import ADAPTER, load_lora_state, lora_layers, put_on
 from lightning_modules.lora_formats import (
     ADAPTER_METADATA,
     Adapter,
@@ -150,8 +150,7 @@ def place_adapter(unet: Any, saved: SavedAdapter, *, dropout: float = 0.0) -> li
         target_modules=sorted(ranks),
         rank_pattern={re.escape(path): rank for path, rank in ranks.items()},
     )
-    with torch.random.fork_rng(devices=[]):  # peft draws from the global generator; overwritten below
-        unet.add_adapter(config, adapter_name=ADAPTER)
+    put_on(unet, config)
     for path, layer in lora_layers(unet).items():
         layer.lora_A[ADAPTER].float()
         layer.lora_B[ADAPTER].float()
