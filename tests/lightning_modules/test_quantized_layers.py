@@ -22,9 +22,8 @@ def test_plain_layers_are_adapted_beside_a_package_that_is_too_old(
     for holder in (peft.import_utils, peft.tuners.lora.torchao):
         monkeypatch.setattr(holder, "is_torchao_available", is_torchao_available)
     unet = load_components(str(tiny_base)).unet
-    assert (
-        len(add_lora(unet, LoraOptions(rank=4), seed=0)) == 2 * 4 * 8
-    )  # A and B of eight layers in each of four blocks
+    parameters = add_lora(unet, LoraOptions(rank=4), seed=0)
+    assert len(parameters) == 2 * 4 * 8  # A and B, in four blocks of eight layers
     assert peft.tuners.lora.torchao.is_torchao_available() is False
     assert peft.import_utils.is_torchao_available() is False
 
