@@ -8,6 +8,7 @@ import os
 import sys
 from importlib import import_module
 
+from broken_packages import set_aside_broken_packages
 from command_line import check_command, exit_with_message, print_any_name
 from commands.fit_config import configs_of, read_config
 from commands.parent_watch import end_with_parent
@@ -32,6 +33,8 @@ def main(args: list[str] | None = None) -> None:
     with exit_with_message(debug):
         for config in configs_of(options):
             read_config(config)  # for its messages
+        if not {"--help", "-h"} & set(options):
+            set_aside_broken_packages()
         getattr(import_module(f"commands.{command}"), command)(options)
 
 

@@ -5,12 +5,13 @@ What a resume restores, and who owns it:
 - the adapter and its moving average: `lightning_modules/stable_diffusion_lora.py` (`on_load_checkpoint`)
 - the position in the stream of pictures: `datamodules/caption_images.py` (`load_state_dict`)
 - the count of what was really seen: `callbacks/exposure_ledger.py`
-- optimizer, schedule, step number, gradient scaler: Lightning
+- what optimizer and schedule remember: `lightning_modules/resumed_optimizer.py`, which gives them this run's settings
+- step number, gradient scaler: Lightning
 - noise, timesteps, flips, caption dropout: nothing to restore, they are functions of (seed, purpose, draw)
 - which file `last` is: `callbacks/checkpoints.py`
 
 This callback compares the two runs' fingerprints, before the model loads. A run may go on with more steps,
-another learning rate or other prompts, and what changed is said and logged; with another base, adapter shape,
+another optimizer setting, schedule or prompts, and what changed is said and logged; with another base, adapter shape,
 objective, seed, dataset or step size it would not be the same run. How the draws of a step are dealt over processes,
 batches and accumulation may change: the position is counted in draws, and a step takes as many of them as before.
 The contract is `tests/test_resume.py`.
@@ -72,7 +73,8 @@ class ResumeGuard(L.Callback):
             raise ValueError(
                 f"--ckpt_path {self.resumed_from} belongs to another run; these differ:\n"
                 + "\n".join(f"  {line}" for line in differences)
-                + "\nSet them back to go on with that run, or start a new one: another --name, and no --ckpt_path."
+                + "\nSet them back to go on with that run, or start a new one: another --name, and no --ckpt_path. "
+                + f"With --model.init_lora {self.resumed_from} it starts from what that run learned."
             )
         if self.changes:
             say("\n".join(["Going on with other settings than before:", *(f"  {c}" for c in self.changes)]))

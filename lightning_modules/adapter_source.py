@@ -25,11 +25,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from lightning_modules.base_files import is_sd2_config
-from lightning_modules.lora import ADAPTER, load_lora_state, lora_layers
+from lightning_modules.lora import ADAPTER, load_lora_state, lora_layers, put_on
 from lightning_modules.lora_formats import (
     ADAPTER_METADATA,
     Adapter,
     adapter_config,
+    flat_matrix,
     from_diffusers,
     from_kohya,
     to_kohya,
@@ -149,8 +150,7 @@ def place_adapter(unet: Any, saved: SavedAdapter, *, dropout: float = 0.0) -> li
         target_modules=sorted(ranks),
         rank_pattern={re.escape(path): rank for path, rank in ranks.items()},
     )
-    with torch.random.fork_rng(devices=[]):  # peft draws from the global generator; overwritten below
-        unet.add_adapter(config, adapter_name=ADAPTER)
+    put_on(unet, config)
     for path, layer in lora_layers(unet).items():
         layer.lora_A[ADAPTER].float()
         layer.lora_B[ADAPTER].float()
@@ -161,7 +161,10 @@ def place_adapter(unet: Any, saved: SavedAdapter, *, dropout: float = 0.0) -> li
 
 
 def unet_adapter(saved: SavedAdapter, unet: nn.Module) -> Adapter:
-    """The file's UNet layers in peft naming, as the file has them.
+    """The file's UNet layers in peft naming, each matrix in the shape that its layer has in this UNet.
+
+    What one trainer keeps as a 1x1 convolution [r, C, 1, 1] is a linear layer [r, C] to another, with the same
+    numbers: sd-scripts builds `proj_in` and `proj_out` of a single SD 2 file as convolutions, diffusers linear.
 
     Args:
         saved: what `read_adapter` gave.
@@ -176,7 +179,16 @@ def unet_adapter(saved: SavedAdapter, unet: nn.Module) -> Adapter:
         adapter = from_kohya(saved.unet_tensors, unet) if saved.format == "kohya" else _dotted(saved)
     except ValueError as error:
         raise ValueError(f"{saved.given}: {error}") from error
-    _check_layers(unet, adapter, saved.given)
+    # of a layer that has an adapter already, the layer itself
+    modules = {path: getattr(layer, "base_layer", layer) for path, layer in unet.named_modules()}
+    adapter = Adapter(
+        {
+            name: _in_shape_of(modules.get(name.rsplit(".lora_", 1)[0]), name, t)
+            for name, t in adapter.state.items()
+        },
+        adapter.strengths,
+    )
+    _check_layers(modules, adapter, saved.given)
     _check_family(unet, saved)
     return adapter
 
@@ -273,9 +285,19 @@ def _format(tensors: Mapping[str, Tensor], given: str) -> AdapterFormat:
     )
 
 
-def _check_layers(unet: nn.Module, adapter: Adapter, given: str) -> None:
+def _in_shape_of(layer: nn.Module | None, name: str, tensor: Tensor) -> Tensor:
+    """An A or a B as this layer would have it; untouched where it is no such thing, or no such layer is there."""
+    flat = flat_matrix(tensor)
+    if flat is None or not isinstance(layer, nn.Linear | nn.Conv2d):
+        return tensor
+    behind = layer.weight.shape[1:]
+    if name.endswith(".lora_B.weight"):
+        return flat.reshape(*flat.shape, *[1] * (len(behind) - 1))
+    return flat.reshape(-1, *behind) if flat.shape[1] == behind.numel() else tensor
+
+
+def _check_layers(modules: Mapping[str, nn.Module], adapter: Adapter, given: str) -> None:
     """Each A and B beside a layer of its width; all that don't fit are named."""
-    modules = dict(unet.named_modules())
     layers = {name.rsplit(".lora_", 1)[0] for name in adapter.state} | set(adapter.strengths)
     problems = [problem for layer in sorted(layers) if (problem := _misfit(modules, adapter.state, layer))]
     if problems:
@@ -312,7 +334,6 @@ def _check_family(unet: nn.Module, saved: SavedAdapter) -> None:
 def _misfit(modules: Mapping[str, nn.Module], state: Mapping[str, Tensor], layer: str) -> str | None:
     """What is wrong with one layer, or nothing."""
     module = modules.get(layer)
-    module = getattr(module, "base_layer", module)  # of a layer that has an adapter already
     if not isinstance(module, nn.Linear | nn.Conv2d):
         return f"{layer} has no place"
     if f"{layer}.lora_A.weight" not in state or f"{layer}.lora_B.weight" not in state:

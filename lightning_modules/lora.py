@@ -20,6 +20,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from keyed_random import generator
+from lightning_modules.quantized_layers import answer_no_where_peft_fails
 from transfer import to_host
 
 ADAPTER = "default"
@@ -71,12 +72,21 @@ def add_lora(unet: Any, options: LoraOptions, seed: int) -> list[nn.Parameter]:
         target_modules=list(options.target_modules),
         use_rslora=options.use_rslora,
     )
-    with torch.random.fork_rng(devices=[]):  # peft draws from the global generator; replaced below
-        unet.add_adapter(config, adapter_name=ADAPTER)
+    put_on(unet, config)
     for name, layer in lora_layers(unet).items():
         _initialize(layer, generator(seed, f"lora_init {name}", 0), std=1 / options.rank)
     unet.eval()  # layers that peft made are in training mode
     return list(lora_parameters(unet).values())
+
+
+def put_on(unet: Any, config: LoraConfig) -> None:
+    """Give a UNet the layers of a peft config, with numbers that are still to be replaced.
+
+    The global generator, which peft draws them from, stays.
+    """
+    answer_no_where_peft_fails()
+    with torch.random.fork_rng(devices=[]):
+        unet.add_adapter(config, adapter_name=ADAPTER)
 
 
 def lora_layers(unet: nn.Module) -> dict[str, Any]:

@@ -204,6 +204,13 @@ def adapter_config(metadata: Mapping[str, str]) -> dict[str, Any]:
     return config
 
 
+def flat_matrix(tensor: Tensor) -> Tensor | None:
+    """A matrix [r, C] of a linear layer, or the same as a 1x1 convolution [r, C, 1, 1]; nothing of any other shape."""
+    if tensor.dim() < 2 or any(size != 1 for size in tensor.shape[2:]):
+        return None
+    return tensor.reshape(tensor.shape[:2])
+
+
 def commonest(values: Collection[Number]) -> Number:
     """The value that occurs most often; of several the first."""
     return Counter(values).most_common(1)[0][0]
@@ -248,12 +255,13 @@ def _ranks(state: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def _with_middle(path: str, parts: Mapping[str, Tensor]) -> Tensor:
-    """A and the middle of a convolution as one A [r, in, h, w]: the same function of x."""
+    """A [r, in(, 1, 1)] and the middle [r, r, h, w] of a convolution as one A [r, in, h, w]: the same function of x."""
     down, middle = parts.get("lora_down.weight"), parts[MIDDLE]
-    if down is None or down.shape[2:] != (1, 1) or middle.shape[:2] != (len(down), len(down)):
+    flat = None if down is None else flat_matrix(down)
+    if down is None or flat is None or middle.dim() != 4 or middle.shape[:2] != (len(down), len(down)):
         shown = "nothing" if down is None else list(down.shape)
         raise ValueError(f"{path} has a middle of {list(middle.shape)} behind an A of {shown}")
-    return torch.einsum("rshw,si->rihw", middle.float(), down[:, :, 0, 0].float())
+    return torch.einsum("rshw,si->rihw", middle.float(), flat.float())
 
 
 def _strength(config: Mapping[str, Any], path: str, rank: int) -> float:

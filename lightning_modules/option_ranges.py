@@ -76,20 +76,6 @@ def rehearse(optimizer: Callable[[Any], Any], lr_scheduler: Callable[[Any], Any]
     _make("model.lr_scheduler", _step_once, schedule)
 
 
-def check_length(schedule: Any, max_steps: int) -> None:
-    """Check that a schedule that knows its end (OneCycleLR) lasts as long as the training.
-
-    Raises:
-        ValueError: it would fail in the midst of it.
-    """
-    steps = getattr(schedule, "total_steps", None)
-    if isinstance(steps, int) and 0 < steps < max_steps:
-        raise ValueError(
-            f"--model.lr_scheduler has {steps} steps and fails at the next, but --trainer.max_steps is {max_steps}. "
-            f"Set its total_steps to {max_steps}."
-        )
-
-
 def check_fused(optimizer: torch.optim.Optimizer, precision: str) -> None:
     """Refuse a fused optimizer in fp16: it unscales gradients itself.
 

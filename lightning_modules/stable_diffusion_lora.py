@@ -60,10 +60,12 @@ from lightning_modules.memory_choice import choose_checkpointing, device_memory
 from lightning_modules.memory_plan import RunShape
 from lightning_modules.memory_work import Precision, Setting
 from lightning_modules.one_shape_parts import in_batch_order, of_part, one_shape_parts
-from lightning_modules.option_ranges import check_fused, check_length, check_options, rehearse
+from lightning_modules.option_ranges import check_fused, check_options, rehearse
 from lightning_modules.prompt_memory import PromptMemory
+from lightning_modules.rate_schedule import check_length
 from lightning_modules.read_back import check_read_back
 from lightning_modules.residence import bring, send_away
+from lightning_modules.resumed_optimizer import resumed_states
 from lightning_modules.sampling import SamplerName, sample_images
 from lightning_modules.text_cache import TextCache
 from lightning_modules.text_conditioning import LongCaptions, encode_contexts, join_contexts, lost_words
@@ -257,8 +259,8 @@ class StableDiffusionLora(L.LightningModule):
         optimizer = self.optimizer_factory(self.trainable)
         check_fused(optimizer, str(self.trainer.precision))
         schedule = self.lr_scheduler_factory(optimizer)
-        check_length(schedule, self.trainer.max_steps)
-        self._asked_rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+        for note in check_length(self.optimizer_factory, self.lr_scheduler_factory, self.trainer.max_steps):
+            rank_zero_warn(note)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_fit_start(self) -> None:
@@ -297,10 +299,8 @@ class StableDiffusionLora(L.LightningModule):
         )
 
     def on_train_start(self) -> None:
-        """Training mode, without which LoRA dropout doesn't act; and the learning rate that was asked for."""
+        """Training mode, without which LoRA dropout doesn't act."""
         self.unet.train()
-        for schedule in self.trainer.lr_scheduler_configs:
-            ask_for_rates(schedule.scheduler, self._asked_rates)
 
     @torch.no_grad()
     def _check_prediction_type(self, batch: Batch) -> None:
@@ -498,10 +498,13 @@ class StableDiffusionLora(L.LightningModule):
             checkpoint["ema"] = self.ema.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the adapter back, checked; Lightning's own loading finds nothing left to do.
+        """Put the adapter back, checked, so that Lightning's own loading finds nothing left to do.
+
+        Optimizer and schedule, which Lightning loads afterwards, get this run's settings (`resumed_optimizer.py`).
 
         Raises:
-            ValueError: it belongs to another adapter, or to a base of the same name with other weights.
+            ValueError: it belongs to another adapter, or to a base of the same name with other weights; or the
+                optimizer or schedule asked for can't go on from it.
         """
         if checkpoint.get("base_weights", self._base_weights) != self._base_weights:
             raise ValueError(
@@ -517,6 +520,14 @@ class StableDiffusionLora(L.LightningModule):
                     "Leave the option out, or start a new run."
                 )
             self.ema.load_state_dict(checkpoint["ema"])
+        checkpoint["optimizer_states"][0], checkpoint["lr_schedulers"][0] = resumed_states(
+            checkpoint["optimizer_states"][0],
+            checkpoint["lr_schedulers"][0],
+            self.optimizer_factory,
+            self.lr_scheduler_factory,
+            self.trainable,
+            self.trainer.strategy.root_device,
+        )
 
     def fingerprint(self) -> dict[str, str]:
         """What must be the same for a resume to go on exactly, in words; needs no model in memory."""
@@ -678,22 +689,6 @@ def training_schedule(parts: Components, zero_terminal_snr: bool | None) -> Sche
         )
     table = parts.alphas_cumprod
     return Schedule(rescale_zero_terminal_snr(table) if wanted else table)
-
-
-def ask_for_rates(schedule: Any, rates: Sequence[float]) -> None:
-    """Go on at another base learning rate than the checkpoint's, at the same place of the schedule.
-
-    A restored schedule holds the old rates, and would silently keep them.
-
-    Args:
-        schedule: a torch schedule, fresh or restored.
-        rates: the base learning rate of each parameter group.
-    """
-    for group, old, new in zip(schedule.optimizer.param_groups, schedule.base_lrs, rates, strict=True):
-        if new != old:
-            group["lr"] *= new / old
-            group["initial_lr"] = new
-    schedule.base_lrs = list(rates)
 
 
 def drop_captions(captions: Sequence[str], share: float, *, seed: int, draws: Tensor) -> list[str]:

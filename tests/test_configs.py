@@ -53,6 +53,23 @@ def test_the_users_final_run_number_by_number(capsys: pytest.CaptureFixture[str]
     )
 
 
+def test_a_number_is_a_number_where_a_class_does_not_say_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1e-4 is a text in YAML 1.1, and most optimizers' parameters have no types."""
+    config = tmp_path / "estimating.yaml"
+    path = "tests.lightning_modules.test_resumed_optimizer.Estimating"
+    optimizer = f"{{class_path: {path}, init_args: {{lr: 1e-4, d0: 1E-6}}}}"
+    config.write_text(f"model: {{base_model: demo/base, optimizer: {optimizer}}}\n")
+    growth = ("--model.optimizer.init_args.growth", "2e+1")
+    model = resolved(config, capsys, *growth)["model"]
+    assert isinstance(model, dict)
+    assert model["optimizer"]["init_args"] == {"lr": 1e-4, "d0": 1e-6, "growth": 20.0}
+    again = tmp_path / "again.yaml"
+    again.write_text(yaml.safe_dump({"model": {"base_model": "demo/base", "optimizer": model["optimizer"]}}))
+    assert resolved(again, capsys)["model"]["optimizer"] == model["optimizer"]  # type: ignore[index]
+
+
 def test_ghibli_resolves_the_same_without_the_demo_config(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

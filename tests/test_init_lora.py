@@ -79,15 +79,14 @@ def test_a_run_goes_on_exactly_and_keeps_its_strengths(tiny_base: Path, start: P
     ("given", "said"),
     [
         ("absent.safetensors", "--model.init_lora absent.safetensors: there is no such file"),
-        ("sd1", "--model.init_lora .* doesn't fit this base"),
+        ("wide", "--model.init_lora .* doesn't fit this base"),
     ],
 )
-def test_a_start_that_cannot_be_is_refused(
-    tiny_base: Path, tiny_base_sd1: Path, tmp_path: Path, given: str, said: str
-) -> None:
-    if given == "sd1":
-        other = learned_unet(tiny_base_sd1, LoraOptions(rank=4, target_modules=["proj_in"]))
-        given = str(write_adapter(tmp_path / "sd1.safetensors", adapter_of(other), "kohya", {}))
+def test_a_start_that_cannot_be_is_refused(tiny_base: Path, tmp_path: Path, given: str, said: str) -> None:
+    if given == "wide":
+        layer = "mid_block.attentions.0.proj_in"
+        state = {f"{layer}.lora_A.weight": torch.ones(4, 99), f"{layer}.lora_B.weight": torch.ones(64, 4)}
+        given = str(write_adapter(tmp_path / "wide.safetensors", Adapter(state, {layer: 1.0}), "kohya", {}))
     module = StableDiffusionLora(str(tiny_base), init_lora=given)
     with pytest.raises(ValueError, match=said):
         module.configure_model()

@@ -165,14 +165,83 @@ def test_more_steps_and_another_rate_are_allowed_and_said(
     assert [(t.step, t.tensor_proto.string_val[0].decode()) for t in texts] == [
         (3, "\n".join(f"- {change}" for change in changes))
     ]
-    straight = fit(config, "straight", "--trainer.max_steps", "4")
-    assert rate(run, 4) == pytest.approx(2 * rate(straight, 4))
+    # the warm-up of 50 steps from a fiftieth, after four of them
+    assert group(run, 4)["lr"] == pytest.approx(0.002 * (0.02 + 0.98 * 4 / 50))
 
 
-def rate(run: Path, step: int) -> float:
-    """The learning rate in a checkpoint."""
+def group(run: Path, step: int) -> dict[str, Any]:
+    """The optimizer's settings in a checkpoint."""
     checkpoint = torch.load(step_file(run / "checkpoints", step), weights_only=True)
-    return float(checkpoint["optimizer_states"][0]["param_groups"][0]["lr"])
+    settings: dict[str, Any] = checkpoint["optimizer_states"][0]["param_groups"][0]
+    return settings
+
+
+def test_settings_of_optimizer_and_schedule_act_from_the_step_on_where_they_are_given(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One run has them from its start; the other gets them at step 3, and steps 4 to 6 are as they say."""
+    schedule = "{class_path: torch.optim.lr_scheduler.StepLR, init_args: {step_size: %d, gamma: %s}}"
+    short = ("--export.self_test", "false", "--samples.prompts", "[]", "--trainer.val_check_interval", "3")
+    run = fit(config, "run", "--trainer.max_steps", "3", "--model.lr_scheduler", schedule % (2, 0.5), *short)
+    given = (
+        *("--trainer.max_steps", "6", "--model.lr_scheduler", schedule % (4, 0.1)),
+        *("--model.optimizer.weight_decay", "0.5", "--model.optimizer.betas", "[0.5, 0.6]", *short),
+    )
+    fit(config, "run", "--ckpt_path", "last", *given)
+    said = capsys.readouterr().out
+    for line in (
+        "model.lr_scheduler.init_args.gamma: 0.5 -> 0.1",
+        "model.lr_scheduler.init_args.step_size: 2 -> 4",
+        "model.optimizer.init_args.betas.1: 0.999 -> 0.6",
+        "model.optimizer.init_args.weight_decay: 0.01 -> 0.5",
+    ):
+        assert f"  {line}\n" in said
+    found = group(run, 6)
+    assert found["lr"] == pytest.approx(0.001 * 0.1)
+    assert (found["weight_decay"], tuple(found["betas"])) == (0.5, (0.5, 0.6))
+    with pytest.raises(SystemExit):
+        fit(
+            config,
+            "run",
+            "--ckpt_path",
+            "last",
+            "--trainer.max_steps",
+            "9",
+            "--model.optimizer.amsgrad",
+            "true",
+        )
+    assert "AdamW with these settings remembers max_exp_avg_sq of each parameter" in capsys.readouterr().err
+
+
+def test_a_schedule_that_ends_before_the_run_is_said_on_a_resume_too(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cosine = (
+        "--model.lr_scheduler={class_path: torch.optim.lr_scheduler.CosineAnnealingLR, init_args: {T_max: 2}}",
+    )
+    short = ("--export.self_test", "false", "--samples.prompts", "[]", *cosine)
+    fit(config, "run", "--trainer.max_steps", "2", *short)
+    assert "rises again" not in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="ends at step 2, and --trainer.max_steps is 4: .* Set T_max to 4"):
+        fit(config, "run", "--trainer.max_steps", "4", "--ckpt_path", "last", *short)
+
+
+def test_one_picture_more_is_another_run_that_can_start_from_this_one(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = ("--export.self_test", "false", "--samples.prompts", "[]", "--trainer.max_steps", "2")
+    run = fit(config, "run", *short)
+    picture_folder(config.parent / "pictures", portraits=9)
+    with pytest.raises(SystemExit):
+        fit(config, "run", "--ckpt_path", "last", *short, "--trainer.max_steps", "4")
+    said = capsys.readouterr().err
+    checkpoint = step_file(run / "checkpoints", 2)
+    assert "pictures: the checkpoint has" in said
+    assert (
+        f"another --name, and no --ckpt_path. With --model.init_lora {checkpoint} it starts from what" in said
+    )
+    started = fit(config, "more", "--model.init_lora", str(checkpoint), *short)
+    assert adapter(started, 2).keys() == adapter(run, 2).keys()
 
 
 def test_the_moving_average_goes_on_exactly(config: Path) -> None:

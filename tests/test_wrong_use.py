@@ -244,7 +244,7 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
             "--model.lr_scheduler={class_path: torch.optim.lr_scheduler.OneCycleLR, "
             "init_args: {max_lr: 0.001, total_steps: 5}}",
         ),
-        "--model.lr_scheduler has 5 steps and fails at the next, but --trainer.max_steps is 12",
+        "--model.lr_scheduler is a OneCycleLR that has 5 steps and fails at the next",
     ),
     # samples and scores
     (("--samples.prompts", "[{prompt: 'hills <lora:x:1>'}]"), "<lora:x:1> names a network"),

@@ -1,6 +1,7 @@
 """Adapters from the three kinds of file, onto a fresh UNet."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from lightning_modules.adapter_source import notes, place_adapter, read_adapter
 from lightning_modules.components import load_components
 from lightning_modules.lora import LoraOptions, lora_state
 from lightning_modules.lora_formats import ADAPTER_METADATA, adapter_of, to_diffusers, write_safetensors
+from lightning_modules.lora_metadata import base_facts
 from tests.tiny_adapters import EVERYWHERE, learned_unet, unet_output
 
 OPTIONS = LoraOptions(rank=4, alpha=2.0, target_modules=EVERYWHERE)
@@ -156,16 +158,31 @@ def test_every_tensor_without_a_place_is_named_and_nothing_changes(tiny_base: Pa
     assert lora_state(fresh) == {}
 
 
-def test_an_adapter_of_another_family_is_refused_layer_by_layer(
+def test_an_adapter_of_another_width_is_refused_layer_by_layer(tiny_base: Path, tmp_path: Path) -> None:
+    def wider(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Attention to texts of 48 numbers a token, where this base's have 32."""
+        return {
+            name: torch.zeros(4, 48) if re.search("attn2_to_[kv].lora_down", name) else tensor
+            for name, tensor in tensors.items()
+        }
+
+    path = changed(write_kohya(learned_unet(tiny_base, OPTIONS), tmp_path), wider)
+    fresh = load_components(str(tiny_base)).unet
+    with pytest.raises(ValueError, match=r"doesn't fit this base.*to_k is .*--model\.base_model") as error:
+        place_adapter(fresh, read_adapter(path))
+    refused = re.findall(r"(\S+) is \[\d+, 4\] x \[4, 48\]", str(error.value))
+    assert refused == sorted(n for n, _ in fresh.named_modules() if re.search(r"attn2\.to_[kv]$", n))
+    assert lora_state(fresh) == {}
+
+
+def test_an_adapter_of_another_family_is_known_by_its_header(
     tiny_base: Path, tiny_base_sd1: Path, tmp_path: Path
 ) -> None:
-    path = write_kohya(learned_unet(tiny_base_sd1, OPTIONS), tmp_path)
-    fresh = load_components(str(tiny_base)).unet
-    with pytest.raises(ValueError, match=r"doesn't fit this base.*proj_in is .*--model\.base_model") as error:
-        place_adapter(fresh, read_adapter(path))
-    convolutions = [n for n, _ in fresh.named_modules() if n.endswith(("proj_in", "proj_out"))]
-    assert all(name in str(error.value) for name in convolutions)
-    assert lora_state(fresh) == {}
+    unet = learned_unet(tiny_base_sd1, OPTIONS)
+    facts = base_facts("one", is_sd2=False, prediction_type="epsilon")
+    path = write_adapter(tmp_path / "a.safetensors", adapter_of(unet), "kohya", facts)
+    with pytest.raises(ValueError, match=r"trained on Stable Diffusion 1\.x, as its header says"):
+        place_adapter(load_components(str(tiny_base)).unet, read_adapter(path))
 
 
 def test_half_a_layer_is_refused(tiny_base: Path, tmp_path: Path) -> None:

@@ -20,8 +20,11 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from lightning_modules.adapter_file import write_adapter
 from lightning_modules.adapter_source import notes, place_adapter, read_adapter, unet_adapter
 from lightning_modules.components import load_components, unet_without_weights
+from lightning_modules.merging import merge_adapter
+from lightning_modules.read_back import check_read_back
 from tests.tiny_adapters import unet_output
 
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -187,6 +190,70 @@ def test_the_unet_computes_what_the_trainers_own_did(
     torch.testing.assert_close(unet_output(unet), expected, atol=1e-5, rtol=1e-4)
     assert float((expected - before).abs().max()) > 0.02  # a strength that is wrong would show
     assert bool(notes(saved)) is (write in WITHOUT_ALPHA)
+
+
+def as_convolutions(tensor: Tensor) -> Tensor:
+    """A matrix [r, C] as a 1x1 convolution: what sd-scripts has for `proj_in` of a single SD 2 file."""
+    return tensor[:, :, None, None] if tensor.dim() == 2 else tensor
+
+
+def flat(tensor: Tensor) -> Tensor:
+    """A convolution [r, C, h, w] as a matrix [r, C h w]."""
+    return tensor.flatten(1) if tensor.dim() == 4 else tensor
+
+
+@pytest.mark.parametrize("reshaped", [as_convolutions, flat])
+@pytest.mark.parametrize("write", [by_lycoris, by_lycoris_with_tucker, by_diffusers])
+def test_a_layer_given_in_the_others_shape_is_the_same_layer(
+    write: Callable[[Path, Path], tuple[Path, Tensor]],
+    reshaped: Callable[[Tensor], Tensor],
+    base: Path,
+    tmp_path: Path,
+) -> None:
+    """Linear layers as 1x1 convolutions and convolutions flat, in both kinds of base, as ComfyUI reads them."""
+    path, expected = write(base, tmp_path)
+    unet = load_components(str(base)).unet
+    plain = unet_adapter(read_adapter(path), unet)
+    changed = {
+        name: tensor if "lora_mid" in name else reshaped(tensor) for name, tensor in load_file(path).items()
+    }
+    assert any(tensor.shape != changed[name].shape for name, tensor in load_file(path).items())
+    save_file(changed, path, read_adapter(path).metadata)
+    found = unet_adapter(read_adapter(path), unet)
+    assert found.state.keys() == plain.state.keys()
+    assert all(torch.equal(tensor, plain.state[name]) for name, tensor in found.state.items())
+    assert unet_adapter(read_adapter(path), unet_without_weights(str(base))).strengths == plain.strengths
+    merged = load_components(str(base)).unet
+    merge_adapter(merged, found)
+    torch.testing.assert_close(unet_output(merged), expected, atol=1e-5, rtol=1e-4)
+    place_adapter(unet, read_adapter(path))
+    torch.testing.assert_close(unet_output(unet), expected, atol=1e-5, rtol=1e-4)
+    check_read_back(write_adapter(tmp_path / "back.safetensors", found, "kohya", {}), found, unet)
+
+
+def test_a_layer_of_another_kind_is_refused_by_name_and_shape(tiny_base: Path, tmp_path: Path) -> None:
+    """A 3x3 convolution is no linear layer, and a 1x1 convolution no 3x3 one."""
+    path, _ = by_lycoris(tiny_base, tmp_path)
+    tensors = load_file(path)
+    linear, wide = "lycoris_mid_block_attentions_0_proj_in", "lycoris_conv_in"
+    tensors[f"{linear}.lora_down.weight"] = torch.ones(4, 64, 3, 3)
+    tensors[f"{wide}.lora_down.weight"] = torch.ones(3, 4, 1, 1)
+    save_file(tensors, path)
+    with pytest.raises(ValueError, match="doesn't fit this base") as error:
+        place_adapter(load_components(str(tiny_base)).unet, read_adapter(path))
+    assert "conv_in is [32, 3, 1, 1] x [3, 4, 1, 1], for a weight of [32, 4, 3, 3]" in str(error.value)
+    assert "mid_block.attentions.0.proj_in is [64, 4] x [4, 64, 3, 3], for a weight of [64, 64]" in str(
+        error.value
+    )
+
+
+def test_a_middle_that_belongs_to_no_convolution_is_refused(tiny_base: Path, tmp_path: Path) -> None:
+    path, _ = by_lycoris_with_tucker(tiny_base, tmp_path)
+    layer = "lycoris_conv_in"
+    for middle in (torch.ones(2, 2, 3, 3), torch.ones(3, 3)):
+        save_file(load_file(path) | {f"{layer}.lora_mid.weight": middle}, path)
+        with pytest.raises(ValueError, match=r"conv_in has a middle of .* behind an A of \[3, 4, 1, 1\]"):
+            unet_adapter(read_adapter(path), unet_without_weights(str(tiny_base)))
 
 
 def test_text_encoder_layers_and_embeddings_are_said_and_left_out(tiny_base: Path, tmp_path: Path) -> None:
