@@ -1,12 +1,11 @@
 """Does every adapter tensor receive a gradient?
 
 With gradient checkpointing or a wrong graph, adapters can stay untrained in silence. While B is zero, A has
-no gradient; after two updates with a learning rate above zero each tensor must have had one. Updates that a
-gradient scaler skips (infinite gradients) don't count.
+no gradient; after two updates with a learning rate above zero each tensor must have had one. Updates that are left
+out don't count: it stands behind the loss guard, which has dropped their gradients.
 """
 
 import lightning as L
-import torch
 from torch.optim import Optimizer
 
 PATIENCE = 2
@@ -35,8 +34,7 @@ class AdapterLearns(L.Callback):
             return
         named = {name: p for name, p in pl_module.named_parameters() if p.requires_grad}
         gradients = {name: p.grad for name, p in named.items() if p.grad is not None}
-        finite = all(bool(torch.isfinite(gradient).all()) for gradient in gradients.values())
-        if not finite or optimizer.param_groups[0]["lr"] <= 0:
+        if not gradients or optimizer.param_groups[0]["lr"] <= 0:
             return
         learning = {name for name, gradient in gradients.items() if bool(gradient.any())}
         self._silent = (named.keys() if self._silent is None else self._silent) - learning

@@ -134,9 +134,9 @@ class StyleCLI(LightningCLI):
             TrainingLog(),
             self.graceful_stop,
             *([] if options.trainer.enable_progress_bar is False else [RunProgress()]),
-            AdapterLearns(),
             ResumeGuard(self.resumed_from, self.changes() if self.resumed_from else ()),
             options.loss_guard,
+            AdapterLearns(),
             ExposureLedger(),
         ]
         own = [
