@@ -13,6 +13,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from callbacks.painting_progress import PaintingProgress
 from callbacks.picture_writer import PictureWriter
 from commands.adapter_choice import AdapterChoice, choose_adapter, own_size
+from commands.arithmetic import arithmetic_restored, use_tf32
 from commands.command_parser import CommandParser
 from commands.process_watch import go_on_alone, lost_processes_said, watched_children
 from commands.quiet_lightning import quiet_lightning
@@ -76,8 +77,9 @@ class PaintingCLI(LightningCLI):
             Path(base_name(self.model.base_model)).name, self.choice.name, self.model.adapter.digest
         )
         callbacks = [writer, PaintingProgress()]  # what is counted is written
-        settings = {**self.config_init[self.subcommand].trainer, "callbacks": callbacks, **kwargs}
-        return L.Trainer(**settings)
+        options = self.config_init[self.subcommand].trainer
+        use_tf32(options.accelerator)  # as the samples of a run are painted
+        return L.Trainer(**{**options, "callbacks": callbacks, **kwargs})
 
     def paint(self, pictures: PictureList) -> None:
         """Paint what isn't there. Every process has to call this; afterwards the pictures of all are there.
@@ -119,7 +121,7 @@ def run_painting(
         data: the pictures, where the command's options are theirs.
     """
     quiet_lightning()
-    with watched_children(), lost_processes_said():
+    with arithmetic_restored(), watched_children(), lost_processes_said():
         command_line(
             AdapterPainter,
             data,
