@@ -36,7 +36,16 @@ class AdapterLearns(L.Callback):
         gradients = {name: p.grad for name, p in named.items() if p.grad is not None}
         if not gradients or optimizer.param_groups[0]["lr"] <= 0:
             return
-        learning = {name for name, gradient in gradients.items() if bool(gradient.any())}
+        # read together: a GPU is waited for once
+        finite, *moves = torch.stack(
+            [
+                torch.stack([gradient.isfinite().all() for gradient in gradients.values()]).all(),
+                *(gradient.any() for gradient in gradients.values()),
+            ]
+        ).tolist()
+        if not finite:
+            return
+        learning = {name for name, moved in zip(gradients, moves, strict=True) if moved}
         self._silent = (named.keys() if self._silent is None else self._silent) - learning
         self._updates += 1
         patience = PATIENCE_FP16 if trainer.precision == "16-mixed" else PATIENCE

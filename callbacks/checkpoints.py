@@ -32,6 +32,7 @@ from callbacks.failures import Failures
 from callbacks.sound_checkpoint import PARTS, damage
 from callbacks.validations import is_due, validate_now
 from missing_paths import similar
+from transfer import to_host
 from whole_file import whole_file
 
 STEP_FILE = re.compile(r"step_(\d+)\.ckpt")
@@ -256,7 +257,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         """Write `checkpoint` to `path`."""
         self.error = None
         content = io.BytesIO()
-        torch.save(checkpoint, content)
+        torch.save(to_host(checkpoint), content)
         try:
             with whole_file(Path(path)) as partial:
                 partial.write_bytes(content.getbuffer())
@@ -280,7 +281,7 @@ def write(trainer: L.Trainer, path: Path) -> OSError | None:
         ValueError: when the adapter holds NaN or infinity; the files that are there stay.
     """
     trained = [p for p in trainer.lightning_module.parameters() if p.requires_grad]
-    if not all(bool(torch.isfinite(parameter).all()) for parameter in trained):
+    if not bool(torch.stack([parameter.isfinite().all() for parameter in trained]).all()):
         raise ValueError(
             f"At step {trainer.global_step} the adapter holds NaN or infinity, so it isn't saved; the checkpoints in "
             f"{path.parent} are still good. Go on from one of them with a lower learning rate "

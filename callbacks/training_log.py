@@ -34,6 +34,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from callbacks.failures import Failures
 from callbacks.markdown import block
 from processes import means_of_all
+from transfer import to_host
 
 SMOOTHING = 0.98
 """Decay of the smoothed loss: a mean over about 1 / (1 - 0.98) = 50 steps."""
@@ -138,16 +139,17 @@ class TrainingLog(Callback):
             writer.flush()
 
     def _read(self) -> int:
-        """Count the batches of a step; returns their pictures. Waits until a GPU is done with the step."""
-        unread, self._unread = self._unread, []
-        for batch in unread:
+        """Count the batches of a step; returns their pictures. A GPU is waited for, once."""
+        batches, self._grad_norm = to_host((self._unread, self._grad_norm))
+        self._unread = []
+        for batch in batches:
             if batch.loss is not None:
                 self._of_step.add("train/loss", float(batch.loss) * batch.size, batch.size)
             for error, number, group in batch.parts():
                 self._of_step.add("train/loss_unweighted", error)
                 self._parts.add(f"train/loss_bin/{number}", error)
                 self._parts.add(f"train/loss_group/{group}", error)
-        return sum(batch.size for batch in unread)
+        return sum(batch.size for batch in batches)
 
     def _log(self, trainer: Trainer, means: Mapping[str, float]) -> None:
         values = {
@@ -165,7 +167,7 @@ class TrainingLog(Callback):
             logger.log_metrics(values, step=trainer.global_step)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Unread:
     """What the log takes from a batch, where the step left it.
 

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transfer import to_device, to_host
+
 
 class AdapterEma:
     """The moving average of named parameters.
@@ -65,15 +67,12 @@ class AdapterEma:
 
     def to(self, device: torch.device) -> None:
         """Move the average to the device of the weights."""
-        self._average = {name: tensor.to(device) for name, tensor in self._average.items()}
+        self._average = {name: to_device(tensor, device) for name, tensor in self._average.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """The average and the count of updates; never taken while the average is swapped in."""
         assert self._depth == 0, "the raw weights are the average's place now"
-        return {
-            "updates": self.updates,
-            "average": {n: t.detach().cpu().clone() for n, t in self._average.items()},
-        }
+        return {"updates": self.updates, "average": to_host(self._average)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` gave.

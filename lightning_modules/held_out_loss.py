@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from processes import means_of_all
+from transfer import to_host
 
 
 class HeldOutLoss:
-    """Sums of errors by name, since the last call of `means`."""
+    """Errors since the last call of `means`, left where they are until then: a GPU is waited for once."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, tuple[float, int]] = {}
+        self._batches: list[tuple[Tensor, Tensor, Sequence[str]]] = []
 
     def add(self, error: Tensor, bins: Tensor, groups: Sequence[str]) -> None:
         """Take in a batch.
@@ -25,12 +26,15 @@ class HeldOutLoss:
             bins: timestep bin of each, int64 [B].
             groups: of each, B names.
         """
-        for value, number, group in zip(error.tolist(), bins.tolist(), groups, strict=True):
-            for name in ("val/loss", f"val/loss_bin/{number}", f"val/loss_group/{group}"):
-                total, count = self._sums.get(name, (0.0, 0))
-                self._sums[name] = total + value, count + 1
+        self._batches.append((error, bins, groups))
 
     def means(self) -> dict[str, float]:
         """Means by name over all processes, sorted; empty where nothing is held out. Starts anew."""
-        own, self._sums = self._sums, {}
-        return means_of_all(own)
+        batches, self._batches = to_host(self._batches), []
+        sums: dict[str, tuple[float, int]] = {}
+        for error, bins, groups in batches:
+            for value, number, group in zip(error.tolist(), bins.tolist(), groups, strict=True):
+                for name in ("val/loss", f"val/loss_bin/{number}", f"val/loss_group/{group}"):
+                    total, count = sums.get(name, (0.0, 0))
+                    sums[name] = total + value, count + 1
+        return means_of_all(sums)

@@ -20,6 +20,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from keyed_random import generator
+from transfer import to_host
 
 ADAPTER = "default"
 
@@ -90,10 +91,7 @@ def lora_parameters(unet: nn.Module) -> dict[str, nn.Parameter]:
 
 def lora_state(unet: nn.Module) -> dict[str, Tensor]:
     """Copies of the adapters' A and B in peft naming: float32, on the CPU."""
-    return {
-        _peft_name(name): parameter.detach().to("cpu", torch.float32, copy=True)
-        for name, parameter in lora_parameters(unet).items()
-    }
+    return to_host({_peft_name(name): p.detach().float() for name, p in lora_parameters(unet).items()})
 
 
 @torch.no_grad()

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from transfer import to_device
+
 Batch = dict[str, Any]
 
 PICTURE = ("image", "latent_mean", "latent_std")
@@ -33,11 +35,8 @@ def one_shape_parts(batch: Batch) -> list[tuple[list[int], Batch]]:
 
 
 def of_part(values: Tensor, places: Sequence[int]) -> Tensor:
-    """A part's own of the batch's values [B, ...]: all of them, as they are, where the batch has one shape.
-
-    Of several shapes, the places are copied to where the values are; a GPU is waited for then.
-    """
-    return values if len(places) == len(values) else values[list(places)]
+    """A part's own of the batch's values [B, ...]: all of them, as they are, where the batch has one shape."""
+    return values if len(places) == len(values) else values[to_device(torch.tensor(places), values.device)]
 
 
 def in_batch_order(places: Sequence[Sequence[int]], values: Sequence[Tensor]) -> Tensor:
@@ -47,11 +46,11 @@ def in_batch_order(places: Sequence[Sequence[int]], values: Sequence[Tensor]) ->
         places: of each part, as `one_shape_parts` gives them.
         values: of each part, [n, ...].
     """
-    if len(values) == 1:  # one shape: in order already, and a GPU need not be waited for
+    if len(values) == 1:  # one shape: in order already
         return values[0]
     together = torch.cat(list(values))
-    order = torch.tensor([place for part in places for place in part], device=together.device)
-    return together[order.argsort()]
+    order = torch.tensor([place for part in places for place in part]).argsort()
+    return together[to_device(order, together.device)]
 
 
 def _part(batch: Batch, places: Sequence[int], pictures: Sequence[str]) -> Batch:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from transfer import to_device, to_host
+
 MOST = 256
 """Prompts that are remembered: one of Stable Diffusion 2 takes 0.3 MB in float32. Those beyond are read each time."""
 
@@ -35,9 +37,9 @@ class PromptMemory:
         """
         missing = [prompt for prompt in dict.fromkeys(prompts) if (prompt, clip_skip) not in self._known]
         found = dict(zip(missing, read(missing), strict=True)) if missing else {}
-        for prompt in missing[: MOST - len(self._known)]:
-            self._known[prompt, clip_skip] = found[prompt].cpu()
+        kept = to_host({prompt: found[prompt] for prompt in missing[: MOST - len(self._known)]})
+        self._known |= {(prompt, clip_skip): embedding for prompt, embedding in kept.items()}
         return [
-            (found[prompt] if prompt in found else self._known[prompt, clip_skip]).to(device)
+            to_device(found[prompt] if prompt in found else self._known[prompt, clip_skip], device)
             for prompt in prompts
         ]

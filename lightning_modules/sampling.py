@@ -43,6 +43,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from lightning_modules.prompt_memory import PromptMemory
 from lightning_modules.residence import visiting
 from lightning_modules.text_conditioning import LongCaptions, encode_prompts, join_contexts
+from transfer import to_device
 
 SamplerName = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "unipc"]
 
@@ -241,14 +242,15 @@ def _denoise(painter: _Painter, texts: Sequence[Tensor], seeds: Sequence[int]) -
     """
     context, mask = join_contexts(texts)
     scheduler = make_scheduler(painter.sampler, painter.scheduler_config)
-    scheduler.set_timesteps(painter.steps, device=painter.device)
+    scheduler.set_timesteps(painter.steps)  # on the CPU, whose program looks them up in tables
     factor = _vae_factor(painter.vae)
     shape = (painter.unet.config.in_channels, painter.height // factor, painter.width // factor)
     noise, generators = starting_noise(seeds, shape)
-    latents: Tensor = noise.to(painter.device) * scheduler.init_noise_sigma
+    latents: Tensor = to_device(noise, painter.device) * scheduler.init_noise_sigma
+    levels = to_device(scheduler.timesteps, painter.device)
     draws = {"generator": generators} if painter.sampler == "euler_a" else {}  # the others draw nothing
-    for t in scheduler.timesteps:
-        prediction = _predict(painter, scheduler.scale_model_input(latents, t), t, context, mask)
+    for t, level in zip(scheduler.timesteps, levels, strict=True):
+        prediction = _predict(painter, scheduler.scale_model_input(latents, t), level, context, mask)
         latents = scheduler.step(prediction, t, latents, **draws, return_dict=False)[0]
     if not torch.isfinite(latents).all():
         raise FloatingPointError(

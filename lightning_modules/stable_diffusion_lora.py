@@ -67,6 +67,7 @@ from lightning_modules.residence import bring, send_away
 from lightning_modules.sampling import SamplerName, sample_images
 from lightning_modules.text_cache import TextCache
 from lightning_modules.text_conditioning import LongCaptions, encode_contexts, join_contexts, lost_words
+from transfer import to_device, to_host
 
 Batch = dict[str, Any]
 
@@ -349,7 +350,8 @@ class StableDiffusionLora(L.LightningModule):
         """
         t = draw_timesteps(
             self.timestep_sampling, self.schedule.num_timesteps, seed=self.seed, draws=batch["draw"]
-        ).to(self.device)
+        )
+        t = to_device(t, self.device)
         parts = one_shape_parts(batch)
         errors = [self._training_error(part, of_part(t, rows)) for rows, part in parts]
         error = in_batch_order([rows for rows, _ in parts], errors)
@@ -439,7 +441,9 @@ class StableDiffusionLora(L.LightningModule):
             mean, std = self.encode_images(batch["image"])
         x0 = draw_latents(mean, std, seed=self.seed, draws=batch["draw"]) if sample else mean
         config = self.vae.config
-        return (x0.to(self.device) - (config.get("shift_factor") or 0.0)) * float(config.scaling_factor)
+        return (to_device(x0, self.device) - (config.get("shift_factor") or 0.0)) * float(
+            config.scaling_factor
+        )
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -453,8 +457,8 @@ class StableDiffusionLora(L.LightningModule):
         """
         bring(self.vae, self.device)
         with torch.autocast(self.device.type, enabled=False):
-            posterior = self.vae.encode(images.to(self.device, torch.float32)).latent_dist
-        return posterior.mean.cpu(), posterior.std.cpu()
+            posterior = self.vae.encode(to_device(images, self.device).float()).latent_dist
+        return to_host((posterior.mean, posterior.std))
 
     @torch.no_grad()
     def encode_text(self, captions: Sequence[str]) -> list[Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tensor_store import Entry, TensorStore
+from transfer import to_device
 
 EncodeText = Callable[[Sequence[str]], Sequence[Tensor]]
 
@@ -92,7 +93,7 @@ class TextCache:
         known: dict[str, Tensor] = {}
         for caption in dict.fromkeys(captions):
             entry = self._store.get(self._name(caption))
-            known[caption] = (self._encode([caption])[0] if entry is None else entry["text"]).to(device)
+            known[caption] = to_device(self._encode([caption])[0] if entry is None else entry["text"], device)
         return [known[caption] for caption in captions]
 
     def _name(self, caption: str) -> str:

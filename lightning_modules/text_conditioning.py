@@ -29,6 +29,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from evaluation.prompts import BREAK, parse
+from transfer import to_device
 
 LongCaptions = Literal["truncate", "windows"]
 
@@ -71,7 +72,7 @@ def encode_prompts(
     z = _encode(ids, text_encoder, clip_skip, device)
     if not torch.all(weights == 1):
         empty_ids, _ = _with_special_tokens(tokenizer, [_Chunk()])
-        z = _weighted(z, _encode(empty_ids, text_encoder, clip_skip, device), weights.to(device))
+        z = _weighted(z, _encode(empty_ids, text_encoder, clip_skip, device), to_device(weights, z.device))
     return _by_text(z, chunked)
 
 
@@ -115,7 +116,7 @@ def join_contexts(contexts: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
     if bool((lengths == lengths.max()).all()):
         return joined, None
     mask = torch.arange(joined.shape[1]) < lengths.unsqueeze(1)
-    return joined, mask.to(joined.device)
+    return joined, to_device(mask, joined.device)
 
 
 def token_count(tokenizer: CLIPTokenizer, caption: str) -> int:
@@ -192,10 +193,12 @@ def _encode(ids: Tensor, text_encoder: CLIPTextModel, clip_skip: int, device: to
             f"so it has to be 0 (none skipped) to {layers - 1}"
         )
     # without the caller's autocast, so that training, validation and sampling read the same embeddings
-    with torch.autocast(torch.device(device).type, enabled=False):
+    device = torch.device(device)
+    with torch.autocast(device.type, enabled=False):
+        ids = to_device(ids, device)
         if clip_skip == 0:
-            z: Tensor = text_encoder(ids.to(device)).last_hidden_state
+            z: Tensor = text_encoder(ids).last_hidden_state
         else:
-            hidden = text_encoder(ids.to(device), output_hidden_states=True).hidden_states
+            hidden = text_encoder(ids, output_hidden_states=True).hidden_states
             z = text_encoder.final_layer_norm(hidden[-(clip_skip + 1)])
     return z

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from keyed_random import generator
+from transfer import to_device
 
 
 def draw_noise(
@@ -18,7 +19,7 @@ def draw_noise(
     *,
     seed: int,
     draws: Tensor,
-    device: torch.device | str,
+    device: torch.device,
     offset: float = 0.0,
     purpose: str = "noise",
 ) -> Tensor:
@@ -43,7 +44,7 @@ def draw_noise(
         # a purpose of its own: the other part of the noise is the same whether there is an offset or not
         keys = [generator(seed, f"{purpose}_offset", n) for n in numbers]
         eps = eps + offset * torch.stack([torch.randn(per_channel, generator=key) for key in keys])
-    return eps.to(device)
+    return to_device(eps, device)
 
 
 def add_noise(x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
