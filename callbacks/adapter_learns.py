@@ -6,6 +6,7 @@ out don't count: it stands behind the loss guard, which has dropped their gradie
 """
 
 import lightning as L
+import torch
 from torch.optim import Optimizer
 
 PATIENCE = 2
@@ -37,14 +38,7 @@ class AdapterLearns(L.Callback):
         if not gradients or optimizer.param_groups[0]["lr"] <= 0:
             return
         # read together: a GPU is waited for once
-        finite, *moves = torch.stack(
-            [
-                torch.stack([gradient.isfinite().all() for gradient in gradients.values()]).all(),
-                *(gradient.any() for gradient in gradients.values()),
-            ]
-        ).tolist()
-        if not finite:
-            return
+        moves = torch.stack([gradient.any() for gradient in gradients.values()]).tolist()
         learning = {name for name, moved in zip(gradients, moves, strict=True) if moved}
         self._silent = (named.keys() if self._silent is None else self._silent) - learning
         self._updates += 1
