@@ -1,8 +1,8 @@
 """Does every adapter tensor receive a gradient?
 
 With gradient checkpointing or a wrong graph, adapters can stay untrained in silence. While B is zero, A has
-no gradient; after two updates with a learning rate above zero each tensor must have had one. Updates that a
-gradient scaler skips (infinite gradients) don't count.
+no gradient; after two updates with a learning rate above zero each tensor must have had one. Updates that are left
+out don't count: it stands behind the loss guard, which has dropped their gradients.
 """
 
 import lightning as L
@@ -38,14 +38,7 @@ class AdapterLearns(L.Callback):
         if not gradients or optimizer.param_groups[0]["lr"] <= 0:
             return
         # read together: a GPU is waited for once
-        finite, *moves = torch.stack(
-            [
-                torch.stack([gradient.isfinite().all() for gradient in gradients.values()]).all(),
-                *(gradient.any() for gradient in gradients.values()),
-            ]
-        ).tolist()
-        if not finite:
-            return
+        moves = torch.stack([gradient.any() for gradient in gradients.values()]).tolist()
         learning = {name for name, moved in zip(gradients, moves, strict=True) if moved}
         self._silent = (named.keys() if self._silent is None else self._silent) - learning
         self._updates += 1

@@ -1,17 +1,27 @@
-"""A loss that is NaN or explodes: nothing of it reaches the adapter.
+"""Which optimizer steps are left out, and what that means: bad batches, and overflows of fp16.
 
-A batch is bad when its loss isn't finite or above a limit, or when its gradient isn't finite (except in fp16,
-where the gradient scaler meets such gradients on purpose and skips them itself). Targets have variance 1, so a UNet
-that predicts nothing has a loss of about 1, whatever the base: 10 is far off.
-
-The gradients of the optimizer step that holds a bad batch are dropped before the optimizer sees them. Then the
-run stops, or, if asked to, goes on with the next batch and counts. In both cases `<run>/bad_batches/step_000123.json`
-says what the step held:
+A batch is *bad* when its loss isn't finite or above a limit, or when its gradient isn't finite. Targets have variance
+1, so a UNet that predicts nothing has a loss of about 1, whatever the base: 10 is far off. Then the run stops, or, if
+asked to, goes on with the next batch and counts. In both cases `<run>/bad_batches/step_000123.json` says what the step
+held:
 
     {"step": 123, "reason": "the loss is nan", "batches": [{"loss": "nan", "draws": [..], "keys": ["<SHA-256>", ..],
      "groups": [..], "captions": [..], "timesteps": [..], "errors": [..]}]}
 
-It stands behind callbacks that look at gradients and before those that save.
+In fp16 losses are multiplied by a *scale* so that small gradients don't vanish. PyTorch's scaler starts at 65536,
+halves it whenever a gradient isn't finite, and doubles it after 2000 steps without: such *overflows* are how it finds
+its place, no fault of the batch. They are counted and said at the end of the run; that the scale has fallen far is a
+warning. At a scale of 1 there is nothing left to lower: a gradient that isn't finite then is bad.
+
+Either way the step is left out alike, as if the optimizer had looked away:
+
+- its draws count as seen: the stream goes on behind them, the ledger counts them, the log has their losses;
+- the step counts: its number, the learning rate's schedule, checkpoints and validations go on as after any other;
+- the adapter, the optimizer's moments and the moving average stay as they are, to the bit;
+- the scale is lowered by an overflow, and by a bad batch left as it is.
+
+A step is left out by dropping its gradients before the optimizer sees them. This callback stands behind those that log
+gradients, and before those that learn from them or save.
 
 Losses and norm are read once an optimizer step, when the backward passes have been asked for; before that, neither this
 callback nor the module or the log reads anything of a batch of one shape that a GPU would be waited for. What a batch
@@ -37,11 +47,17 @@ from whole_file import whole_file
 FOLDER = "bad_batches"
 
 MOST_IN_A_ROW = 10
-"""Steps that may be left out one after the other: then it isn't the batches."""
+"""Bad steps that may come one after the other: then it isn't the batches."""
+
+LOW_SCALE = 64.0
+"""Ten halvings below 65536, where the scaler starts."""
+
+LEAST_SCALE = 1.0
+"""PyTorch's manual (`GradScaler.update`): below it "something is likely wrong"."""
 
 
 class LossGuard(Callback):
-    """Keeps bad batches from the adapter.
+    """Keeps bad batches from the adapter, and counts fp16's overflows.
 
     Args:
         on_bad_loss: stop ends the run at the first bad batch; skip leaves its optimizer step out, counts it, and
@@ -49,15 +65,20 @@ class LossGuard(Callback):
         limit: a loss above this counts as exploded.
 
     Attributes:
-        skipped: steps that were left out since the run's first start.
+        skipped: bad steps that were left out since the run's first start.
+        overflows: steps that were left out for their scale.
     """
 
     def __init__(self, on_bad_loss: Literal["stop", "skip"] = "stop", limit: PositiveFloat = 10.0) -> None:
         self.on_bad_loss = on_bad_loss
         self.limit = limit
         self.skipped = 0
-        self._in_a_row = 0
+        self.overflows = 0
+        self._in_a_row = 0  # bad ones; an overflow between them says nothing of the batches
         self._reason = ""
+        self._overflow_at: float | None = None  # the scale of this step's
+        self._said_low = False
+        self._scaling: dict[str, Any] = {}
         self._losses: list[Tensor] = []
         self._batches: list[dict[str, Any]] = []
         self._seen_step = 0
@@ -74,16 +95,20 @@ class LossGuard(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Judge the batches of this step; drop the gradients if one is bad, in all processes alike."""
-        self._reason = self._judge(trainer, optimizer)
+        """Judge the batches of this step; drop the gradients if it is left out, in all processes alike."""
+        scaler = _scaler(trainer)
+        self._judge(optimizer, scaler)
         if trainer.strategy.reduce_boolean_decision(bool(self._reason), all=False):
             self._reason = self._reason or "a batch of another process is bad"
+            self._overflow_at = None
+            self._scaling = {} if scaler is None else scaler.state_dict()
+        if self._reason or self._overflow_at is not None:
             optimizer.zero_grad(set_to_none=True)  # without gradients the optimizer changes nothing
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """After a step that held a bad batch: write what it held, then stop or count.
+        """After a step that was left out: count it; if it held a bad batch, write what it held, and perhaps stop.
 
         Raises:
             ValueError: the run stops here.
@@ -94,36 +119,73 @@ class LossGuard(Callback):
             return
         self._seen_step = trainer.global_step
         if self._reason:
+            self._restore_scale(trainer)
             self._report(trainer)
+        elif self._overflow_at is not None:
+            self._count_overflow(trainer, self._overflow_at)
         else:
             self._in_a_row = 0
         self._forget()
 
     def state_dict(self) -> dict[str, Any]:
-        """The count."""
-        return {"skipped": self.skipped}
+        """The counts."""
+        return {"skipped": self.skipped, "overflows": self.overflows, "in_a_row": self._in_a_row}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
         self.skipped = state_dict["skipped"]
+        self.overflows = state_dict.get("overflows", 0)
+        self._in_a_row = state_dict.get("in_a_row", 0)
 
     def line(self) -> str:
-        """How many steps were left out, in a sentence, or nothing."""
-        return f"Steps left out for their loss: {self.skipped}. See {FOLDER}." if self.skipped else ""
+        """How many steps were left out and why, a sentence each, or nothing."""
+        said = []
+        if self.skipped:
+            said.append(f"Steps left out for their loss or gradient: {self.skipped}. See {FOLDER}.")
+        if self.overflows:
+            said.append(
+                f"Steps left out for fp16's gradient scale: {self.overflows}. It is found by trying: a few are usual."
+            )
+        return "\n".join(said)
 
-    def _judge(self, trainer: Trainer, optimizer: Optimizer) -> str:
-        """Why this process's part of the step is bad; "" if it isn't."""
+    def _judge(self, optimizer: Optimizer, scaler: torch.amp.GradScaler | None) -> None:
+        """Note why this process's part of the step is bad, or that it is left out for fp16's scale."""
         gradients = (p.grad for group in optimizer.param_groups for p in group["params"])
         norm = torch.nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None])
         *losses, norm_read = torch.stack([x.to(norm.device) for x in (*self._losses, norm)]).tolist()
         for loss in losses:
             if not math.isfinite(loss):
-                return f"the loss is {loss}"
+                self._reason = f"the loss is {loss}"
+                return
             if loss > self.limit:
-                return f"the loss is {loss:.4g}, above --loss_guard.limit {self.limit:g}"
-        if trainer.precision != "16-mixed" and not math.isfinite(norm_read):
-            return f"the gradient's norm is {norm_read}"
-        return ""
+                self._reason = f"the loss is {loss:.4g}, above --loss_guard.limit {self.limit:g}"
+                return
+        if math.isfinite(norm_read):
+            return
+        if scaler is None:
+            self._reason = f"the gradient's norm is {norm_read}"
+        elif (scale := scaler.get_scale()) > LEAST_SCALE:
+            self._overflow_at = scale
+        else:
+            self._reason = (
+                f"the gradient's norm is {norm_read}, though fp16's scale has come down to {scale:g}"
+            )
+
+    def _restore_scale(self, trainer: Trainer) -> None:
+        """What is bad in itself says nothing of the scale, which the scaler has lowered or counted a step for."""
+        if (scaler := _scaler(trainer)) is not None:
+            scaler.load_state_dict(self._scaling)
+
+    def _count_overflow(self, trainer: Trainer, scale: float) -> None:
+        self.overflows += 1
+        if scale <= LOW_SCALE and not self._said_low:
+            self._said_low = True
+            rank_zero_warn(
+                f"At step {trainer.global_step} the gradient overflowed in fp16 at a scale of {scale:g}. It began at "
+                f"65536, and {self.overflows} steps were left out on the way. Where it is so low, small gradients get "
+                "lost and the adapter may learn less. Start anew in bf16 or float32 (--trainer.precision bf16-mixed or "
+                "32-true), or with a lower learning rate (--model.optimizer.init_args.lr)."
+            )
 
     def _report(self, trainer: Trainer) -> None:
         own = [{name: _plain(values) for name, values in held.items()} for held in self._batches]
@@ -148,11 +210,26 @@ class LossGuard(Callback):
             f"At step {trainer.global_step} {self._reason}{row}. The step was not taken, and no checkpoint or export "
             f"holds anything of it. Keys, timesteps and losses are in {path}.\n"
             "Go on from the newest checkpoint (--ckpt_path last), or from the best one (--ckpt_path best), with a "
-            f"lower learning rate (--model.optimizer.init_args.lr){skip}."
+            f"lower learning rate (--model.optimizer.init_args.lr){skip}.{_of_fp16(trainer)}"
         )
 
     def _forget(self) -> None:
-        self._reason, self._losses, self._batches = "", [], []
+        self._reason, self._overflow_at, self._losses, self._batches = "", None, [], []
+
+
+def _scaler(trainer: Trainer) -> torch.amp.GradScaler | None:
+    """What scales the losses of a run in fp16."""
+    return getattr(trainer.precision_plugin, "scaler", None)
+
+
+def _of_fp16(trainer: Trainer) -> str:
+    """What else may be wrong in fp16."""
+    if _scaler(trainer) is None:
+        return ""
+    return (
+        " In fp16 numbers above 65504 are infinite: a new run in bf16 or float32 (--trainer.precision bf16-mixed or "
+        "32-true) tells whether it is that."
+    )
 
 
 def _held(batch: Mapping[str, Any], outputs: Any, loss: Tensor) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import torch
 from callbacks.graceful_stop import STOPPED_EARLY, StoppedEarly, signals_restored
 from callbacks.summary import stopped_by
 from command_line import as_typed
+from commands.arithmetic import arithmetic_restored
 from commands.command_parser import CommandParser
 from commands.fit_config import DEFAULT_CONFIG, configs_of
 from commands.parent_watch import is_first_here
@@ -37,7 +38,6 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "gradient_clip_val": 1.0,
     "use_distributed_sampler": False,  # the stream deals its draws over the ranks itself
     "enable_model_summary": False,
-    "deterministic": "warn",
 }
 
 
@@ -50,7 +50,13 @@ def fit(args: list[str]) -> None:
     quiet_lightning()
     configs = [] if configs_of(args) else ["--config", str(DEFAULT_CONFIG)]
     try:
-        with watched_children(), signals_restored(), lost_processes_said(), new_memory_unfilled():
+        with (
+            arithmetic_restored(),
+            watched_children(),
+            signals_restored(),
+            lost_processes_said(),
+            new_memory_unfilled(),
+        ):
             command_line = StyleCLI(
                 StableDiffusionLora,
                 CaptionImages,

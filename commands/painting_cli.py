@@ -13,6 +13,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from callbacks.painting_progress import PaintingProgress
 from callbacks.picture_writer import PictureWriter
 from commands.adapter_choice import AdapterChoice, choose_adapter, own_size
+from commands.arithmetic import arithmetic_restored, use_tf32
 from commands.command_parser import CommandParser
 from commands.process_watch import go_on_alone, lost_processes_said, watched_children
 from commands.quiet_lightning import quiet_lightning
@@ -76,6 +77,7 @@ class PaintingCLI(LightningCLI):
             Path(base_name(self.model.base_model)).name, self.choice.name, self.model.adapter.digest
         )
         options = self.config_init[self.subcommand].trainer
+        use_tf32(options.accelerator)  # as the samples of a run are painted
         progress = [] if options.enable_progress_bar is False else [PaintingProgress()]
         settings = {**options, "callbacks": [writer, *progress], **kwargs}  # what is counted is written
         return L.Trainer(**settings)
@@ -120,7 +122,7 @@ def run_painting(
         data: the pictures, where the command's options are theirs.
     """
     quiet_lightning()
-    with watched_children(), lost_processes_said():
+    with arithmetic_restored(), watched_children(), lost_processes_said():
         command_line(
             AdapterPainter,
             data,

@@ -30,6 +30,7 @@ from callbacks.time_shares import TimeShares
 from callbacks.training_log import TrainingLog
 from callbacks.validations import LastValidation
 from command_line import as_typed, without
+from commands.arithmetic import kernels, use_tf32
 from commands.evaluation_options import SECTION, EvaluationOptions
 from commands.fit_config import DEFAULT_CONFIG
 from commands.fit_loop import end_without_steps
@@ -144,9 +145,9 @@ class StyleCLI(LightningCLI):
             TrainingLog(),
             self.graceful_stop,
             *([] if options.trainer.enable_progress_bar is False else [RunProgress()]),
-            AdapterLearns(),
             ResumeGuard(self.resumed_from, self.changes() if self.resumed_from else ()),
             options.loss_guard,
+            AdapterLearns(),
             ExposureLedger(),
         ]
         own = [
@@ -160,12 +161,14 @@ class StyleCLI(LightningCLI):
         settings = {
             **options.trainer,
             "val_check_interval": in_batches(options.trainer),
+            **kernels(options.trainer, buckets=options.data.buckets),
             "default_root_dir": str(self.run_folder),
             "logger": logger,
             "callbacks": first + as_list(options.trainer.callbacks),
             **kwargs,
         }
         summary = RunSummary(command=self.command(), resume=self.resume_command())
+        use_tf32(options.trainer.accelerator)
         trainer: L.Trainer = self._instantiate_trainer(settings, [*own, summary])
         end_without_steps(trainer)
         return trainer

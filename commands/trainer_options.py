@@ -108,13 +108,18 @@ def check_planned(options: Mapping[str, Any]) -> None:
     Raises:
         ValueError: the precision can't train the adapter.
     """
-    on_cpu = options["accelerator"] == "cpu"
-    _refuse(list(_of_precision(str(options["precision"]), on_gpu=False, on_cpu=on_cpu)))
+    planned_on_cpu = options["accelerator"] == "cpu"
+    _refuse(list(_of_precision(str(options["precision"]), on_gpu=False, on_cpu=planned_on_cpu)))
 
 
 def on_cuda(accelerator: Any) -> bool:
     """Whether `--trainer.accelerator` means a GPU with CUDA here."""
     return accelerator not in ("cpu", "mps") and _cuda()
+
+
+def on_cpu(accelerator: Any) -> bool:
+    """Whether `--trainer.accelerator` means the CPU here."""
+    return accelerator == "cpu" or not (_cuda() or torch.backends.mps.is_available())
 
 
 def _refuse(problems: list[str]) -> None:
@@ -175,8 +180,7 @@ def _of_the_machine(options: Mapping[str, Any]) -> Iterator[str]:
             yield problem
             return
     on_gpu = on_cuda(accelerator)
-    on_cpu = accelerator == "cpu" or not (_cuda() or torch.backends.mps.is_available())
-    yield from _of_precision(str(options["precision"]), on_gpu=on_gpu, on_cpu=on_cpu)
+    yield from _of_precision(str(options["precision"]), on_gpu=on_gpu, on_cpu=on_cpu(accelerator))
     yield from _of_devices(options["devices"], on_gpu=on_gpu)
     yield from _of_processes(options["strategy"], options["num_nodes"])
 

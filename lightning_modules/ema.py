@@ -39,7 +39,7 @@ class AdapterEma:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move the average towards the weights; call once after each optimizer step."""
+        """Move the average towards the weights; call once after each optimizer step that was taken."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for name, parameter in self._parameters.items():
             self._average[name].lerp_(parameter.detach().to(self._average[name]), 1 - decay)

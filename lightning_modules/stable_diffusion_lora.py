@@ -258,6 +258,7 @@ class StableDiffusionLora(L.LightningModule):
         """The optimizer over the adapter, with its schedule stepped once an optimizer step."""
         optimizer = self.optimizer_factory(self.trainable)
         check_fused(optimizer, str(self.trainer.precision))
+        optimizer.register_step_post_hook(self._average)  # not called where fp16's scaler leaves the step out
         schedule = self.lr_scheduler_factory(optimizer)
         for note in check_length(self.optimizer_factory, self.lr_scheduler_factory, self.trainer.max_steps):
             rank_zero_warn(note)
@@ -479,10 +480,9 @@ class StableDiffusionLora(L.LightningModule):
         """The timestep bin of each picture, int64 [B], 0 nearly clean."""
         return timestep_bin(t, self.schedule.num_timesteps, LOSS_BINS)
 
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """One optimizer step, then one step of the moving average."""
-        super().optimizer_step(*args, **kwargs)
-        if self.ema is not None:
+    def _average(self, *_: Any) -> None:
+        """Move the average behind a step of the optimizer, unless that had no gradients and so changed nothing."""
+        if self.ema is not None and any(parameter.grad is not None for parameter in self.trainable):
             self.ema.update()
 
     # ------------------------------------------------------------------ checkpoints
