@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from full_memory import memory_is_full
+
 LFS_POINTER = b"version https://git-lfs"
 AGAIN = "Download or copy the model again."
 
@@ -41,9 +43,9 @@ def load_network(cls: Any, folder: Path, part: str, *, dtype: torch.dtype, use_s
             output_loading_info=True,
         )
         model.to("cpu")  # what was not in the file lies nowhere, and can't go
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
     except Exception as error:  # the libraries raise many kinds
+        if memory_is_full(error):
+            raise
         reason = _in_words(error)
         raise ValueError(f"--model.base_model {folder}: {part} can't be loaded: {reason} {AGAIN}") from error
     missing = sorted(found["missing_keys"])
