@@ -9,7 +9,7 @@ import re
 OF_PYTORCH = "OutOfMemoryError"
 """By name: commands that don't need PyTorch don't wait for it."""
 
-OF_A_CARD = re.compile(r"CUDA|HIP|MPS|CUBLAS|CUDNN", re.IGNORECASE)
+OF_A_CARD = re.compile("CUDA|HIP|MPS|CUBLAS|CUDNN")
 
 SAID = re.compile(
     r"out of memory"  # CUDA's allocator and its driver, MPS

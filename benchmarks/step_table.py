@@ -27,16 +27,19 @@ class Setting:
         precision: as `--trainer.precision` names it.
         batch_size: pictures a step.
         gradient_checkpointing: whether activations are computed again.
+        compiled: whether the UNet's blocks are.
     """
 
     model: str
     precision: str
     batch_size: int
     gradient_checkpointing: bool
+    compiled: bool = False
 
     def __str__(self) -> str:
         checkpointing = ", checkpointing" if self.gradient_checkpointing else ""
-        return f"{self.model}, {self.precision}, {self.batch_size}{checkpointing}"
+        compiled = ", compiled" if self.compiled else ""
+        return f"{self.model}, {self.precision}, {self.batch_size}{checkpointing}{compiled}"
 
 
 @dataclass(frozen=True)

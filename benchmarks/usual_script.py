@@ -12,7 +12,7 @@ from itertools import cycle
 import torch
 from torch import Tensor
 
-from benchmarks.floor import FloorInputs, floor_loss
+from benchmarks.floor import FloorInputs, floor_loss, gradient_scaler, mixed_precision
 from datamodules.decoding import read_part
 from datamodules.records import Record
 from lightning_modules.diffusion.noise import add_noise
@@ -31,19 +31,21 @@ class ScriptStep:
         self.tokenizer, self.text_encoder = module.parts.tokenizer, module.text_encoder.to(module.device)
         self.vae = deepcopy(module.vae).to(module.device, module.unet.dtype)
         self.optimizer = module.optimizer_factory(module.trainable)
+        self.scaler = gradient_scaler(module)
         self.records, self.batch_size = cycle(records), batch_size
         self.generator = torch.Generator(module.device).manual_seed(module.seed)
 
     def __call__(self) -> None:
         """One step; reads the loss, as the script shows it."""
         unet = self.module.unet
-        in_16_bit = unet.dtype == torch.bfloat16
-        with torch.autocast(self.module.device.type, torch.bfloat16, enabled=in_16_bit):
+        with mixed_precision(unet, self.module.device.type):
             loss = floor_loss(unet, self.inputs([next(self.records) for _ in range(self.batch_size)]))
-        loss.backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         loss.item()
+        self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.module.trainable, 1.0)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.optimizer.zero_grad()
 
     def inputs(self, records: Sequence[Record]) -> FloorInputs:

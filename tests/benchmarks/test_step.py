@@ -9,7 +9,8 @@ import torch
 
 import benchmarks.step
 from benchmarks.floor import FloorStep, floor_inputs, floor_loss
-from benchmarks.interludes import FLOOR, FLOOR_AGAIN, OURS, SCRIPT, Measured, in_turn, release, undisturbed
+from benchmarks.interludes import FLOOR, FLOOR_AGAIN, OURS, SCRIPT, in_turn, undisturbed
+from benchmarks.measured_run import Measured, release
 from benchmarks.step import arguments, fast_precisions, machine, settings, write
 from benchmarks.step_table import HEADER, Ratio, Result, Setting, ratio, table
 from benchmarks.usual_script import ScriptStep
@@ -129,8 +130,10 @@ def test_interludes_measure_each_kind_and_leave_the_run_as_it_is(
     with pytest.raises(Measured) as done:
         main([*words, "--name=timed", "--trainer.max_steps=99", *callback, *options])
     kinds = {OURS, FLOOR, FLOOR_AGAIN, SCRIPT} if cached else {OURS, FLOOR}
-    assert {name: len(seconds) for name, seconds in done.value.seconds.items()} == dict.fromkeys(kinds, 3)
-    assert all(second > 0 for seconds in done.value.seconds.values() for second in seconds)
+    assert {name: len(seconds) for name, seconds in done.value.what.seconds.items()} == dict.fromkeys(
+        kinds, 3
+    )
+    assert all(second > 0 for seconds in done.value.what.seconds.values() for second in seconds)
     if cached:  # else pictures are encoded two at a time, which differs in the last bits
         states = [adapter(tmp_path / name, 3) for name in ("alone", "timed")]
         assert same(*states)
@@ -170,6 +173,7 @@ def test_the_json_has_every_step(tmp_path: Path) -> None:
         "precision": "32-true",
         "batch_size": 2,
         "gradient_checkpointing": True,
+        "compiled": False,
     }
     assert one["seconds"]["without caches"] == {OURS: [6.0], FLOOR: [2.0]}
     assert one["ratios"]["ours_to_floor"]["median"] == pytest.approx(1.1)
@@ -200,10 +204,10 @@ def test_a_card_that_only_emulates_bf16_is_not_timed(
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
     monkeypatch.setattr(benchmarks.step, "slowness_of_bf16", lambda: pytest.fail("timed"))
-    assert fast_precisions() == ("32-true",)
+    assert fast_precisions() == ("32-true", "16-mixed")
     assert "bf16 is left out: Tesla T4 has no instructions for it." in capsys.readouterr().out
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
-    assert fast_precisions() == ("32-true", "bf16-mixed")
+    assert fast_precisions() == ("32-true", "16-mixed", "bf16-mixed")
 
 
 def test_the_real_size_is_measured_when_asked_for() -> None:
