@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -10,10 +11,10 @@ class Stopwatch:
     """Starts when it is made, with nothing left to do from before; by CUDA's events where there is a card."""
 
     def __init__(self) -> None:
-        self._event = None
+        self._event: Any = None
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-            self._event = torch.cuda.Event(enable_timing=True)
+            self._event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             self._event.record()
         self._started = time.perf_counter()
 
@@ -21,10 +22,11 @@ class Stopwatch:
         """Until all that was asked for is done."""
         if self._event is None:
             return time.perf_counter() - self._started
-        end = torch.cuda.Event(enable_timing=True)
+        end: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         end.record()
         end.synchronize()
-        return self._event.elapsed_time(end) / 1000
+        milliseconds: float = self._event.elapsed_time(end)
+        return milliseconds / 1000
 
 
 @dataclass(frozen=True)

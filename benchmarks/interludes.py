@@ -8,7 +8,7 @@ pass, clipping, the optimizer, hooks and logging of all callbacks, and fetching 
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -73,6 +73,7 @@ class Interludes(L.Callback):
         self.alone = alone
         self.until = until
         self.work: dict[str, Callable[[], None]] = {}
+        self.around: dict[str, Callable[[], AbstractContextManager[None]]] = {}
         self.seconds: defaultdict[str, list[float]] = defaultdict(list)
         self.memory: Peak | None = None
         self._own_step: Stopwatch | None = None
@@ -106,7 +107,7 @@ class Interludes(L.Callback):
             counted = {name: seconds[self.warm_up :] for name, seconds in self.seconds.items()}
             raise Measured(Steps(counted, self.memory), module)
         for name, step in in_turn(self.work, batch_idx):
-            with undisturbed(module.trainable):
+            with undisturbed(module.trainable), self.around.get(name, nullcontext)():
                 watch = Stopwatch()
                 step()
                 self.seconds[name].append(watch.seconds())
@@ -115,7 +116,10 @@ class Interludes(L.Callback):
     def other_work(
         self, module: StableDiffusionLora, data: CaptionImages, batch: Any
     ) -> dict[str, Callable[[], None]]:
-        """What is done between two steps, by name; `batch` is one of the run's."""
+        """What is done between two steps, by name; `batch` is one of the run's.
+
+        What is entered around one of them, untimed, goes into `around` under its name.
+        """
         floor = FloorStep(module, batch)
         if not self.cached:
             return {FLOOR: floor}

@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import io
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,7 +31,7 @@ def measured_run(options: Mapping[str, str]) -> Any:
 
     Raises:
         RuntimeError: the run ended before that.
-        BaseException: what ended it; what it printed was passed on.
+        BaseException: what ended it, with what the run had said as a note.
     """
     words = [f"{name}={value}" for name, value in options.items()]
     said = io.StringIO()
@@ -42,8 +41,8 @@ def measured_run(options: Mapping[str, str]) -> Any:
     except Measured as done:
         release(done.model)
         return done.what
-    except BaseException:
-        print(said.getvalue(), file=sys.stderr)
+    except BaseException as error:
+        error.add_note(f"The run had said:\n{said.getvalue()}")
         raise
     finally:
         gc.collect()  # the model of this run, before the next one is loaded

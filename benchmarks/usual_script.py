@@ -1,8 +1,8 @@
 """What the usual script does in each step: decode the picture, VAE, text encoder, UNet, clip, optimizer.
 
 After `examples/text_to_image/train_text_to_image_lora.py` of huggingface/diffusers, with its order and its dtypes (the
-VAE in the run's precision, noise and timesteps from one generator), on the UNet, adapters and loss weights of a run, so
-that kernels, memory and batch are the same. It is the reference for what the caches save.
+VAE in the run's precision, noise and timesteps from the device's generator), on the UNet, adapters and loss weights of
+a run, so that kernels, memory and batch are the same. It is the reference for what the caches save.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,6 @@ class ScriptStep:
         self.optimizer = module.optimizer_factory(module.trainable)
         self.scaler = gradient_scaler(module)
         self.records, self.batch_size = cycle(records), batch_size
-        self.generator = torch.Generator(module.device).manual_seed(module.seed)
 
     def __call__(self) -> None:
         """One step; reads the loss, as the script shows it."""
@@ -50,10 +49,10 @@ class ScriptStep:
 
     def inputs(self, records: Sequence[Record]) -> FloorInputs:
         """From files to what the UNet takes."""
-        module, device = self.module, self.module.device
+        module = self.module
         x0 = self.encode([read_part(record.path, module.resolution, module.resolution) for record in records])
-        eps = torch.randn(x0.shape, generator=self.generator, device=device)
-        t = torch.randint(module.schedule.num_timesteps, (len(x0),), generator=self.generator, device=device)
+        eps = torch.randn_like(x0)
+        t = torch.randint(module.schedule.num_timesteps, (len(x0),), device=module.device)
         alpha, sigma = module.schedule.alpha_sigma(t)
         return FloorInputs(
             x_t=add_noise(x0, eps, alpha, sigma).to(module.unet.dtype),
@@ -68,7 +67,7 @@ class ScriptStep:
     def encode(self, pictures: Sequence[Tensor]) -> Tensor:
         """Pictures [3, H, W] in [-1, 1] -> latents float32 [B, C, h, w], drawn from the posterior and scaled."""
         images = torch.stack(list(pictures)).to(self.module.device, self.vae.dtype)
-        latents: Tensor = self.vae.encode(images).latent_dist.sample(self.generator)
+        latents: Tensor = self.vae.encode(images).latent_dist.sample()
         return latents.float() * float(self.vae.config.scaling_factor)
 
     @torch.no_grad()

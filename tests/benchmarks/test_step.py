@@ -12,7 +12,7 @@ from benchmarks.floor import FloorStep, floor_inputs, floor_loss
 from benchmarks.interludes import FLOOR, FLOOR_AGAIN, OURS, SCRIPT, in_turn, undisturbed
 from benchmarks.measured_run import Measured, release
 from benchmarks.step import arguments, fast_precisions, machine, settings, write
-from benchmarks.step_table import HEADER, Ratio, Result, Setting, ratio, table
+from benchmarks.step_table import HEADER, MiddleHalf, Result, Setting, ratio, table
 from benchmarks.usual_script import ScriptStep
 from datamodules.decoding import read_part
 from datamodules.picture_folder import PictureFolder
@@ -141,8 +141,8 @@ def test_interludes_measure_each_kind_and_leave_the_run_as_it_is(
 
 def test_ratios_are_of_the_same_round() -> None:
     """A round that was slow for both has its own ratio: 2, 3, 1 -> median 2, quartiles 1.5 and 2.5."""
-    assert ratio([2, 30, 1], [1, 10, 1]) == Ratio(2, 1.5, 2.5)
-    assert ratio([3], [2]) == Ratio(1.5, 1.5, 1.5)
+    assert ratio([2, 30, 1], [1, 10, 1]) == MiddleHalf(2, 1.5, 2.5)
+    assert ratio([3], [2]) == MiddleHalf(1.5, 1.5, 1.5)
 
 
 def result() -> Result:
