@@ -220,9 +220,9 @@ def waits(bench: Bench) -> dict[str, Measurement]:
 
 def waits_row(bench: Bench, precision: str, share: float) -> list[Row]:
     """Waits of an optimizer step, and their lines."""
-    looked_at = 4
+    before, looked_at = 6, 4  # before, callbacks look at what is only looked at in a run's first steps
     setting = Setting("", precision, bench.model.batch_sizes[0], True)
-    callback = with_callback("benchmarks.waits.Waits", steps=looked_at)
+    callback = with_callback("benchmarks.waits.Waits", steps=looked_at, warm_up=before)
     found = bench.measured(setting, "waits", callback | {"--samples.prompts": "null"})
     lines = {line: count / looked_at for line, count in found.most_common()}
     where = "; ".join(f"{count:g} {line}" for line, count in lines.items())
