@@ -125,8 +125,12 @@ class Bench:
         weights: AbstractContextManager[None] = (
             nullcontext() if self.model.shapes is None else random_weights()
         )
-        with weights:
-            return measured_run(self.options(setting, name) | changes)
+        try:
+            with weights:
+                return measured_run(self.options(setting, name) | changes)
+        finally:
+            if setting.compiled:
+                torch.compiler.reset()  # each block asks all graphs of earlier runs whether they are its own
 
 
 # ---------------------------------------------------------------------- sections
