@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import benchmarks.gpu
 from benchmarks.gpu import SECTIONS, SMOKE, arguments, main, run_tests
@@ -16,6 +17,7 @@ from benchmarks.switches import SWITCHES
 from tests.benchmarks.test_random_base import TINY
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA card here")
 def test_the_smoke_run_comes_to_its_end_on_the_cpu(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,7 +43,10 @@ def test_the_smoke_run_comes_to_its_end_on_the_cpu(
     assert "## switches" in capsys.readouterr().out
 
 
-def test_without_a_card_the_whole_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_card_the_whole_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit):
         arguments([])
     assert "there is no CUDA card; --smoke tries the command without one" in capsys.readouterr().err
@@ -49,6 +54,7 @@ def test_without_a_card_the_whole_is_refused(capsys: pytest.CaptureFixture[str])
 
 def test_the_tests_are_run_in_a_process_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a card they are all skipped, each with the reason."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # there is none
     [row] = run_tests(time.monotonic() + 3600)
     assert row.measured is not None
     assert row.measured["exit status"] == 0
