@@ -25,6 +25,7 @@ from jsonargparse.typing import Path_fr
 from commands.fit_config import SettingsLoader
 from commands.option_errors import did_you_mean, in_plain_words
 from commands.parent_watch import is_first_to_say
+from full_memory import memory_is_full, whose_memory
 from given_paths import located
 
 USER_ERROR = 2
@@ -44,10 +45,18 @@ COMMANDS = {
 }
 """What may follow `train.py`."""
 
-MEMORY_ADVICE = (
-    "Try --data.batch_size 1 --trainer.accumulate_grad_batches 4, --model.gradient_checkpointing true, "
-    "or --trainer.precision 16-mixed. python train.py plan says what each takes."
+PAINT_LESS = (
+    "Paint fewer pictures together (--batch_size 1) or smaller ones (--height, --width), or take --trainer.precision "
+    "16-mixed on a GPU."
 )
+MEMORY_ADVICE = {
+    "fit": "Try --data.batch_size 1 --trainer.accumulate_grad_batches 4, --model.gradient_checkpointing true, "
+    "or --trainer.precision 16-mixed; if it was validation, --data.validation_batch_size 1. python train.py plan, with "
+    "the same options, says what each part takes.",
+    "predict": PAINT_LESS,
+    "test": PAINT_LESS,
+}
+"""What to change where memory is full, by command."""
 
 
 _read_yaml = get_loader("yaml")
@@ -149,20 +158,19 @@ def check_command(name: str) -> None:
 
 
 @contextmanager
-def exit_with_message(debug: bool = False) -> Iterator[None]:
+def exit_with_message(debug: bool = False, command: str = "fit") -> Iterator[None]:
     """Turn errors that the user can mend into their message and exit status 2.
 
     Args:
         debug: show the traceback as well.
+        command: what is run, for advice that has its options.
     """
     try:
         yield
-    except _out_of_memory() as error:
-        print(f"error: the GPU's memory is full ({error})\n{MEMORY_ADVICE}", file=sys.stderr)
-        sys.exit(USER_ERROR)
     except _mendable() as error:
         if debug:
             traceback.print_exc()
+        _exit_if_memory_is_full(error, command)
         if isinstance(error, ValueError) and not is_first_to_say(str(error)):
             sys.exit(USER_ERROR)
         print(f"error: {own_words(error)}", file=sys.stderr)
@@ -172,6 +180,7 @@ def exit_with_message(debug: bool = False) -> Iterator[None]:
     except Exception as error:
         if debug:
             traceback.print_exc()
+        _exit_if_memory_is_full(error, command)
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
         place = Path(traceback.extract_tb(error.__traceback__)[-1].filename).name
         print(
@@ -190,10 +199,12 @@ def own_words(error: Exception) -> str:
     return said[-1].strip() if len(said) > 1 else text.strip().splitlines()[-1]
 
 
-def _out_of_memory() -> tuple[type[Exception], ...]:
-    """The GPU's memory is full; only PyTorch can say so, where it was loaded."""
-    torch = sys.modules.get("torch")
-    return (torch.OutOfMemoryError,) if torch else ()
+def _exit_if_memory_is_full(error: Exception, command: str) -> None:
+    if memory_is_full(error):
+        advice = MEMORY_ADVICE.get(command, "Close what else uses it.")
+        reason = str(error) or type(error).__name__
+        print(f"error: {whose_memory(error)} is full ({reason})\n{advice}", file=sys.stderr)
+        sys.exit(USER_ERROR)
 
 
 def _mendable() -> tuple[type[Exception], ...]:

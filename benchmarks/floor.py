@@ -1,10 +1,12 @@
 """The floor: what a step costs when there is nothing but the UNet.
 
 Forward pass, backward pass and optimizer step in plain PyTorch, on inputs made beforehand, with the very UNet and
-adapters of a run (so kernels and memory are the same) and the loss of its training step. No Lightning, no data, no
-clipping of gradients.
+adapters of a run (so kernels and memory are the same), in its precision, with the loss of its training step. No
+Lightning, no data, no clipping of gradients.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,18 +82,35 @@ def floor_loss(unet: Any, inputs: FloorInputs) -> Tensor:
 class FloorStep:
     """The step, to be called again and again on the same inputs."""
 
-    def __init__(self, module: StableDiffusionLora, batch: Batch) -> None:
-        """Make the inputs, and an optimizer of the run's kind over the run's adapters."""
+    def __init__(
+        self, module: StableDiffusionLora, batch: Batch, optimizer: Callable[..., Any] | None = None
+    ) -> None:
+        """Make the inputs, and an optimizer over the run's adapters: one of the run's kind, or that of a maker."""
         self.unet = module.unet
         self.inputs = floor_inputs(module, batch)
-        self.optimizer = module.optimizer_factory(module.trainable)
+        self.optimizer = (optimizer or module.optimizer_factory)(module.trainable)
         self.device_type = module.device.type
-        self.in_16_bit = module.unet.dtype == torch.bfloat16
+        self.scaler = gradient_scaler(module)
 
     def __call__(self) -> None:
         """One step."""
         self.optimizer.zero_grad()
-        with torch.autocast(self.device_type, torch.bfloat16, enabled=self.in_16_bit):
+        with mixed_precision(self.unet, self.device_type):
             loss = floor_loss(self.unet, self.inputs)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+
+def mixed_precision(unet: Any, device_type: str) -> AbstractContextManager[None]:
+    """Autocast in the dtype of the frozen weights; nothing in float32."""
+    dtype = next(unet.parameters()).dtype
+    low = torch.bfloat16 if dtype == torch.float32 else dtype  # float32 is refused even where it is off
+    context: AbstractContextManager[None] = torch.autocast(device_type, low, enabled=dtype != torch.float32)
+    return context
+
+
+def gradient_scaler(module: StableDiffusionLora) -> torch.amp.GradScaler:
+    """What fp16 needs, as the Trainer has it; in other precisions it does nothing."""
+    in_fp16 = next(module.unet.parameters()).dtype == torch.float16
+    return torch.amp.GradScaler(module.device.type, enabled=in_fp16)

@@ -97,22 +97,36 @@ class StepClock(L.Callback):
 def write_model(folder: Path, shapes: Shapes = WD_1_5) -> None:
     """Write the random-weight model: UNet and text encoder in bf16, VAE in float32, as `fit` would hold them."""
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextModel
 
     torch.manual_seed(0)
-    tokenizer = CLIPTokenizer.from_pretrained("demo/base/tokenizer", local_files_only=True)
-    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     pipeline = StableDiffusionPipeline(
         unet=UNet2DConditionModel(**shapes.unet).to(torch.bfloat16),
-        text_encoder=CLIPTextModel(CLIPTextConfig(vocab_size=49408, **shapes.text, **ids)).to(torch.bfloat16),
+        text_encoder=CLIPTextModel(text_config(shapes)).to(torch.bfloat16),
         vae=AutoencoderKL(**shapes.vae),
-        tokenizer=tokenizer,
+        tokenizer=shipped_tokenizer(),
         scheduler=DDIMScheduler.from_pretrained("demo/base/scheduler", local_files_only=True),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder)
+
+
+def text_config(shapes: Shapes) -> Any:
+    """The text encoder's, which reads what the shipped tokenizer writes."""
+    from transformers import CLIPTextConfig
+
+    tokenizer = shipped_tokenizer()
+    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    return CLIPTextConfig(vocab_size=49408, **shapes.text, **ids)
+
+
+def shipped_tokenizer() -> Any:
+    """That of the embedded base."""
+    from transformers import CLIPTokenizer
+
+    return CLIPTokenizer.from_pretrained("demo/base/tokenizer", local_files_only=True)
 
 
 def run(scratch: Path, precision: str) -> None:

@@ -8,14 +8,17 @@ pass, clipping, the optimizer, hooks and logging of all callbacks, and fetching 
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, cast
 
 import lightning as L
 import torch
 from torch import nn
 
+from benchmarks.device_watch import Peak, Stopwatch, memory_peak, watch_memory
 from benchmarks.floor import FloorStep
+from benchmarks.measured_run import Measured
 from benchmarks.usual_script import ScriptStep
 from datamodules.caption_images import CaptionImages
 from datamodules.latent_cache import LatentCache
@@ -27,19 +30,21 @@ FLOOR = "floor"
 FLOOR_AGAIN = "floor again"
 SCRIPT = "script-like"
 
+FEWEST = 3
+"""Rounds that are taken even if the time is over: of fewer, a middle half says nothing."""
 
-class Measured(BaseException):
-    """Ends a run whose steps were all measured. No Exception, so that nobody takes it for a failure.
+
+@dataclass(frozen=True)
+class Steps:
+    """What was measured.
 
     Attributes:
-        seconds: wall clock of each step, by what it was.
-        model: what was trained, to be released.
+        seconds: of each step, by what it was; the n-th of all are of the same round.
+        memory: what the run's own step held; None without a card, or if it took no step alone.
     """
 
-    def __init__(self, seconds: dict[str, list[float]], model: nn.Module) -> None:
-        super().__init__()
-        self.seconds = seconds
-        self.model = model
+    seconds: dict[str, list[float]]
+    memory: Peak | None = None
 
 
 class Interludes(L.Callback):
@@ -50,15 +55,28 @@ class Interludes(L.Callback):
         warm_up: steps of each kind before, not counted.
         cached: whether the run has its caches. Without, its steps read and encode pictures and captions themselves, and
             they are compared with the floor alone.
+        alone: steps of the run before there is anything else; the last of them is the one whose memory is measured.
+        until: end after this moment of `time.monotonic` with the rounds that there are, if these are enough.
     """
 
-    def __init__(self, steps: int, warm_up: int = 2, cached: bool = True) -> None:
+    def __init__(
+        self,
+        steps: int,
+        warm_up: int = 2,
+        cached: bool = True,
+        alone: int = 0,
+        until: float | None = None,
+    ) -> None:
         self.steps = steps
         self.warm_up = warm_up
         self.cached = cached
+        self.alone = alone
+        self.until = until
         self.work: dict[str, Callable[[], None]] = {}
+        self.around: dict[str, Callable[[], AbstractContextManager[None]]] = {}
         self.seconds: defaultdict[str, list[float]] = defaultdict(list)
-        self._started: float | None = None
+        self.memory: Peak | None = None
+        self._own_step: Stopwatch | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the caches away, if it is to be so: `fit` has just filled them."""
@@ -76,32 +94,42 @@ class Interludes(L.Callback):
         Raises:
             Measured: all were measured.
         """
-        if self._started is not None:
-            self._note(OURS, self._started)
+        if batch_idx < self.alone:
+            watch_memory()
+            return
+        if self._own_step is not None:
+            self.seconds[OURS].append(self._own_step.seconds())
         module = cast(StableDiffusionLora, pl_module)
         if not self.work:
-            self.work = self._other_work(module, trainer.datamodule, batch)  # type: ignore[attr-defined]
-        if len(self.seconds[OURS]) == self.steps + self.warm_up:
+            self.memory = memory_peak() if self.alone else None
+            self.work = self.other_work(module, trainer.datamodule, batch)  # type: ignore[attr-defined]
+        if self._done():
             counted = {name: seconds[self.warm_up :] for name, seconds in self.seconds.items()}
-            raise Measured(counted, module)
+            raise Measured(Steps(counted, self.memory), module)
         for name, step in in_turn(self.work, batch_idx):
-            with undisturbed(module.trainable):
-                started = now()
+            with undisturbed(module.trainable), self.around.get(name, nullcontext)():
+                watch = Stopwatch()
                 step()
-                self._note(name, started)
-        self._started = now()
+                self.seconds[name].append(watch.seconds())
+        self._own_step = Stopwatch()
 
-    def _note(self, name: str, started: float) -> None:
-        self.seconds[name].append(now() - started)
-
-    def _other_work(
+    def other_work(
         self, module: StableDiffusionLora, data: CaptionImages, batch: Any
     ) -> dict[str, Callable[[], None]]:
+        """What is done between two steps, by name; `batch` is one of the run's.
+
+        What is entered around one of them, untimed, goes into `around` under its name.
+        """
         floor = FloorStep(module, batch)
         if not self.cached:
             return {FLOOR: floor}
         script = ScriptStep(module, data.training, data.batch_size)
         return {FLOOR: floor, FLOOR_AGAIN: floor, SCRIPT: script}
+
+    def _done(self) -> bool:
+        rounds = len(self.seconds[OURS]) - self.warm_up
+        out_of_time = self.until is not None and time.monotonic() > self.until
+        return rounds >= (min(FEWEST, self.steps) if out_of_time else self.steps)
 
 
 def in_turn(work: dict[str, Callable[[], None]], turn: int) -> list[tuple[str, Callable[[], None]]]:
@@ -120,16 +148,3 @@ def undisturbed(parameters: list[nn.Parameter]) -> Iterator[None]:
         for parameter, values in zip(parameters, before, strict=True):
             parameter.copy_(values)
             parameter.grad = None
-
-
-def release(model: nn.Module) -> None:
-    """Free a model's weights: after a run that ended in the middle, somebody still holds it."""
-    for parameter in model.parameters():
-        parameter.data = torch.empty(0, dtype=parameter.dtype)
-
-
-def now() -> float:
-    """Seconds; what a GPU was given to do is done."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()

@@ -9,17 +9,13 @@ Three ways to take a step with the same UNet and adapters, one after the other i
 
 Models: the embedded default at 128x128, a middle one of 100 M at 256x256, and (`--models real`) one with the exact
 shapes of wd-1-5-beta2 at 512x512, both of random weights. It prints a table, and `--output` writes every single step as
-JSON. bf16 is left out where the processor, or the card, has no fast instructions for it. 16-mixed isn't measured:
-neither the floor nor the script-like step scales gradients.
+JSON. bf16 is left out where the processor, or the card, has no fast instructions for it; fp16 is for cards alone. All
+that a card is asked, at real size, is in `gpu.py`.
 """
 
 import argparse
-import contextlib
-import gc
-import io
 import json
 import platform
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -31,11 +27,11 @@ from typing import Any
 import torch
 
 from benchmarks.full_size import WD_1_5, Shapes, write_model
-from benchmarks.interludes import Measured, release
+from benchmarks.interludes import Steps
+from benchmarks.measured_run import measured_run
 from benchmarks.step_table import Result, Setting, table
 from demo.style_set import paint_style_set
 from given_paths import file_to_write, folder_to_fill
-from train import main as train
 from whole_file import whole_file
 
 MIDDLE = Shapes(
@@ -86,7 +82,7 @@ MODELS = {
     "real": Model(WD_1_5, 512, (1,), (False,), steps=3, warm_up=1),
 }
 
-PRECISIONS = ("32-true", "bf16-mixed")
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 
 SLOW_BF16 = 2.0
 """bf16 is left out where a matrix product takes this many times as long as in float32."""
@@ -95,12 +91,10 @@ NEVER = 10**6
 """Steps until anything is painted, scored, saved or exported again: the run ends long before."""
 
 
-def options(setting: Setting, base: Path, scratch: Path, cached: bool) -> dict[str, str]:
-    """What the run is given, beside its config."""
-    model = MODELS[setting.model]
+def options(setting: Setting, model: Model, base: Path, scratch: Path) -> dict[str, str]:
+    """What a run is given, beside its config; it is ended by a callback."""
     return {
         "--runs": str(scratch / "runs"),
-        "--name": f"{setting}, {'cached' if cached else 'not cached'}",
         "--data.folder": str(scratch / "pictures"),
         "--data.cache_folder": str(scratch / "cache"),
         "--data.resolution": str(model.resolution),
@@ -108,40 +102,43 @@ def options(setting: Setting, base: Path, scratch: Path, cached: bool) -> dict[s
         "--data.flip": "false",
         "--model.base_model": str(base),
         "--model.gradient_checkpointing": str(setting.gradient_checkpointing).lower(),
+        "--model.compile_blocks": str(setting.compiled).lower(),
         "--trainer.accelerator": "auto",
+        "--trainer.devices": "1",
         "--trainer.precision": setting.precision,
         "--trainer.max_steps": str(NEVER),
         "--trainer.val_check_interval": str(NEVER),
         "--checkpoints.every_n_steps": str(NEVER),
         "--checkpoints.minutes": str(NEVER),
         "--samples.prompts": "[{prompt: a portrait, group: portrait, height: 64, width: 64, steps: 1}]",
-        "--trainer.callbacks+": "benchmarks.interludes.Interludes",
-        "--trainer.callbacks.steps": str(model.steps),
-        "--trainer.callbacks.warm_up": str(model.warm_up),
-        "--trainer.callbacks.cached": str(cached).lower(),
     }
 
 
-def run(setting: Setting, base: Path, scratch: Path, *, cached: bool) -> dict[str, list[float]]:
-    """The seconds of one run's steps, by kind.
+def with_callback(path: str, **arguments: Any) -> dict[str, str]:
+    """The options that give a run a callback.
 
-    Raises:
-        RuntimeError: the run ended before everything was measured; what it printed was passed on.
+    Args:
+        path: of its class.
+        arguments: of it; null leaves one out.
     """
-    words = [f"{name}={value}" for name, value in options(setting, base, scratch, cached).items()]
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            train(["fit", "--config", "configs/demo.yaml", *words])
-    except Measured as done:
-        release(done.model)
-        return done.seconds
-    except BaseException:
-        print(said.getvalue(), file=sys.stderr)
-        raise
-    finally:
-        gc.collect()  # the model of this run, before the next one is loaded
-    raise RuntimeError(f"The run of {setting} ended before all steps were measured:\n{said.getvalue()}")
+    given = {name: value for name, value in arguments.items() if value is not None}
+    return {
+        "--trainer.callbacks+": path,
+        **{f"--trainer.callbacks.{name}": json.dumps(value) for name, value in given.items()},
+    }
+
+
+def run(setting: Setting, base: Path, scratch: Path, *, cached: bool) -> Steps:
+    """One run's steps."""
+    model = MODELS[setting.model]
+    measured: Steps = measured_run(
+        options(setting, model, base, scratch)
+        | {"--name": f"{setting}, {'cached' if cached else 'not cached'}"}
+        | with_callback(
+            "benchmarks.interludes.Interludes", steps=model.steps, warm_up=model.warm_up, cached=cached
+        )
+    )
+    return measured
 
 
 def base_of(name: str, scratch: Path) -> Path:
@@ -166,16 +163,17 @@ def settings(models: Sequence[str], precisions: Sequence[str]) -> Iterator[Setti
 
 def fast_precisions() -> tuple[str, ...]:
     """Those of `PRECISIONS` that this machine has fast instructions for; says which it hasn't."""
-    if torch.cuda.is_available():  # with emulation, PyTorch says yes on any card; `fit` refuses it there
+    if torch.cuda.is_available():
+        # with emulation, PyTorch says yes on any card; `fit` refuses it there
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return PRECISIONS
         print(f"bf16 is left out: {torch.cuda.get_device_name()} has no instructions for it.")
-        return PRECISIONS[:1]
+        return ("32-true", "16-mixed")
     times = slowness_of_bf16()
     if times < SLOW_BF16:
-        return PRECISIONS
+        return ("32-true", "bf16-mixed")
     print(f"bf16 is left out: a matrix product in it takes {times:.0f} times as long as in float32 here.")
-    return PRECISIONS[:1]
+    return ("32-true",)
 
 
 def slowness_of_bf16() -> float:
@@ -219,8 +217,8 @@ def main(given: argparse.Namespace, scratch: Path) -> None:
     results: list[Result] = []
     for setting in settings(given.models, given.precisions or fast_precisions()):
         base = base_of(setting.model, scratch)
-        with_caches = run(setting, base, scratch, cached=True)
-        results.append(Result(setting, with_caches, run(setting, base, scratch, cached=False)))
+        cached, uncached = (run(setting, base, scratch, cached=cached) for cached in (True, False))
+        results.append(Result(setting, cached.seconds, uncached.seconds))
         print(results[-1].row(), flush=True)
         if given.output:
             write(given.output, results)

@@ -27,21 +27,24 @@ class Setting:
         precision: as `--trainer.precision` names it.
         batch_size: pictures a step.
         gradient_checkpointing: whether activations are computed again.
+        compiled: whether the UNet's blocks are.
     """
 
     model: str
     precision: str
     batch_size: int
     gradient_checkpointing: bool
+    compiled: bool = False
 
     def __str__(self) -> str:
         checkpointing = ", checkpointing" if self.gradient_checkpointing else ""
-        return f"{self.model}, {self.precision}, {self.batch_size}{checkpointing}"
+        compiled = ", compiled" if self.compiled else ""
+        return f"{self.model}, {self.precision}, {self.batch_size}{checkpointing}{compiled}"
 
 
 @dataclass(frozen=True)
-class Ratio:
-    """One kind of step through another, over the rounds: the middle, and the bounds of the middle half."""
+class MiddleHalf:
+    """Of one value a round: the median, and the bounds of the middle half."""
 
     median: float
     low: float
@@ -59,7 +62,7 @@ class Result:
     cached: dict[str, list[float]]
     uncached: dict[str, list[float]]
 
-    def ratios(self) -> dict[str, Ratio]:
+    def ratios(self) -> dict[str, MiddleHalf]:
         """Everything that is compared, by the names of the JSON."""
         return {
             "ours_to_floor": ratio(self.cached[OURS], self.cached[FLOOR]),
@@ -82,13 +85,17 @@ class Result:
         }
 
 
-def ratio(above: Sequence[float], below: Sequence[float]) -> Ratio:
+def ratio(above: Sequence[float], below: Sequence[float]) -> MiddleHalf:
     """Of the rounds' ratios, median and quartiles; both have a value for each round."""
-    each = [a / b for a, b in zip(above, below, strict=True)]
-    if len(each) == 1:
-        return Ratio(each[0], each[0], each[0])
-    low, median, high = statistics.quantiles(each, n=4, method="inclusive")
-    return Ratio(median, low, high)
+    return middle_half([a / b for a, b in zip(above, below, strict=True)])
+
+
+def middle_half(values: Sequence[float]) -> MiddleHalf:
+    """Median and quartiles."""
+    if len(values) == 1:
+        return MiddleHalf(values[0], values[0], values[0])
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return MiddleHalf(median, low, high)
 
 
 def table(results: Sequence[Result], machine: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """What the usual script does in each step: decode the picture, VAE, text encoder, UNet, clip, optimizer.
 
 After `examples/text_to_image/train_text_to_image_lora.py` of huggingface/diffusers, with its order and its dtypes (the
-VAE in the run's precision, noise and timesteps from one generator), on the UNet, adapters and loss weights of a run, so
-that kernels, memory and batch are the same. It is the reference for what the caches save.
+VAE in the run's precision, noise and timesteps from the device's generator), on the UNet, adapters and loss weights of
+a run, so that kernels, memory and batch are the same. It is the reference for what the caches save.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from itertools import cycle
 import torch
 from torch import Tensor
 
-from benchmarks.floor import FloorInputs, floor_loss
+from benchmarks.floor import FloorInputs, floor_loss, gradient_scaler, mixed_precision
 from datamodules.decoding import read_part
 from datamodules.records import Record
 from lightning_modules.diffusion.noise import add_noise
@@ -31,27 +31,28 @@ class ScriptStep:
         self.tokenizer, self.text_encoder = module.parts.tokenizer, module.text_encoder.to(module.device)
         self.vae = deepcopy(module.vae).to(module.device, module.unet.dtype)
         self.optimizer = module.optimizer_factory(module.trainable)
+        self.scaler = gradient_scaler(module)
         self.records, self.batch_size = cycle(records), batch_size
-        self.generator = torch.Generator(module.device).manual_seed(module.seed)
 
     def __call__(self) -> None:
         """One step; reads the loss, as the script shows it."""
         unet = self.module.unet
-        in_16_bit = unet.dtype == torch.bfloat16
-        with torch.autocast(self.module.device.type, torch.bfloat16, enabled=in_16_bit):
+        with mixed_precision(unet, self.module.device.type):
             loss = floor_loss(unet, self.inputs([next(self.records) for _ in range(self.batch_size)]))
-        loss.backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         loss.item()
+        self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.module.trainable, 1.0)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.optimizer.zero_grad()
 
     def inputs(self, records: Sequence[Record]) -> FloorInputs:
         """From files to what the UNet takes."""
-        module, device = self.module, self.module.device
+        module = self.module
         x0 = self.encode([read_part(record.path, module.resolution, module.resolution) for record in records])
-        eps = torch.randn(x0.shape, generator=self.generator, device=device)
-        t = torch.randint(module.schedule.num_timesteps, (len(x0),), generator=self.generator, device=device)
+        eps = torch.randn_like(x0)
+        t = torch.randint(module.schedule.num_timesteps, (len(x0),), device=module.device)
         alpha, sigma = module.schedule.alpha_sigma(t)
         return FloorInputs(
             x_t=add_noise(x0, eps, alpha, sigma).to(module.unet.dtype),
@@ -66,7 +67,7 @@ class ScriptStep:
     def encode(self, pictures: Sequence[Tensor]) -> Tensor:
         """Pictures [3, H, W] in [-1, 1] -> latents float32 [B, C, h, w], drawn from the posterior and scaled."""
         images = torch.stack(list(pictures)).to(self.module.device, self.vae.dtype)
-        latents: Tensor = self.vae.encode(images).latent_dist.sample(self.generator)
+        latents: Tensor = self.vae.encode(images).latent_dist.sample()
         return latents.float() * float(self.vae.config.scaling_factor)
 
     @torch.no_grad()

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 from lightning.pytorch.utilities import rank_zero_warn
 
+from full_memory import memory_is_full
+
 
 class Failures:
     """Failures of one kind.
@@ -16,14 +18,16 @@ class Failures:
     Args:
         what: what didn't work, as the beginning of a sentence: "Samples could not be painted".
         remedy: what the user can do, as a sentence of its own.
+        when_memory_is_full: the same, where that is the reason.
 
     Attributes:
         count: how often it happened in this process.
     """
 
-    def __init__(self, what: str, remedy: str = "") -> None:
+    def __init__(self, what: str, remedy: str = "", when_memory_is_full: str = "") -> None:
         self.what = what
         self.remedy = remedy
+        self.when_memory_is_full = when_memory_is_full
         self.count = 0
 
     @contextmanager
@@ -39,7 +43,8 @@ class Failures:
         self.count += 1
         if self.count == 1:
             reason = error if isinstance(error, str) else in_words(error)
-            rank_zero_warn(f"{self.what} ({reason}). Training goes on. {self.remedy}".rstrip())
+            remedy = (self.when_memory_is_full if memory_is_full(error) else "") or self.remedy
+            rank_zero_warn(f"{self.what} ({reason}). Training goes on. {remedy}".rstrip())
 
     def line(self) -> str:
         """`Samples could not be painted 3 times.`, or nothing."""

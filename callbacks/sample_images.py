@@ -39,6 +39,10 @@ SamplerName = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "unipc"]
 """Written here too, since callbacks don't import the module that samples; a test compares the two."""
 
 
+MEMORY_IS_FULL = (
+    "Give --samples.prompts a smaller height and width, or fewer pictures of the same settings, which are painted "
+    "together, up to 8 at a time; python train.py plan says what they take."
+)
 MOST_STEPS = 1000
 """Timesteps of Stable Diffusion's schedule: a sampler has no more."""
 Steps = restricted_number_type("Steps", int, [(">", 0), ("<=", MOST_STEPS)])
@@ -113,7 +117,7 @@ class SampleImages(Callback):
         self.own: SampleSet | None = None
         self.painted = 0
         self._base: list[Tensor] | None = None
-        self.failures = Failures("Samples could not be painted")
+        self.failures = Failures("Samples could not be painted", when_memory_is_full=MEMORY_IS_FULL)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse what this base can't paint.

@@ -18,6 +18,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from full_memory import memory_is_full
 from given_paths import shipped_name
 from hub import get_again
 from lightning_modules.base_files import (
@@ -97,9 +98,9 @@ def load_components(
             look_at(Path(base_model))
             try:
                 models = _load_single_file(Path(base_model), configs, weight_dtype)
-            except (MemoryError, torch.OutOfMemoryError):
-                raise
             except Exception as error:  # diffusers raises many kinds, by what it misses
+                if memory_is_full(error):
+                    raise
                 raise ValueError(
                     f"--model.base_model {base_model} doesn't hold the networks that --model.base_config "
                     f"{base_config} describes ({type(error).__name__}). Give a whole Stable Diffusion checkpoint, and "

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from full_memory import memory_is_full
 from hub import causes, get_again
 from weight_choice import Weights
 
@@ -43,9 +44,9 @@ def load_network(cls: Any, folder: Path, part: str, *, dtype: torch.dtype, weigh
             output_loading_info=True,
         )
         model.to("cpu")  # what was not in the file lies nowhere, and can't go
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
     except Exception as error:  # the libraries raise many kinds
+        if memory_is_full(error):
+            raise
         reason = _in_words(error)
         raise ValueError(
             f"--model.base_model {folder}: {part} can't be loaded: {reason} {get_again(folder)}"

@@ -1,5 +1,6 @@
 """The command line's own functions."""
 
+import errno
 import io
 import os
 import subprocess
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from command_line import HelpfulParser, as_typed, check_command, exit_with_message, own_words, without
 from commands.fit_config import read_config
+from full_memory import memory_is_full
 from train import main
 
 ROOT = Path(__file__).parent.parent
@@ -165,10 +167,56 @@ def test_debug_may_stand_anywhere(arguments: list[str], capsys: pytest.CaptureFi
     assert "there is no command 'fitt'" in capsys.readouterr().err
 
 
-def test_a_full_gpu_is_met_with_what_saves_memory(capsys: pytest.CaptureFixture[str]) -> None:
+FULL = [
+    (torch.OutOfMemoryError("Tried to allocate 2 GiB"), "the GPU's memory is full (Tried to allocate 2 GiB)"),
+    (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "the GPU's"),
+    (RuntimeError("CUDA error: out of memory"), "the GPU's"),
+    (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), "the GPU's"),
+    (
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: ..."),
+        "this machine's memory is full ([enforce",
+    ),
+    (MemoryError(), "this machine's memory is full (MemoryError)"),
+    (OSError(errno.ENOMEM, "Cannot allocate memory"), "this machine's"),
+]
+
+
+@pytest.mark.parametrize(("error", "said"), FULL, ids=lambda value: str(value)[:40])
+def test_full_memory_is_met_with_what_saves_it(
+    error: Exception, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stop, exit_with_message():
-        raise torch.OutOfMemoryError("Tried to allocate 2 GiB")
+        raise error
     assert stop.value.code == 2
     printed = capsys.readouterr().err
-    assert "the GPU's memory is full (Tried to allocate 2 GiB)" in printed
-    assert "--model.gradient_checkpointing true" in printed
+    assert f"error: {said}" in printed
+    for way_out in (
+        "--data.batch_size 1",
+        "--model.gradient_checkpointing true",
+        "--data.validation_batch_size 1",
+        "python train.py plan",
+    ):
+        assert way_out in printed
+
+
+@pytest.mark.parametrize(
+    ("command", "advice"), [("predict", "--batch_size 1"), ("test", "--height, --width"), ("merge", "Close")]
+)
+def test_the_advice_has_the_options_of_the_command(
+    command: str, advice: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit), exit_with_message(command=command):
+        raise torch.OutOfMemoryError("Tried to allocate 2 GiB")
+    printed = capsys.readouterr().err
+    assert advice in printed
+    assert "--data." not in printed
+
+
+def test_other_errors_are_not_taken_for_full_memory() -> None:
+    for error in (
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("out of resource: shared memory, Required: 101376"),
+        ValueError("the picture 'out of memory.png' is broken"),
+        OSError(errno.ENOSPC, "No space left on device"),
+    ):
+        assert not memory_is_full(error)

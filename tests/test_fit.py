@@ -231,3 +231,20 @@ def test_a_bad_folder_is_told_whole_before_the_model_loads(
     assert "03.png" in printed
     assert "05.png" in printed
     assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("where", ["training_step", "validation_step"])
+def test_a_run_that_fills_the_memory_says_what_to_change(
+    config: Path, where: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(StableDiffusionLora, where, full)
+    with pytest.raises(SystemExit) as stopped:
+        fit(config, "--samples.prompts=null")
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert "error: the GPU's memory is full (CUDA out of memory. Tried to allocate 2.00 GiB.)" in said
+    for way_out in ("--data.batch_size 1", "--data.validation_batch_size 1", "python train.py plan"):
+        assert way_out in said

@@ -1,6 +1,7 @@
 """What the step benchmark compares does the same work, and leaves the run alone."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import pytest
 import torch
 
 import benchmarks.step
-from benchmarks.floor import FloorStep, floor_inputs, floor_loss
-from benchmarks.interludes import FLOOR, FLOOR_AGAIN, OURS, SCRIPT, Measured, in_turn, release, undisturbed
+from benchmarks.floor import FloorStep, floor_inputs, floor_loss, gradient_scaler, mixed_precision
+from benchmarks.interludes import FLOOR, FLOOR_AGAIN, OURS, SCRIPT, Interludes, in_turn, undisturbed
+from benchmarks.measured_run import Measured, release
 from benchmarks.step import arguments, fast_precisions, machine, settings, write
-from benchmarks.step_table import HEADER, Ratio, Result, Setting, ratio, table
+from benchmarks.step_table import HEADER, MiddleHalf, Result, Setting, ratio, table
 from benchmarks.usual_script import ScriptStep
 from datamodules.decoding import read_part
 from datamodules.picture_folder import PictureFolder
@@ -69,6 +71,25 @@ def test_the_floor_steps_as_the_runs_optimizer_would(module: StableDiffusionLora
     FloorStep(module, batch_of_two())()
     moved = [(a.detach() - b).abs().max().item() for a, b in zip(module.trainable, before, strict=True)]
     assert moved == pytest.approx([1e-4] * len(moved), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scaled", "cast"),
+    [
+        (torch.float32, False, None),
+        (torch.bfloat16, False, torch.bfloat16),
+        (torch.float16, True, torch.float16),
+    ],
+)
+def test_floor_and_script_compute_in_the_runs_precision(
+    module: StableDiffusionLora, dtype: torch.dtype, scaled: bool, cast: torch.dtype | None
+) -> None:
+    """Autocast to the frozen weights' dtype, and a gradient scaler for fp16 alone, as the Trainer's plugin has them."""
+    module.unet.to(dtype)
+    assert gradient_scaler(module).is_enabled() == scaled
+    with mixed_precision(module.unet, "cpu"):
+        assert torch.is_autocast_enabled("cpu") == (cast is not None)
+        assert cast is None or torch.get_autocast_dtype("cpu") == cast
 
 
 def test_the_script_like_step_encodes_what_our_caches_hold(
@@ -129,17 +150,30 @@ def test_interludes_measure_each_kind_and_leave_the_run_as_it_is(
     with pytest.raises(Measured) as done:
         main([*words, "--name=timed", "--trainer.max_steps=99", *callback, *options])
     kinds = {OURS, FLOOR, FLOOR_AGAIN, SCRIPT} if cached else {OURS, FLOOR}
-    assert {name: len(seconds) for name, seconds in done.value.seconds.items()} == dict.fromkeys(kinds, 3)
-    assert all(second > 0 for seconds in done.value.seconds.values() for second in seconds)
+    assert {name: len(seconds) for name, seconds in done.value.what.seconds.items()} == dict.fromkeys(
+        kinds, 3
+    )
+    assert all(second > 0 for seconds in done.value.what.seconds.values() for second in seconds)
     if cached:  # else pictures are encoded two at a time, which differs in the last bits
         states = [adapter(tmp_path / name, 3) for name in ("alone", "timed")]
         assert same(*states)
 
 
+def test_when_the_time_is_over_three_rounds_are_enough() -> None:
+    """Behind the one that warms up; with time left all nine are taken."""
+    late, early = (Interludes(9, warm_up=1, until=time.monotonic() + left) for left in (-1.0, 3600.0))
+    done: dict[str, list[int]] = {"late": [], "early": []}
+    for rounds in range(1, 11):
+        for name, one in (("late", late), ("early", early)):
+            one.seconds[OURS].append(1.0)
+            done[name] += [rounds] if one._done() else []
+    assert done == {"late": [4, 5, 6, 7, 8, 9, 10], "early": [10]}
+
+
 def test_ratios_are_of_the_same_round() -> None:
     """A round that was slow for both has its own ratio: 2, 3, 1 -> median 2, quartiles 1.5 and 2.5."""
-    assert ratio([2, 30, 1], [1, 10, 1]) == Ratio(2, 1.5, 2.5)
-    assert ratio([3], [2]) == Ratio(1.5, 1.5, 1.5)
+    assert ratio([2, 30, 1], [1, 10, 1]) == MiddleHalf(2, 1.5, 2.5)
+    assert ratio([3], [2]) == MiddleHalf(1.5, 1.5, 1.5)
 
 
 def result() -> Result:
@@ -170,6 +204,7 @@ def test_the_json_has_every_step(tmp_path: Path) -> None:
         "precision": "32-true",
         "batch_size": 2,
         "gradient_checkpointing": True,
+        "compiled": False,
     }
     assert one["seconds"]["without caches"] == {OURS: [6.0], FLOOR: [2.0]}
     assert one["ratios"]["ours_to_floor"]["median"] == pytest.approx(1.1)
@@ -200,10 +235,10 @@ def test_a_card_that_only_emulates_bf16_is_not_timed(
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
     monkeypatch.setattr(benchmarks.step, "slowness_of_bf16", lambda: pytest.fail("timed"))
-    assert fast_precisions() == ("32-true",)
+    assert fast_precisions() == ("32-true", "16-mixed")
     assert "bf16 is left out: Tesla T4 has no instructions for it." in capsys.readouterr().out
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
-    assert fast_precisions() == ("32-true", "bf16-mixed")
+    assert fast_precisions() == ("32-true", "16-mixed", "bf16-mixed")
 
 
 def test_the_real_size_is_measured_when_asked_for() -> None:

@@ -3,6 +3,7 @@
 import warnings
 
 import pytest
+import torch
 
 from callbacks.failures import Failures
 
@@ -28,3 +29,13 @@ def test_a_failure_is_said_once_then_counted() -> None:
 def test_an_interrupt_is_no_failure() -> None:
     with pytest.raises(KeyboardInterrupt), Failures("x").survived():
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("Tried to allocate 2 GiB"), "RuntimeError: CUDA error: out of memory"]
+)
+def test_where_memory_is_full_the_remedy_is_another(error: Exception | str) -> None:
+    """The error of another process comes as text."""
+    failures = Failures("The tea is cold", "Make some more.", when_memory_is_full="Take a smaller pot.")
+    with pytest.warns(UserWarning, match=r"of memory|2 GiB.* Training goes on\. Take a smaller pot\.$"):
+        failures.happened(error)

@@ -184,6 +184,17 @@ def test_failing_sampler_warns_once_and_training_goes_on(tmp_path: Path) -> None
     assert samples.latest is None
 
 
+def test_where_memory_is_full_it_says_what_to_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(TinyPainter, "generate", full)
+    said = r"allocate 2 GiB\)\. Training goes on\. Give --samples\.prompts a smaller height .*train\.py plan"
+    with pytest.warns(UserWarning, match=said):
+        samples = trained(tmp_path, TinyPainter())
+    assert samples.latest is None
+
+
 def test_sampler_that_recovers_paints_again(tmp_path: Path) -> None:
     class Recovers(Callback):
         def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDPMScheduler, StableDiffusionPipeline
+from diffusers import DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file
 
 from lightning_modules.base_files import is_sd2_config
@@ -110,6 +110,19 @@ def test_loading_a_folder_asks_no_network_and_says_nothing(
     monkeypatch.setattr(socket.socket, "connect", refuse)
     load_components(str(tiny_base))
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_full_memory_is_not_taken_for_a_broken_file(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError(
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 3463642896 bytes"
+        )
+
+    monkeypatch.setattr(UNet2DConditionModel, "from_pretrained", full)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        load_components(str(tiny_base))
 
 
 def test_pickled_weights_load_without_running_code(tiny_base: Path, tmp_path: Path) -> None:

@@ -1,0 +1,74 @@
+"""What a step would gain or lose by settings that aren't the default: each against the floor, in the same round.
+
+The bare step is enough: all of them are about kernels, which the run and its floor have in common.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+
+from benchmarks.floor import FloorStep
+from benchmarks.interludes import FLOOR, FLOOR_AGAIN, Interludes
+from datamodules.caption_images import CaptionImages
+from lightning_modules.stable_diffusion_lora import StableDiffusionLora
+
+FUSED = "AdamW(fused=True)"
+CHANNELS_LAST = "channels_last"
+DETERMINISTIC = "deterministic kernels"
+ANY_KERNELS = "kernels that needn't be deterministic"
+AUTOTUNED = "convolutions chosen by trial (cudnn.benchmark)"
+SWITCHES = (FUSED, CHANNELS_LAST, DETERMINISTIC, ANY_KERNELS, AUTOTUNED)
+
+
+class Switches(Interludes):
+    """Between two steps of the run, the floor as it is and under each switch."""
+
+    def other_work(
+        self, module: StableDiffusionLora, data: CaptionImages, batch: Any
+    ) -> dict[str, Callable[[], None]]:
+        """The floor, and what is set around it."""
+        floor = FloorStep(module, batch)
+        self.around = {
+            CHANNELS_LAST: partial(channels_last, module.unet),
+            DETERMINISTIC: partial(deterministic, True),
+            ANY_KERNELS: partial(deterministic, False),
+            AUTOTUNED: autotuned,
+        }
+        fused = FloorStep(module, batch, partial(torch.optim.AdamW, fused=True))
+        return {FLOOR: floor, FLOOR_AGAIN: floor, FUSED: fused, **dict.fromkeys(self.around, floor)}
+
+
+@contextmanager
+def channels_last(unet: Any) -> Iterator[None]:
+    """Inside, a UNet's convolutions have their channels last in memory, and so has what they put out."""
+    unet.to(memory_format=torch.channels_last)
+    try:
+        yield
+    finally:
+        unet.to(memory_format=torch.contiguous_format)
+
+
+@contextmanager
+def deterministic(on: bool) -> Iterator[None]:
+    """Inside, kernels are deterministic where there are such, or needn't be."""
+    before = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(on, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warned)
+
+
+@contextmanager
+def autotuned() -> Iterator[None]:
+    """Inside, cuDNN tries its kernels for each new shape and takes the fastest."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
