@@ -42,19 +42,17 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedGpu]:
     """A pretended card that has events too, and warns of waits as PyTorch does when it is asked to."""
     with PretendedGpu() as gpu:
         listening: list[Any] = ["default"]
-        note = gpu.note
+        wait = gpu.wait
 
-        def noted(kind: str, what: str) -> None:
-            note(kind, what)
-            if listening[-1] == "warn" and "non_blocking" not in what:
+        def told(what: str) -> None:
+            wait(what)
+            if listening[-1] == "warn" and what != "synchronize":  # which PyTorch doesn't warn of
                 warnings.warn(f"called a {OF_A_WAIT}", stacklevel=2)
 
-        monkeypatch.setattr(gpu, "note", noted)
+        monkeypatch.setattr(gpu, "wait", told)
         monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", listening.append)
         monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: listening[-1])
         monkeypatch.setattr(torch.cuda, "Event", Event)
-        for name in ("max_memory_reserved", "memory_reserved"):
-            monkeypatch.setattr(torch.cuda, name, lambda device=None: 0)
         yield gpu
         assert listening[-1] == "default"  # it was left as it had been
 
