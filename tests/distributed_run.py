@@ -35,7 +35,6 @@ def uneven_config(folder: Path, base: Path) -> Path:
         text[:start]
         + SAMPLES.lstrip()
         + text[end:].replace("max_steps: 12", "max_steps: 20")
-        + "export: {self_test: false}\n"
     )
     return config
 

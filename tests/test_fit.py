@@ -27,9 +27,12 @@ def fit(config: Path, *options: str) -> Path:
     return runs / "small"
 
 
-@pytest.fixture
-def run(config: Path) -> Path:
-    return fit(config)
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
+    """A run to its end, with its exports painted; read only."""
+    folder = tmp_path_factory.mktemp("run")
+    config = small_config(folder, tiny_base, picture_folder(folder / "pictures"))
+    return fit(config, "--export.self_test", "true")
 
 
 def scalars(run: Path) -> dict[str, list[int]]:

@@ -59,7 +59,7 @@ def test_dropout_is_the_options_own(tiny_base: Path, start: Path) -> None:
 def test_a_run_goes_on_exactly_and_keeps_its_strengths(tiny_base: Path, start: Path, tmp_path: Path) -> None:
     config = small_config(tmp_path, tiny_base, picture_folder(tmp_path / "pictures"))
     common = ["fit", "--config", str(config), "--runs", str(tmp_path), "--model.init_lora", str(start)]
-    short = ["--export.self_test", "false", "--samples.prompts", "[]"]
+    short = ["--samples.prompts", "[]"]
     main([*common, *short, "--name", "straight", "--trainer.max_steps", "4"])
     main([*common, *short, "--name", "parts", "--trainer.max_steps", "3"])
     main([*common, *short, "--name", "parts", "--trainer.max_steps", "4", "--ckpt_path", "last"])

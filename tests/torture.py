@@ -48,7 +48,7 @@ PHASES = ("step", "checkpoint", "export", "caching", "validation")
 STEPS = 12
 
 OPTIONS = (
-    *("--trainer.accumulate_grad_batches", "2", "--model.ema_decay", "0.9", "--export.self_test", "false"),
+    *("--trainer.accumulate_grad_batches", "2", "--model.ema_decay", "0.9"),
     *(
         "--trainer.max_steps",
         str(STEPS),
