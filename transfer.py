@@ -14,11 +14,15 @@ T = TypeVar("T")
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """A small tensor on a device, with nothing waited for: a GPU fetches it from pinned memory when it comes to it."""
+    """A small tensor on a device, with nothing waited for: a GPU fetches it from pinned memory when it comes to it.
+
+    Other devices are waited for: a copy to the host would be read too early, and Apple's GPU (mps) reads host memory
+    that may be gone by then.
+    """
     device = torch.device(device)
-    if device.type == "cuda" and tensor.device.type == "cpu":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return (tensor.pin_memory() if tensor.device.type == "cpu" else tensor).to(device, non_blocking=True)
 
 
 def to_host(values: T) -> T:

@@ -13,7 +13,7 @@ import torch
 
 import train
 from callbacks.graceful_stop import STOPPED_EARLY
-from tests.pretended_gpu import MixedDevicesError, PretendedGpu, UnfinishedCopyError, unwatched
+from tests.pretended_gpu import MixedDevicesError, PretendedGpu, UnfinishedCopyError
 from tests.small_run import adapter, picture_folder, same, small_config
 from transfer import to_device, to_host
 
@@ -63,17 +63,17 @@ def config(tmp_path: Path, tiny_base: Path) -> Path:
     return config_on_gpu(tmp_path, tiny_base)
 
 
-def config_on_gpu(folder: Path, base: Path) -> Path:
+def config_on_gpu(folder: Path, base: Path, sizes: Sequence[tuple[int, int]] = ((64, 64), (96, 48))) -> Path:
     """A small run on whatever accelerator there is."""
-    path = small_config(folder, base, picture_folder(folder / "pictures", sizes=[(64, 64), (96, 48)]))
+    path = small_config(folder, base, picture_folder(folder / "pictures", sizes=sizes))
     path.write_text(path.read_text().replace("accelerator: cpu", "accelerator: auto"))
     return path
 
 
-def fit(config: Path, *options: str, name: str = "run") -> Path:
+def fit(config: Path, *options: str, name: str = "run", counting: bool = True) -> Path:
     runs = config.parent / "runs"
-    counting = ("--trainer.callbacks", f"{__name__}.CountSteps")
-    train.main(["fit", "--config", str(config), "--runs", str(runs), "--name", name, *counting, *options])
+    count = ("--trainer.callbacks", f"{__name__}.CountSteps") if counting else ()
+    train.main(["fit", "--config", str(config), "--runs", str(runs), "--name", name, *count, *options])
     return runs / name
 
 
@@ -101,26 +101,38 @@ def test_fp16_with_a_moving_average_and_captions_that_vary(
     assert "left out" not in capsys.readouterr().out  # no step overflowed
 
 
-def test_bf16_with_buckets(newer_gpu: PretendedGpu, config: Path) -> None:
-    run = fit(config, "--trainer.precision", "bf16-mixed", "--data.buckets", "true", *STEPS)
+def test_bf16_with_batches_of_several_shapes(
+    newer_gpu: PretendedGpu, tmp_path: Path, tiny_base: Path
+) -> None:
+    """Three buckets; a resolution of 64 would have one."""
+    config = config_on_gpu(tmp_path, tiny_base, sizes=[(128, 128), (256, 64), (64, 256)])
+    shapes = ("--data.resolution", "128", "--data.batch_size", "4", "--data.buckets", "true")
+    run = fit(config, "--trainer.precision", "bf16-mixed", *shapes, *STEPS)
     assert_steps_wait(newer_gpu, "bf16-mixed")
     assert any(bool(tensor.any()) for name, tensor in adapter(run, 8).items() if "lora_B" in name)
 
 
-def test_float32_stopped_and_gone_on_trains_what_the_cpu_trains(gpu: PretendedGpu, config: Path) -> None:
+def test_float32_stopped_and_gone_on_trains_what_the_cpu_trains(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With validations, samples and the test of the exports; the pretended card computes as the CPU does."""
     short = ("--trainer.max_steps", "8", "--model.ema_decay", "0.9")
-    run = fit(config, *short, "--export.self_test", "true")
-    assert_steps_wait(gpu, "32-true", steps=[6])
-    with pytest.raises(SystemExit) as stop:
-        fit(config, *short, "--max_minutes", "0.000001", name="stopped")
-    assert stop.value.code == STOPPED_EARLY
-    gone_on = fit(config, *short, "--ckpt_path", "last", name="stopped")
+    on_cpu = fit(config, *short, name="cpu", counting=False)
+    with PretendedGpu() as gpu:
+        monkeypatch.setattr(CountSteps, "gpu", gpu, raising=False)
+        run = fit(config, *short, "--export.self_test", "true")
+        assert_steps_wait(gpu, "32-true", steps=[6])
+        with pytest.raises(SystemExit) as stop:
+            fit(config, *short, "--max_minutes", "0.000001", name="stopped")
+        assert stop.value.code == STOPPED_EARLY
+        gone_on = fit(config, *short, "--ckpt_path", "last", name="stopped")
     assert same(adapter(gone_on, 8), adapter(run, 8))
-    with unwatched():
-        assert same(
-            adapter(fit(config, *short, "--trainer.accelerator", "cpu", name="cpu"), 8), adapter(run, 8)
-        )
+    assert same(adapter(on_cpu, 8), adapter(run, 8))
+    grids = sorted(path.name for path in (on_cpu / "samples").glob("*.png"))
+    assert grids
+    assert all(
+        (run / "samples" / name).read_bytes() == (on_cpu / "samples" / name).read_bytes() for name in grids
+    )
 
 
 def test_the_other_commands(gpu: PretendedGpu, config: Path, tmp_path: Path) -> None:
@@ -208,6 +220,12 @@ def test_a_copy_to_the_host_is_read_when_it_is_done(gpu: PretendedGpu) -> None:
     assert copies["a"].tolist() == [0.0, 1.0, 2.0]
     assert copies["b"][0].tolist() == [0.0, 2.0, 4.0]
     assert copies["b"][1] == "text"
+
+
+def test_what_goes_to_the_cpu_is_there_when_it_is_read(gpu: PretendedGpu) -> None:
+    there = to_device(torch.arange(3.0), torch.device("cuda"))
+    assert to_device(there, "cpu").tolist() == [0.0, 1.0, 2.0]
+    assert sum(gpu.waits.values()) == 1
 
 
 def test_outside_of_it_the_cpu_is_itself_again() -> None:
