@@ -31,13 +31,20 @@ def send_away(model: nn.Module) -> None:
 
 @contextmanager
 def visiting(device: torch.device, *models: nn.Module) -> Iterator[None]:
-    """Have frozen models on a device; each goes back to where it came from."""
+    """Have models on a device; each goes back to where it came from, unchanged.
+
+    What came from main memory stays there meanwhile, and needn't be copied back.
+    """
     homes = [next(model.parameters()).device for model in models]
+    kept = {parameter: parameter.data for model in models for parameter in model.parameters()}
+    kept = {parameter: values for parameter, values in kept.items() if values.device == CPU}
     try:
         for model in models:
             bring(model, device)
         yield
     finally:
+        for parameter, values in kept.items():
+            parameter.data = values
         for model, home in zip(models, homes, strict=True):
             bring(model, home)
 

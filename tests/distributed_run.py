@@ -31,11 +31,7 @@ def uneven_config(folder: Path, base: Path) -> Path:
     config = small_config(folder, base, picture_folder(folder / "pictures", portraits=12, landscapes=6))
     text = config.read_text().replace("batch_size: 2,", "batch_size: 2, holdout_fraction: 0.28,")
     start, end = text.index("samples:"), text.index("trainer:")
-    config.write_text(
-        text[:start]
-        + SAMPLES.lstrip()
-        + text[end:].replace("max_steps: 12", "max_steps: 20")
-    )
+    config.write_text(text[:start] + SAMPLES.lstrip() + text[end:].replace("max_steps: 12", "max_steps: 20"))
     return config
 
 

@@ -3,6 +3,7 @@
 There is no card: see `tests/pretended_gpu.py`. What only a real one can tell is in `tests/test_gpu.py`.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,24 @@ WAITS = {
 }
 """What waits for the card in an optimizer step, once each: are its batches bad, what is logged, and in fp16 whether
 a gradient overflowed."""
+
+SAVING = {
+    "callbacks/checkpoints.py": 2,  # is the adapter finite? the optimizer's state
+    "lightning_modules/ema.py": 1,
+    "lightning_modules/lora.py": 3,  # for the checkpoint, and for each of its two exports
+    "lightning/pytorch/plugins/precision/amp.py": 2,
+}
+"""What waits for the card when a checkpoint and its exports are written, and how often."""
+
+VALIDATING = {
+    "lightning_modules/held_out_loss.py": 1,
+    "lightning_modules/sampling.py": 2,  # are the latents finite? the picture
+    "lightning_modules/residence.py": 180,  # the weights of VAE and text encoder, to the card and not back
+    "callbacks/checkpoints.py": 3,  # is it the best? and then as any checkpoint
+    "lightning_modules/ema.py": 1,
+    "lightning_modules/lora.py": 3,
+}
+"""What waits in a validation with one sample, and in saving the best."""
 
 STEPS = ("--trainer.max_steps", "8", "--trainer.limit_val_batches", "0", "--checkpoints.every_n_steps", "100")
 
@@ -96,8 +115,11 @@ def test_fp16_with_a_moving_average_and_captions_that_vary(
     gpu: PretendedGpu, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     varied = ("--data.captions.shuffle_tags", "true", "--data.captions.tag_dropout", "0.2")
-    fit(config, "--trainer.precision", "16-mixed", "--model.ema_decay", "0.9", *STEPS, *varied)
-    assert_steps_wait(gpu, "16-mixed")
+    bare = ("--checkpoints.every_n_steps", "6", "--samples.prompts", "[]")  # nothing else moves the average
+    fit(config, "--trainer.precision", "16-mixed", "--model.ema_decay", "0.9", *STEPS, *varied, *bare)
+    assert_steps_wait(gpu, "16-mixed", steps=[4, 5, 6])
+    saved = Counter(waits_of_step(gpu, 7)) - Counter(WAITS["16-mixed"])
+    assert saved == SAVING, gpu.report()
     assert "left out" not in capsys.readouterr().out  # no step overflowed
 
 
@@ -109,6 +131,7 @@ def test_bf16_with_batches_of_several_shapes(
     shapes = ("--data.resolution", "128", "--data.batch_size", "4", "--data.buckets", "true")
     run = fit(config, "--trainer.precision", "bf16-mixed", *shapes, *STEPS)
     assert_steps_wait(newer_gpu, "bf16-mixed")
+    assert waits_of_step(newer_gpu, 2) == ["callbacks/adapter_learns.py", *WAITS["bf16-mixed"]]
     assert any(bool(tensor.any()) for name, tensor in adapter(run, 8).items() if "lora_B" in name)
 
 
@@ -122,6 +145,10 @@ def test_float32_stopped_and_gone_on_trains_what_the_cpu_trains(
         monkeypatch.setattr(CountSteps, "gpu", gpu, raising=False)
         run = fit(config, *short, "--export.self_test", "true")
         assert_steps_wait(gpu, "32-true", steps=[6])
+        validated = Counter(waits_of_step(gpu, 5)) - Counter(WAITS["32-true"])
+        assert {
+            who: count for who, count in validated.items() if not who.startswith("lightning/")
+        } == VALIDATING
         with pytest.raises(SystemExit) as stop:
             fit(config, *short, "--max_minutes", "0.000001", name="stopped")
         assert stop.value.code == STOPPED_EARLY

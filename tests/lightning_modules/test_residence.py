@@ -64,3 +64,13 @@ def test_visitors_go_home_even_after_an_error(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(FloatingPointError), residence.visiting(GPU, one, two):
         work()
     assert brought == [("one", "cuda"), ("two", "cuda"), ("", "work"), ("one", "cpu"), ("two", "cpu")]
+
+
+def test_a_visitor_from_main_memory_has_its_own_values_again(moves: list[str]) -> None:
+    """Nothing is copied back: 1.6 GB at each validation of Stable Diffusion 2."""
+    model = nn.Linear(2, 2)
+    before = [parameter.data_ptr() for parameter in model.parameters()]
+    with residence.visiting(GPU, model):
+        assert all(parameter.data_ptr() not in before for parameter in model.parameters())
+    assert [parameter.data_ptr() for parameter in model.parameters()] == before
+    assert moves == ["cuda", "cuda"]
