@@ -1,7 +1,8 @@
 """Which lines of a training step have the processor wait for the card: asked of PyTorch, which warns of each wait.
 
 A wait is what keeps the card from being given its next work in time: reading a number, or a copy from memory that isn't
-pinned. PyTorch knows most of them, not those of several processes.
+pinned. PyTorch knows most of them, not those of several processes; `torch.cuda.synchronize`, of which it doesn't warn,
+is counted beside.
 """
 
 import sys
@@ -18,6 +19,9 @@ import torch
 from benchmarks.measured_run import Measured
 
 ROOT = Path(__file__).parent.parent
+COPIES = ROOT / "transfer.py"
+"""Copies for others, whose line is told."""
+
 OF_A_WAIT = "synchronizing CUDA operation"
 """In the text of PyTorch's warning."""
 
@@ -65,7 +69,15 @@ class Waits(L.Callback):
             else:
                 others(message, *details, **more)
 
+        synchronize = torch.cuda.synchronize
+
+        def counted(device: Any = None) -> None:
+            self.found[place(sys._getframe(1))] += 1
+            synchronize(device)
+
         warnings.showwarning = heard
+        torch.cuda.synchronize = counted
+        self._listening.callback(setattr, torch.cuda, "synchronize", synchronize)
         before = torch.cuda.get_sync_debug_mode()
         self._listening.callback(torch.cuda.set_sync_debug_mode, before)
         torch.cuda.set_sync_debug_mode("warn")
@@ -79,7 +91,7 @@ def place(frame: FrameType | None) -> str:
         if "site-packages" in file.parts:
             after = file.parts.index("site-packages") + 1
             inside = inside or f", in {'/'.join(file.parts[after:])}:{frame.f_lineno}"
-        elif file.is_relative_to(ROOT) and not file.is_relative_to(ROOT / "tests"):
+        elif file.is_relative_to(ROOT) and not file.is_relative_to(ROOT / "tests") and file != COPIES:
             return f"{file.relative_to(ROOT)}:{frame.f_lineno} {frame.f_code.co_name}{inside}"
         frame = frame.f_back
     return inside.removeprefix(", in ") or "unknown"

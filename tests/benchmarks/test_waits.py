@@ -38,7 +38,11 @@ def test_waits_are_counted_in_the_steps_that_are_looked_at(monkeypatch: pytest.M
     modes: list[Any] = [0]
     monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
     monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: modes[-1])
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: None)
+    before = torch.cuda.synchronize
     wait = function_of(f"{ROOT}/callbacks/tea.py", "warn(SAID)", warn=warnings.warn, SAID=SAID)
+    for_others = function_of(f"{ROOT}/transfer.py", "cuda.synchronize()", cuda=torch.cuda)
+    wait_for_copies = function_of(f"{ROOT}/callbacks/cup.py", "wait()", wait=for_others)
     callback, module = Waits(steps=1, warm_up=1), torch.nn.Linear(1, 1)
 
     def batch(number: int) -> None:
@@ -52,9 +56,11 @@ def test_waits_are_counted_in_the_steps_that_are_looked_at(monkeypatch: pytest.M
         assert modes[-1] == "warn"
         wait()
         wait()
+        wait_for_copies()
         warnings.warn("the tea is cold", stacklevel=1)
         with pytest.raises(Measured) as done:
             batch(2)
-    assert done.value.what == Counter({"callbacks/tea.py:2 step": 2})
+    assert done.value.what == Counter({"callbacks/tea.py:2 step": 2, "callbacks/cup.py:2 step": 1})
+    assert torch.cuda.synchronize is before
     assert modes[-1] == 0
     assert [str(one.message) for one in others] == [SAID, "the tea is cold"]
