@@ -18,6 +18,8 @@ def plan(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]
     """Exit status and what was printed; the small config is for the CPU, the plans are for a card."""
     if "--trainer.accelerator" not in args:
         args = (*args, "--trainer.accelerator", "auto")
+    if "--export.self_test" not in args:
+        args = (*args, "--export.self_test", "true")
     with pytest.raises(SystemExit) as stop:
         main(["plan", *args])
     shown = capsys.readouterr()
