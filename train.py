@@ -1,17 +1,17 @@
 """The command line: `python train.py fit` trains a style LoRA; `python train.py --help` lists the other commands.
 
-Each command is a function in a module of its own name in `commands/`, which is imported when it is asked for: none
-waits for libraries that it doesn't use.
+Each command is a function in a module of its own name, in a package of `commands/` (`COMMANDS` says which). It is
+imported when it is asked for: none waits for libraries that it doesn't use.
 """
 
 import os
 import sys
 from importlib import import_module
 
-from broken_packages import set_aside_broken_packages
-from command_line import check_command, exit_with_message, print_any_name
-from commands.fit_config import configs_of, read_config
-from commands.parent_watch import end_with_parent
+from commands.terminal.command_line import COMMANDS, check_command, exit_with_message, print_any_name
+from commands.terminal.config_files import configs_of, read_config
+from commands.watch.parent_watch import end_with_parent
+from foundation.broken_packages import set_aside_broken_packages
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
@@ -35,7 +35,8 @@ def main(args: list[str] | None = None) -> None:
             read_config(config)  # for its messages
         if not {"--help", "-h"} & set(options):
             set_aside_broken_packages()
-        getattr(import_module(f"commands.{command}"), command)(options)
+        package, _ = COMMANDS[command]
+        getattr(import_module(f"commands.{package}.{command}"), command)(options)
 
 
 if __name__ == "__main__":

@@ -34,9 +34,9 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 from tqdm import tqdm
 
-from commands.audit import AuditOptions, run_audit
+from commands.audit.audit import AuditOptions, run_audit
 from datamodules.picture_folder import PictureFolder
-from given_paths import folder_to_fill
+from foundation.given_paths import folder_to_fill
 
 if TYPE_CHECKING:
     from datamodules.caption_images import CaptionImages  # loads Lightning: only where it is measured

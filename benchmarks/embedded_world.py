@@ -23,7 +23,7 @@ from demo.prompts import STYLE_PROMPT
 from demo.scenes import GROUPS, Group
 from demo.splits import hold_out_scenes
 from demo.style_set import STYLE_SET, ensure_style_set
-from given_paths import located
+from foundation.given_paths import located
 
 SEEDS = (0, 1, 2)
 LORA = "pytorch_lora_weights.safetensors"

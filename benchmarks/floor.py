@@ -19,7 +19,7 @@ from lightning_modules.diffusion.prediction import target
 from lightning_modules.diffusion.timesteps import draw_timesteps
 from lightning_modules.diffusion.weighting import min_snr_weight
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora, drop_captions
-from lightning_modules.text_conditioning import join_contexts
+from lightning_modules.text.conditioning import join_contexts
 
 Batch = dict[str, Any]
 

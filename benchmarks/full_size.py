@@ -3,7 +3,6 @@
 `python -m benchmarks.full_size` writes the model (Stable Diffusion 2.1: 866 M UNet, 23-layer 1024-wide text encoder,
 f8 VAE) and four pictures into a scratch folder, runs a few steps on the CPU, and prints seconds a step, peak
 memory, checkpoint size and trainable parameters. It needs about 12 GB of memory, 5 GB of disk and 10 minutes.
-Shapes: `unet/config.json`, `text_encoder/config.json` and `vae/config.json` of stabilityai/stable-diffusion-2-1.
 """
 
 import argparse
@@ -19,32 +18,9 @@ import lightning as L
 import torch
 
 from demo.style_set import paint_style_set
-from given_paths import folder_to_fill
+from foundation.given_paths import folder_to_fill
+from lightning_modules.base.family import SD_2
 from train import main
-
-UNET: dict[str, Any] = {
-    "sample_size": 96,
-    "block_out_channels": (320, 640, 1280, 1280),
-    "attention_head_dim": (5, 10, 20, 20),  # diffusers' old name for the number of heads
-    "cross_attention_dim": 1024,
-    "use_linear_projection": True,
-    "upcast_attention": True,
-}
-TEXT: dict[str, Any] = {
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 23,
-    "num_attention_heads": 16,
-    "hidden_act": "gelu",
-    "projection_dim": 512,
-}
-VAE: dict[str, Any] = {
-    "block_out_channels": (128, 256, 512, 512),
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "layers_per_block": 2,
-    "sample_size": 768,
-}
 
 
 @dataclass(frozen=True)
@@ -56,7 +32,7 @@ class Shapes:
     vae: dict[str, Any]
 
 
-WD_1_5 = Shapes(UNET, TEXT, VAE)
+WD_1_5 = Shapes(SD_2.configs["unet"], SD_2.configs["text_encoder"], SD_2.configs["vae"])
 
 BATCH_STEPS = 4
 """Training steps; the first is left out of the median, it warms up."""
@@ -119,7 +95,7 @@ def text_config(shapes: Shapes) -> Any:
 
     tokenizer = shipped_tokenizer()
     ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    return CLIPTextConfig(vocab_size=49408, **shapes.text, **ids)
+    return CLIPTextConfig(**{"vocab_size": 49408, **shapes.text, **ids})
 
 
 def shipped_tokenizer() -> Any:

@@ -46,7 +46,7 @@ from benchmarks.switches import FUSED, SWITCHES
 from benchmarks.time_budget import Measurement, Row, in_time
 from benchmarks.validations import Piece, Validation
 from demo.style_set import paint_style_set
-from lightning_modules.memory_plan import MemoryPlan, Phase, plan_memory, with_allowance
+from lightning_modules.memory.plan import MemoryPlan, Phase, plan_memory, with_allowance
 
 ROOT = Path(__file__).parent.parent
 GB = 1e9
@@ -99,7 +99,7 @@ class Bench:
         return {batch: self._plan(batch) for batch in self.model.batch_sizes}
 
     def _plan(self, batch: int) -> MemoryPlan | None:
-        from commands.planned_run import PlannedRun
+        from commands.plan.planned_run import PlannedRun
 
         setting = Setting("", self.precisions[-1], batch, False)
         given = [f"{name}={value}" for name, value in self.options(setting, "plan").items()]

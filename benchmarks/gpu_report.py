@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.step_table import MiddleHalf
 from benchmarks.time_budget import Row
-from whole_file import whole_file
+from foundation.atomic_file import atomic_file
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Report:
         path = folder / f"{name}.json"
         content = json.dumps(as_json(vars(self)), indent=1, ensure_ascii=False)
         for file, text in ((path, content), (path.with_suffix(".md"), self.text())):
-            with whole_file(file) as partial:
+            with atomic_file(file) as partial:
                 partial.write_text(text + "\n", encoding="utf-8")
         return path
 

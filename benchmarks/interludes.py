@@ -21,9 +21,9 @@ from benchmarks.floor import FloorStep
 from benchmarks.measured_run import Measured
 from benchmarks.usual_script import ScriptStep
 from datamodules.caption_images import CaptionImages
-from datamodules.latent_cache import LatentCache
+from datamodules.stream.latent_cache import LatentCache
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
-from lightning_modules.text_cache import TextCache
+from lightning_modules.text.cache import TextCache
 
 OURS = "ours"
 FLOOR = "floor"

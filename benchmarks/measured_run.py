@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from commands.fit import fit
+from commands.fit.fit import fit
 
 
 class Measured(BaseException):

@@ -16,8 +16,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from benchmarks.full_size import Shapes, text_config
-from lightning_modules import components
-from lightning_modules.base_files import read_json
+from lightning_modules.base import loading as components
+from lightning_modules.base.files import read_json
 
 SHIPPED = Path("demo/base")
 
@@ -42,7 +42,7 @@ def random_weights() -> Iterator[None]:
 
 
 def random_networks(base_model: str, weight_dtype: torch.dtype) -> dict[str, Any]:
-    """The three networks of a folder of configs, on the CPU, as `components.load_components` wants them."""
+    """The three networks of a folder of configs, on the CPU, as `load_components` wants them."""
     torch.manual_seed(0)  # caches go by the weights: the next run finds its pictures encoded
     folder = Path(base_model)
     configs = {part: read_json(folder / part / "config.json") for part in ("unet", "vae")}

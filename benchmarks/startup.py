@@ -21,8 +21,8 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.first_step import FILE
-from command_line import COMMANDS
-from given_paths import file_to_write
+from commands.terminal.command_line import COMMANDS
+from foundation.given_paths import file_to_write
 
 ROOT = Path(__file__).parent.parent
 TRAIN = (sys.executable, "train.py")
@@ -40,10 +40,10 @@ STAGES = {
 LOAD_UNET = """
 import sys, time, torch
 from pathlib import Path
-import commands.fit
+import commands.fit.fit
 from diffusers import UNet2DConditionModel
 from lightning_modules.stable_diffusion_lora import WEIGHT_DTYPES
-from lightning_modules.weight_files import load_network
+from lightning_modules.base.weights import load_network
 base, precision = sys.argv[1:]
 before = time.time()
 load_network(UNet2DConditionModel, Path(base), "unet", dtype=WEIGHT_DTYPES[precision], use_safetensors=True)
@@ -98,7 +98,7 @@ def measure(folder: Path, base: str, precision: str, repeats: int) -> Seconds:
     for number in range(1, repeats + 1):
         start = second_start(folder, number, options)
         found = {
-            "imports of fit": wall([sys.executable, "-c", "import commands.fit"]),
+            "imports of fit": wall([sys.executable, "-c", "import commands.fit.fit"]),
             "load of the UNet": unet_load(base, precision),
             "second start of fit, to its first step": sum(start[name] for name in STAGES) - start["check"],
             **{f"- {what}": start[name] for name, what in STAGES.items()},

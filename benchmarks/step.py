@@ -31,8 +31,8 @@ from benchmarks.interludes import Steps
 from benchmarks.measured_run import measured_run
 from benchmarks.step_table import Result, Setting, table
 from demo.style_set import paint_style_set
-from given_paths import file_to_write, folder_to_fill
-from whole_file import whole_file
+from foundation.atomic_file import atomic_file
+from foundation.given_paths import file_to_write, folder_to_fill
 
 MIDDLE = Shapes(
     unet={
@@ -206,7 +206,7 @@ def machine() -> dict[str, Any]:
 def write(path: Path, results: Sequence[Result]) -> None:
     """Write machine and results as JSON, whole."""
     content = {"machine": machine(), "results": [result.as_json() for result in results]}
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

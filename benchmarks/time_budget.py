@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from full_memory import memory_is_full
+from foundation.full_memory import memory_is_full
 
 OUT_OF_TIME = "not measured: out of time"
 OUT_OF_MEMORY = "not measured: out of memory"

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.floor import FloorInputs, floor_loss, gradient_scaler, mixed_precision
-from datamodules.decoding import read_part
-from datamodules.records import Record
+from datamodules.folder.records import Record
+from datamodules.pictures.decoding import read_part
 from lightning_modules.diffusion.noise import add_noise
 from lightning_modules.diffusion.prediction import target
 from lightning_modules.diffusion.weighting import min_snr_weight

@@ -19,7 +19,7 @@ import torch
 from benchmarks.measured_run import Measured
 
 ROOT = Path(__file__).parent.parent
-COPIES = ROOT / "transfer.py"
+COPIES = ROOT / "foundation/transfer.py"
 """Copies for others, whose line is told."""
 
 OF_A_WAIT = "synchronizing CUDA operation"

@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from evaluation.grids import to_picture
-from whole_file import whole_file
+from foundation.atomic_file import atomic_file
 
 PAINTED = "painted"
 """Name of the text in a PNG that says how it was painted."""
@@ -34,7 +34,7 @@ def keep(folder: Path, number: int, picture: Tensor, settings: Mapping[str, obje
     """
     info = PngInfo()
     info.add_itxt(PAINTED, json.dumps(settings))
-    with contextlib.suppress(OSError), whole_file(_path(folder, number)) as partial:
+    with contextlib.suppress(OSError), atomic_file(_path(folder, number)) as partial:
         to_picture(picture).save(partial, format="PNG", pnginfo=info)
 
 

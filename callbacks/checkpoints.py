@@ -31,9 +31,9 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from callbacks.failures import Failures
 from callbacks.sound_checkpoint import PARTS, damage
 from callbacks.validations import is_due, validate_now
-from missing_paths import similar
-from transfer import to_host
-from whole_file import whole_file
+from foundation.atomic_file import atomic_file
+from foundation.missing_paths import similar
+from foundation.transfer import to_host
 
 STEP_FILE = re.compile(r"step_(\d+)\.ckpt")
 ABANDONED = "abandoned"
@@ -267,7 +267,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         content = io.BytesIO()
         torch.save(to_host(checkpoint), content)
         try:
-            with whole_file(Path(path)) as partial:
+            with atomic_file(Path(path)) as partial:
                 partial.write_bytes(content.getbuffer())
         except OSError as error:
             self.error = error

@@ -27,7 +27,7 @@ from callbacks.time_shares import spent
 from evaluation.clip import as_tensor, check_clip_folder, load_clip
 from evaluation.foreign_syntax import foreign_syntax
 from evaluation.prompts import strip_weights
-from processes import of_all_processes, undealt
+from foundation.processes import of_all_processes, undealt
 
 QUESTIONS = ("prompt", "style")
 

@@ -25,8 +25,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from callbacks.failures import Failures
 from callbacks.markdown import cell
 from callbacks.training_log import writers
-from processes import of_all_processes
-from whole_file import whole_file
+from foundation.atomic_file import atomic_file
+from foundation.processes import of_all_processes
 
 FILE = "exposure.json"
 
@@ -226,7 +226,7 @@ def write(path: Path, exposures: Sequence[Exposure]) -> None:
         "groups": by_group(exposures),
         "pictures": [vars(exposure) for exposure in exposures],
     }
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

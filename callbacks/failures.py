@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from full_memory import memory_is_full
+from foundation.full_memory import memory_is_full
 
 
 class Failures:

@@ -41,8 +41,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 
-from processes import of_all_processes
-from whole_file import whole_file
+from foundation.atomic_file import atomic_file
+from foundation.processes import of_all_processes
 
 FOLDER = "bad_batches"
 
@@ -255,7 +255,7 @@ def _plain(values: Any) -> Any:
 def _write(path: Path, report: Mapping[str, Any]) -> None:
     """Write the report; a full disk must not hide the reason for which it is written."""
     try:
-        with whole_file(path) as partial:
+        with atomic_file(path) as partial:
             partial.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         rank_zero_warn(f"{path} can't be written ({error}).")

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from evaluation.generation_parameters import KEY, UsedLora, generation_text
 from evaluation.grids import to_picture
-from whole_file import whole_file
+from foundation.atomic_file import atomic_file
 
 
 class PictureWriter(Callback):
@@ -74,5 +74,5 @@ def write_png(picture: Image.Image, path: Path, text: str) -> None:
     """Write a PNG with its generation text, whole."""
     info = PngInfo()
     info.add_text(KEY, text)
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         picture.save(partial, format="PNG", pnginfo=info)

@@ -5,7 +5,8 @@ What a resume restores, and who owns it:
 - the adapter and its moving average: `lightning_modules/stable_diffusion_lora.py` (`on_load_checkpoint`)
 - the position in the stream of pictures: `datamodules/caption_images.py` (`load_state_dict`)
 - the count of what was really seen: `callbacks/exposure_ledger.py`
-- what optimizer and schedule remember: `lightning_modules/resumed_optimizer.py`, which gives them this run's settings
+- what optimizer and schedule remember: `lightning_modules/optimization/resumed_optimizer.py`, which gives them this
+  run's settings
 - step number, gradient scaler: Lightning
 - noise, timesteps, flips, caption dropout: nothing to restore, they are functions of (seed, purpose, draw)
 - which file `last` is: `callbacks/checkpoints.py`
@@ -27,7 +28,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from callbacks.training_log import first_step, writers
-from processes import of_all_processes
+from foundation.processes import of_all_processes
 
 ABSENT = "null"
 

@@ -32,8 +32,8 @@ from callbacks.time_shares import spent
 from callbacks.training_log import first_step, writers
 from evaluation.foreign_syntax import foreign_syntax
 from evaluation.grids import Row, comparison_grid, stack_right
-from processes import in_first_process, undealt
-from whole_file import whole_file
+from foundation.atomic_file import atomic_file
+from foundation.processes import in_first_process, undealt
 
 SamplerName = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "unipc"]
 """Written here too, since callbacks don't import the module that samples; a test compares the two."""
@@ -269,7 +269,7 @@ def _publish(trainer: Trainer, samples: SampleSet) -> None:
             writer.add_image(f"samples/{group}", np.asarray(grid), samples.step, dataformats="HWC")
         writer.flush()
     folder = Path(trainer.default_root_dir) / "samples"
-    with whole_file(folder / f"step_{samples.step:06d}.png") as partial:
+    with atomic_file(folder / f"step_{samples.step:06d}.png") as partial:
         stack_right(list(by_group.values())).save(partial, format="PNG")
 
 

@@ -33,8 +33,8 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from callbacks.failures import Failures
 from callbacks.markdown import block
-from processes import means_of_all
-from transfer import to_host
+from foundation.processes import means_of_all
+from foundation.transfer import to_host
 
 SMOOTHING = 0.98
 """Decay of the smoothed loss: a mean over about 1 / (1 - 0.98) = 50 steps."""

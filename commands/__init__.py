@@ -1,1 +1,4 @@
-"""Commands that need no Trainer: plain functions, dispatched by train.py before Lightning is imported."""
+"""The commands behind `train.py`, a package each. They join all other packages.
+
+From the top: `plan`, then `fit`, `compare`, `export` and `audit`, then `runs`, `terminal`, `watch`.
+"""

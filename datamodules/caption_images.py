@@ -13,11 +13,18 @@ import torch
 from lightning.pytorch.accelerators import CUDAAccelerator
 from torch.utils.data import DataLoader
 
-from datamodules.dataset import DrawBatches, HeldOutPictures, Item, TrainingPictures, WithoutLength, collate
-from datamodules.geometry import training_size
-from datamodules.latent_cache import Encode, LatentCache, Version
+from datamodules.folder.records import Record
 from datamodules.picture_folder import PictureFolder
-from datamodules.records import Record
+from datamodules.pictures.geometry import training_size
+from datamodules.stream.dataset import (
+    DrawBatches,
+    HeldOutPictures,
+    Item,
+    TrainingPictures,
+    WithoutLength,
+    collate,
+)
+from datamodules.stream.latent_cache import Encode, LatentCache, Version
 
 READ_BY_THE_CPU = ("draw", "flip")
 """Entries of a batch that are keys of random numbers, or facts: a GPU would have to be asked for them back."""

@@ -12,22 +12,19 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
-from datamodules.balance import Stream
-from datamodules.caption_checks import escaped_brackets, too_long, without_commas
-from datamodules.caption_variation import CaptionOptions, Wording
-from datamodules.dataset_facts import dataset_facts
-from datamodules.geometry import training_size
-from datamodules.group_names import by_group
-from datamodules.loss_weights import full_loss_weights
-from datamodules.option_ranges import (
+from datamodules.audit.caption_checks import escaped_brackets, too_long, without_commas
+from datamodules.data_options import (
     check_captions,
     check_choice,
     check_folders,
     check_loading,
     check_resolution,
 )
-from datamodules.orientation import orientation
-from datamodules.planned_visits import PlannedVisits, planned_visits
+from datamodules.folder.dataset_facts import dataset_facts
+from datamodules.folder.group_names import by_group
+from datamodules.folder.records import Record, Report, scan
+from datamodules.folder.repeats import repeats_problems, shares_of_repeats
+from datamodules.pictures.geometry import orientation, training_size
 from datamodules.problems import (
     SOME_WITHOUT_GROUP,
     STRADDLES,
@@ -36,9 +33,11 @@ from datamodules.problems import (
     Problem,
     describe,
 )
-from datamodules.records import Record, Report, scan
-from datamodules.repeats import said_of_repeats, shares_of_repeats
-from datamodules.split import split
+from datamodules.stream.balance import Stream
+from datamodules.stream.caption_variation import CaptionOptions, Wording
+from datamodules.stream.loss_weights import full_loss_weights
+from datamodules.stream.planned_visits import PlannedVisits, planned_visits
+from datamodules.stream.split import split
 
 log = logging.getLogger(__name__)
 
@@ -210,7 +209,7 @@ class PictureFolder:
         shares = repeats if self.shares is None else self.shares
         stream = Stream(Counter(record.group for record in self.training), shares, self.seed)
         used = self.shares is None and repeats is not None
-        self.warnings.extend(said_of_repeats(self.training, self.folder, stream.shares, used=used))
+        self.warnings.extend(repeats_problems(self.training, self.folder, stream.shares, used=used))
         return stream
 
     @property

@@ -20,7 +20,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from keyed_random import seed_of
+from foundation.keyed_random import seed_of
 
 Array = NDArray[np.float64]
 Statistic = Callable[[Array], Array]  # weights [B, P, S], each summing to 1 -> values [B]

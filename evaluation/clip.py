@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from hub import HubModel, fetch_settings, fetch_weights, get_again, is_hub_id
-from weight_choice import Weights, choose_weights
+from foundation.hub import HubModel, fetch_settings, fetch_weights, get_again, is_hub_id
+from foundation.weight_choice import Weights, choose_weights
 
 SETTINGS = (
     "config.json",

@@ -37,7 +37,7 @@ from evaluation.paired import Paired
 from evaluation.plots import clip_score_bars, interaction_plot, strength_sweep
 from evaluation.report import FourWays, NearPair, Report, SideBySide, Strip
 from evaluation.strength import StrengthCurve, StrengthSweep
-from whole_file import whole_file
+from foundation.atomic_file import atomic_file
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ STYLE_PROMPT = "against the style prompt"
 
 def write_report_page(report: Report, path: Path) -> None:
     """Write the page; its folder is made, and an older page replaced when the new one is whole."""
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         # a prompt need not be valid Unicode: what can't be written is shown as its code
         partial.write_bytes(report_page(report).encode("utf-8", "backslashreplace"))
 

@@ -8,7 +8,7 @@
     <output>/pictures/                         painted pictures, shared by all tests: the base's are painted once
 
 In arms of one seed the noise, the timesteps and the order of visits are the same functions of (seed, draw), and the
-adapters of one rank start from the same numbers, since all are keyed by the seed (`keyed_random.py`).
+adapters of one rank start from the same numbers, since all are keyed by the seed (`foundation/keyed_random.py`).
 """
 
 import json
@@ -20,8 +20,8 @@ from typing import Any
 import yaml
 
 from experiments.plan import Plan
-from given_paths import located
-from whole_file import whole_file
+from foundation.atomic_file import atomic_file
+from foundation.given_paths import located
 
 QUICK: dict[
     str, Any
@@ -161,7 +161,7 @@ def as_options(options: Mapping[str, Any]) -> list[str]:
 
 def write_json(path: Path, values: Any) -> None:
     """Write the file whole, making folders as needed."""
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 

@@ -16,7 +16,7 @@ from evaluation.page import (
     plots,
     table,
 )
-from whole_file import whole_file
+from foundation.atomic_file import atomic_file
 
 JPEG_QUALITY = 85
 
@@ -132,7 +132,7 @@ def _in_html(block: Block) -> Html:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         if path.suffix == ".jpg":
             figure.image.convert("RGB").save(partial, format="JPEG", quality=JPEG_QUALITY, optimize=True)
         else:
@@ -141,5 +141,5 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_bytes(text.encode("utf-8", "backslashreplace"))

@@ -26,7 +26,7 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from given_paths import located
+from foundation.given_paths import located
 
 Measure = Literal["style_score", "style_similarity", "prompt_score"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)

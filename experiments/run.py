@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from command_line import exit_with_message
+from commands.terminal.command_line import exit_with_message
 from experiments.arm_runs import ArmRun, by_arm, runs_of
 from experiments.curves import read_curves
 from experiments.findings import find
@@ -20,7 +20,7 @@ from experiments.picture_sets import ensure_pictures
 from experiments.plan import Plan, read_plan
 from experiments.results import write_results
 from experiments.scores import read_scores
-from given_paths import folder_to_fill
+from foundation.given_paths import folder_to_fill
 
 TRAIN = (sys.executable, str(Path(__file__).parent.parent / "train.py"))
 

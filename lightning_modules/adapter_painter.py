@@ -11,10 +11,10 @@ from typing import Any, Protocol
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from lightning_modules.adapter_source import SavedAdapter, notes, place_adapter, read_adapter
-from lightning_modules.residence import send_away
+from lightning_modules.base.offload import offload
+from lightning_modules.lora.reading import SavedAdapter, notes, place_adapter, read_adapter
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
-from lightning_modules.text_conditioning import LongCaptions
+from lightning_modules.text.conditioning import LongCaptions
 
 
 class PictureSettings(Protocol):
@@ -89,8 +89,8 @@ class AdapterPainter(StableDiffusionLora):
                 f"These pictures can't be painted by {self.base_model}:\n  {listed}\n"
                 "Change --height, --width or --clip_skip, or the prompt's own."
             )
-        send_away(self.vae)
-        send_away(self.text_encoder)
+        offload(self.vae)
+        offload(self.text_encoder)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Paint a batch of pictures that share their settings.

@@ -5,7 +5,7 @@ One step, for pictures with latents x0 and captions c:
     t ~ p(t),  eps ~ N(0, 1),  x_t = alpha_t x0 + sigma_t eps
     loss = w(SNR_t) * || UNet(x_t, t, text(c)) - target(x0, eps, t) ||^2
 
-The formulas stand in `diffusion/`, the adapters in `lora.py`, loading in `components.py`, painting in `sampling.py`;
+The formulas stand in `diffusion/`, the adapters in `lora/`, loading in `base/`, painting in `painting/`;
 this file says in which order they are used. Every random number is a function of (seed, purpose, draw).
 """
 
@@ -26,19 +26,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evaluation.prompts import BREAK, strip_weights
-from keyed_random import generator
-from lightning_modules.adapter_file import LoraFormat, write_adapter
-from lightning_modules.adapter_source import notes, place_adapter, read_adapter
-from lightning_modules.compilation import compile_blocks as compile_blocks_of
-from lightning_modules.compilation import uncompiled
-from lightning_modules.components import (
+from foundation.keyed_random import generator
+from foundation.transfer import to_device, to_host
+from lightning_modules.base.compilation import compile_blocks as compile_blocks_of
+from lightning_modules.base.compilation import uncompiled
+from lightning_modules.base.fingerprints import model_fingerprint, quick_fingerprint, tokenizer_fingerprint
+from lightning_modules.base.loading import (
     WEIGHT_DTYPES,
     Components,
     base_name,
     base_prediction_type,
     load_components,
 )
+from lightning_modules.base.offload import offload, onload
 from lightning_modules.diffusion.base_check import fit_of_types, judge
+from lightning_modules.diffusion.held_out_loss import HeldOutLoss
+from lightning_modules.diffusion.mixed_shapes import in_batch_order, of_part, split_by_shape
 from lightning_modules.diffusion.noise import add_noise, draw_latents, draw_noise
 from lightning_modules.diffusion.prediction import PredictionType, target
 from lightning_modules.diffusion.schedule import Schedule, rescale_zero_terminal_snr
@@ -49,27 +52,30 @@ from lightning_modules.diffusion.timesteps import (
     validation_timesteps,
 )
 from lightning_modules.diffusion.weighting import min_snr_weight
-from lightning_modules.ema import AdapterEma
-from lightning_modules.export_check import ExportCheck, check_export
-from lightning_modules.fingerprints import model_fingerprint, quick_fingerprint, tokenizer_fingerprint
-from lightning_modules.held_out_loss import HeldOutLoss
-from lightning_modules.lora import LoraOptions, add_lora, load_lora_state, lora_parameters, lora_state, scaled
-from lightning_modules.lora_formats import adapter_of, describe
-from lightning_modules.lora_metadata import base_facts
-from lightning_modules.memory_choice import choose_checkpointing, device_memory
-from lightning_modules.memory_plan import RunShape
-from lightning_modules.memory_work import Precision, Setting
-from lightning_modules.one_shape_parts import in_batch_order, of_part, one_shape_parts
-from lightning_modules.option_ranges import check_fused, check_options, rehearse
-from lightning_modules.prompt_memory import PromptMemory
-from lightning_modules.rate_schedule import check_length
-from lightning_modules.read_back import check_read_back
-from lightning_modules.residence import bring, send_away
-from lightning_modules.resumed_optimizer import resumed_states
-from lightning_modules.sampling import SamplerName, sample_images
-from lightning_modules.text_cache import TextCache
-from lightning_modules.text_conditioning import LongCaptions, encode_contexts, join_contexts, lost_words
-from transfer import to_device, to_host
+from lightning_modules.lora.ema import AdapterEma
+from lightning_modules.lora.export_check import ExportCheck, check_export
+from lightning_modules.lora.formats import adapter_of, describe
+from lightning_modules.lora.layers import (
+    LoraOptions,
+    add_lora,
+    load_lora_state,
+    lora_parameters,
+    lora_state,
+    scaled,
+)
+from lightning_modules.lora.reading import notes, place_adapter, read_adapter
+from lightning_modules.lora.verification import verify_file
+from lightning_modules.lora.writing import LoraFormat, write_adapter
+from lightning_modules.memory.choice import choose_checkpointing, device_memory
+from lightning_modules.memory.plan import RunShape
+from lightning_modules.memory.work import Precision, Setting
+from lightning_modules.model_options import check_fused, check_options, try_optimizer_and_schedule
+from lightning_modules.optimization.rate_schedule import check_length
+from lightning_modules.optimization.resumed_optimizer import resumed_states
+from lightning_modules.painting.sampling import SamplerName, sample_images
+from lightning_modules.text.cache import TextCache
+from lightning_modules.text.conditioning import LongCaptions, encode_contexts, join_contexts, lost_words
+from lightning_modules.text.prompt_cache import PromptMemory
 
 Batch = dict[str, Any]
 
@@ -152,7 +158,7 @@ class StableDiffusionLora(L.LightningModule):
                 "lora.alpha": lora.alpha,
             }
         )
-        rehearse(optimizer, lr_scheduler)
+        try_optimizer_and_schedule(optimizer, lr_scheduler)
         self.base_model = base_model
         self.base_config = base_config
         self.lora_options = lora
@@ -269,7 +275,7 @@ class StableDiffusionLora(L.LightningModule):
 
         VAE and text encoder are on the accelerator for their own part only; whoever needs one later brings it back.
         """
-        send_away(self.text_encoder)
+        offload(self.text_encoder)
         self.schedule = self.schedule.to(self.device)
         if self.ema is not None:
             self.ema.to(self.device)
@@ -277,12 +283,12 @@ class StableDiffusionLora(L.LightningModule):
         with ThreadPoolExecutor() as threads:  # hashing leaves the interpreter to others
             vae, text_encoder = threads.map(model_fingerprint, (self.vae, self.text_encoder))
         data.use_encoder(self.encode_images, vae)
-        send_away(self.vae)
+        offload(self.vae)
         self._encode_captions(data, text_encoder)
-        send_away(self.text_encoder)
+        offload(self.text_encoder)
         self._check_prediction_type(data.examples(8))
-        send_away(self.vae)  # came back for pictures or captions that are encoded anew at each draw
-        send_away(self.text_encoder)
+        offload(self.vae)  # came back for pictures or captions that are encoded anew at each draw
+        offload(self.text_encoder)
         garbage_collection_cuda()
 
     def _encode_captions(self, data: Any, text_encoder: str) -> None:
@@ -318,7 +324,7 @@ class StableDiffusionLora(L.LightningModule):
         with scaled(self.unet, 0.0), self._autocast(), as_written:
             found = [
                 self._noised_prediction(part, of_part(levels, rows).long())
-                for rows, part in one_shape_parts(batch)
+                for rows, part in split_by_shape(batch)
             ]
         # flat: parts differ in shape, and an error is a mean over all values
         together = [torch.cat([part[number].flatten() for part in found]) for number in range(5)]
@@ -352,7 +358,7 @@ class StableDiffusionLora(L.LightningModule):
             self.timestep_sampling, self.schedule.num_timesteps, seed=self.seed, draws=batch["draw"]
         )
         t = to_device(t, self.device)
-        parts = one_shape_parts(batch)
+        parts = split_by_shape(batch)
         errors = [self._training_error(part, of_part(t, rows)) for rows, part in parts]
         error = in_batch_order([rows for rows, _ in parts], errors)
         weight = min_snr_weight(self.prediction_type, self.schedule.snr(t), self.min_snr_gamma)
@@ -375,7 +381,7 @@ class StableDiffusionLora(L.LightningModule):
     @torch.no_grad()
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Unweighted loss of held-out pictures at fixed timesteps with fixed noise, so that curves compare."""
-        parts = one_shape_parts(batch)
+        parts = split_by_shape(batch)
         latents = [self.latents(part, sample=False) for _, part in parts]
         levels = validation_timesteps(self.schedule.num_timesteps, self.validation_noise_levels)
         with self.shown_adapter():
@@ -455,7 +461,7 @@ class StableDiffusionLora(L.LightningModule):
         Args:
             images: float32 [B, 3, H, W] in [-1, 1].
         """
-        bring(self.vae, self.device)
+        onload(self.vae, self.device)
         with torch.autocast(self.device.type, enabled=False):
             posterior = self.vae.encode(to_device(images, self.device).float()).latent_dist
         return to_host((posterior.mean, posterior.std))
@@ -467,7 +473,7 @@ class StableDiffusionLora(L.LightningModule):
         The text encoder comes to the accelerator for it, and stays: captions that vary need it at every step.
         """
         assert self.parts is not None
-        bring(self.text_encoder, self.device)
+        onload(self.text_encoder, self.device)
         return encode_contexts(
             captions,
             self.parts.tokenizer,
@@ -643,7 +649,7 @@ class StableDiffusionLora(L.LightningModule):
         with self.shown_adapter():
             adapter = adapter_of(self.unet)
         write_adapter(path, adapter, format, facts | self._base_facts())
-        check_read_back(path, adapter, self.unet)
+        verify_file(path, adapter, self.unet)
         return path
 
     def check_export(self, path: Path) -> ExportCheck:
@@ -663,9 +669,7 @@ class StableDiffusionLora(L.LightningModule):
 
     def _base_facts(self) -> dict[str, str]:
         assert self.parts is not None
-        return base_facts(
-            self.parts.name, is_sd2=self.parts.is_sd2, prediction_type=self.parts.prediction_type
-        )
+        return self.parts.family.header(self.parts.name, self.parts.prediction_type)
 
     @contextmanager
     def _autocast(self) -> Iterator[None]:

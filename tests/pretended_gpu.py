@@ -34,7 +34,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
-import transfer
+from foundation import transfer
 
 GPU = torch.device("cuda", 0)
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ import lightning as L
 from torch import Tensor
 
 from datamodules.caption_images import CaptionImages
-from lightning_modules.memory_meter import LiveBytes
+from lightning_modules.memory.meter import LiveBytes
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 
 

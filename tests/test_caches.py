@@ -9,9 +9,10 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_modules import sampling, stable_diffusion_lora
+from foundation.tensor_store import TensorStore
+from lightning_modules import stable_diffusion_lora
+from lightning_modules.painting import sampling
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
-from tensor_store import TensorStore
 from tests.small_run import adapter, picture_folder, same, small_config
 from train import main
 
@@ -113,10 +114,10 @@ def test_frozen_models_are_away_while_training_and_there_for_their_work(
     present: dict[int, bool] = {}
     seen: list[str] = []
 
-    def bring(model: torch.nn.Module, device: torch.device) -> None:
+    def onload(model: torch.nn.Module, device: torch.device) -> None:
         present[id(model)] = True
 
-    def send_away(model: torch.nn.Module) -> None:
+    def offload(model: torch.nn.Module) -> None:
         present[id(model)] = False
 
     class Visit:
@@ -129,9 +130,9 @@ def test_frozen_models_are_away_while_training_and_there_for_their_work(
         def __exit__(self, *error: object) -> None:
             present.update(self.before)
 
-    monkeypatch.setattr(stable_diffusion_lora, "bring", bring)
-    monkeypatch.setattr(stable_diffusion_lora, "send_away", send_away)
-    monkeypatch.setattr(sampling, "visiting", Visit)
+    monkeypatch.setattr(stable_diffusion_lora, "onload", onload)
+    monkeypatch.setattr(stable_diffusion_lora, "offload", offload)
+    monkeypatch.setattr(sampling, "onloaded", Visit)
     plain_load = StableDiffusionLora._load_parts
 
     def load(self: StableDiffusionLora) -> None:

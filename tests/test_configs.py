@@ -58,7 +58,7 @@ def test_a_number_is_a_number_where_a_class_does_not_say_so(
 ) -> None:
     """1e-4 is a text in YAML 1.1, and most optimizers' parameters have no types."""
     config = tmp_path / "estimating.yaml"
-    path = "tests.lightning_modules.test_resumed_optimizer.Estimating"
+    path = "tests.lightning_modules.optimization.test_resumed_optimizer.Estimating"
     optimizer = f"{{class_path: {path}, init_args: {{lr: 1e-4, d0: 1E-6}}}}"
     config.write_text(f"model: {{base_model: demo/base, optimizer: {optimizer}}}\n")
     growth = ("--model.optimizer.init_args.growth", "2e+1")

@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save
 
-from commands.fit_config import read_config, with_configs
-from datamodules.inspection import look_at_all
-from datamodules.metadata import read_metadata
-from datamodules.prompt_entries import make_jobs, read_entries
-from datamodules.records import scan
+from commands.terminal.config_files import read_config, with_configs
+from datamodules.folder.metadata import read_metadata
+from datamodules.folder.records import scan
+from datamodules.painting.prompt_entries import make_jobs, read_entries
+from datamodules.pictures.inspection import look_at_all
 from evaluation.prompts import parse, strip_weights
-from lightning_modules.adapter_source import place_adapter, read_adapter
+from lightning_modules.lora.reading import place_adapter, read_adapter
 from tests.tiny_models import tiny_unet
 
 SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commands.audit_page import audit_page
-from datamodules.audit_result import Audit
+from commands.audit.page import audit_page
+from datamodules.audit.result import Audit
 from evaluation.page import (
     Comparison,
     callout,
@@ -25,7 +25,7 @@ from evaluation.page import (
     table,
 )
 from evaluation.report_page import report_page
-from tests.commands.test_audit_page import audit_of
+from tests.commands.audit.test_page import audit_of
 from tests.datamodules.folders import make_folder
 from tests.evaluation.small_report import small_report
 

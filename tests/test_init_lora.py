@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_modules.adapter_file import write_adapter
-from lightning_modules.adapter_source import place_adapter, read_adapter
-from lightning_modules.components import load_components
-from lightning_modules.lora import LoraOptions
-from lightning_modules.lora_formats import Adapter, adapter_of
+from lightning_modules.base.loading import load_components
+from lightning_modules.lora.formats import Adapter, adapter_of
+from lightning_modules.lora.layers import LoraOptions
+from lightning_modules.lora.reading import place_adapter, read_adapter
+from lightning_modules.lora.writing import write_adapter
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 from tests.small_run import adapter, picture_folder, same, small_config
 from tests.tiny_adapters import EVERYWHERE, learned_unet, unet_output

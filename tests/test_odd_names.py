@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from commands.fit_config import read_config
+from commands.terminal.config_files import read_config
 from tests.small_run import picture_folder, small_config
 from train import main
 

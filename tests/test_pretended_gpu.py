@@ -14,9 +14,9 @@ import torch
 
 import train
 from callbacks.graceful_stop import STOPPED_EARLY
+from foundation.transfer import to_device, to_host
 from tests.pretended_gpu import MixedDevicesError, PretendedGpu, UnfinishedCopyError
 from tests.small_run import adapter, picture_folder, same, small_config
-from transfer import to_device, to_host
 
 WAITS = {
     "32-true": ["callbacks/loss_guard.py", "callbacks/training_log.py"],
@@ -32,19 +32,19 @@ a gradient overflowed."""
 
 SAVING = {
     "callbacks/checkpoints.py": 2,  # is the adapter finite? the optimizer's state
-    "lightning_modules/ema.py": 1,
-    "lightning_modules/lora.py": 3,  # for the checkpoint, and for each of its two exports
+    "lightning_modules/lora/ema.py": 1,
+    "lightning_modules/lora/layers.py": 3,  # for the checkpoint, and for each of its two exports
     "lightning/pytorch/plugins/precision/amp.py": 2,
 }
 """What waits for the card when a checkpoint and its exports are written, and how often."""
 
 VALIDATING = {
-    "lightning_modules/held_out_loss.py": 1,
-    "lightning_modules/sampling.py": 2,  # are the latents finite? the picture
-    "lightning_modules/residence.py": 180,  # the weights of VAE and text encoder, to the card and not back
+    "lightning_modules/diffusion/held_out_loss.py": 1,
+    "lightning_modules/painting/sampling.py": 2,  # are the latents finite? the picture
+    "lightning_modules/base/offload.py": 180,  # the weights of VAE and text encoder, to the card and not back
     "callbacks/checkpoints.py": 3,  # is it the best? and then as any checkpoint
-    "lightning_modules/ema.py": 1,
-    "lightning_modules/lora.py": 3,
+    "lightning_modules/lora/ema.py": 1,
+    "lightning_modules/lora/layers.py": 3,
 }
 """What waits in a validation with one sample, and in saving the best."""
 

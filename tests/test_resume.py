@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from callbacks.checkpoints import newest, step_file
 from callbacks.graceful_stop import STOPPED_EARLY
 from callbacks.lora_export import DIFFUSERS_FILE, finished_step
+from foundation.tensor_store import TensorStore
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
-from tensor_store import TensorStore
 from tests.callbacks.tiny_painter import curve, events_of
 from tests.small_run import adapter, picture_folder, same, small_config
 from tests.tiny_models import save_tiny_base

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from command_line import COMMANDS
+from commands.terminal.command_line import COMMANDS
 from tests.small_run import picture_folder
 
 ROOT = Path(__file__).parent.parent

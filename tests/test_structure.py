@@ -9,11 +9,40 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PURE = [
     *sorted((ROOT / "lightning_modules/diffusion").glob("*.py")),
-    ROOT / "datamodules/geometry.py",
-    ROOT / "datamodules/balance.py",
-    ROOT / "keyed_random.py",
+    ROOT / "datamodules/pictures/geometry.py",
+    ROOT / "datamodules/stream/balance.py",
+    ROOT / "foundation/keyed_random.py",
 ]
-NEVER_EACH_OTHER = ("lightning_modules", "datamodules", "callbacks")
+MAY_IMPORT = {
+    "foundation": "",
+    "evaluation": "foundation",
+    "callbacks": "evaluation foundation",
+    "lightning_modules.diffusion": "foundation",
+    "lightning_modules.optimization": "foundation",
+    "lightning_modules.base": "diffusion foundation",
+    "lightning_modules.text": "evaluation foundation",
+    "lightning_modules.lora": "base diffusion foundation",
+    "lightning_modules.painting": "text base foundation",
+    "lightning_modules.memory": "lora base foundation",
+    "lightning_modules": "memory painting lora text base optimization diffusion evaluation foundation",
+    "datamodules.pictures": "problems foundation",
+    "datamodules.folder": "pictures problems evaluation foundation",
+    "datamodules.stream": "folder pictures problems foundation",
+    "datamodules.audit": "stream folder pictures problems foundation",
+    "datamodules.painting": "evaluation foundation",
+    "datamodules": "audit stream folder pictures painting evaluation foundation",
+    "commands.watch": "callbacks foundation",
+    "commands.terminal": "watch foundation",
+    "commands.runs": "terminal watch LIBRARY",
+    "commands.audit": "terminal LIBRARY",
+    "commands.compare": "runs terminal watch LIBRARY",
+    "commands.export": "runs terminal LIBRARY",
+    "commands.fit": "runs terminal watch LIBRARY",
+    "commands.plan": "fit terminal LIBRARY",
+}
+"""Which rooms each may import besides itself, from the ground up; rooms of its own package by their last name."""
+
+LIBRARY = ("lightning_modules", "datamodules", "callbacks", "evaluation", "foundation", "demo")
 
 
 def imports(path: Path) -> set[str]:
@@ -27,23 +56,76 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("package", NEVER_EACH_OTHER)
-def test_the_three_packages_never_import_each_other(package: str) -> None:
-    others = set(NEVER_EACH_OTHER) - {package}
-    seen = {path.name: imports(path) & (others | {"train"}) for path in (ROOT / package).rglob("*.py")}
-    assert len(seen) > 3
-    assert not {name: bad for name, bad in seen.items() if bad}
+def is_module(name: str) -> bool:
+    path = ROOT / name.replace(".", "/")
+    return path.with_suffix(".py").exists() or path.is_dir()
 
 
-def test_evaluation_imports_none_of_the_others() -> None:
-    for path in (ROOT / "evaluation").glob("*.py"):
-        assert not imports(path) & {*NEVER_EACH_OTHER, "train", "demo", "commands"}, path
+def imported(path: Path) -> set[str]:
+    """Full names of the modules of this project that a file imports."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if is_module(name) else node.module for name in names.values()}
+    return {
+        name
+        for name in found
+        if name.split(".")[0] in {room.split(".")[0] for room in MAY_IMPORT} | {"train"}
+    }
+
+
+def allowed(room: str) -> tuple[str, ...]:
+    """The beginnings of what a room may import."""
+    package = room.split(".")[0]
+    words = MAY_IMPORT[room].replace("LIBRARY", " ".join(LIBRARY)).split()
+    return (room, *words, *(f"{package}.{word}" for word in words))
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_each_room_imports_only_those_below_it(room: str) -> None:
+    files = sorted((ROOT / room.replace(".", "/")).glob("*.py"))
+    assert len(files) > 1
+    for path in files:
+        for name in imported(path):
+            assert any(name == one or name.startswith(f"{one}.") for one in allowed(room)), (path, name)
+
+
+def test_every_room_has_rules_and_says_what_belongs_there() -> None:
+    packages = {"foundation", "evaluation", "callbacks", "lightning_modules", "datamodules", "commands"}
+    rooms = {
+        ".".join(path.parent.relative_to(ROOT).parts): ast.get_docstring(
+            ast.parse(path.read_text(encoding="utf-8"))
+        )
+        for package in packages
+        for path in (ROOT / package).rglob("__init__.py")
+    }
+    assert rooms.keys() == MAY_IMPORT.keys() | {"commands"}
+    assert all(rooms.values()), rooms
+
+
+def test_the_rules_stand_from_the_ground_up() -> None:
+    """Each room may import only rooms that stand before it in the table, so there is no circle."""
+    rooms = list(MAY_IMPORT)
+    for place, room in enumerate(rooms):
+        above = [one for one in rooms[place + 1 :] if one in allowed(room)]
+        assert not above, (room, above)
+
+
+def test_the_family_is_asked_for_in_one_file() -> None:
+    """Nobody else tells the families apart."""
+    marks = ("SD_1", "SD_2", "use_linear_projection", "is_sd2")
+    for path in (ROOT / "lightning_modules").rglob("*.py"):
+        if path.name != "family.py":
+            assert not [mark for mark in marks if mark in path.read_text(encoding="utf-8")], path
 
 
 @pytest.mark.parametrize("path", PURE, ids=lambda p: p.name)
 def test_the_mathematics_import_nothing_but_torch(path: Path) -> None:
     standard = {"array", "collections", "dataclasses", "fractions", "hashlib", "math", "typing"}
-    assert imports(path) <= standard | {"torch", "keyed_random", "lightning_modules", "transfer"}
+    assert imports(path) <= standard | {"torch", "foundation", "lightning_modules"}
     assert "lightning" not in imports(path)
 
 

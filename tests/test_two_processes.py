@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightning_modules.adapter_file import write_adapter
-from lightning_modules.lora import LoraOptions
-from lightning_modules.lora_formats import adapter_of
+from lightning_modules.lora.formats import adapter_of
+from lightning_modules.lora.layers import LoraOptions
+from lightning_modules.lora.writing import write_adapter
 from tests.distributed_run import run
 from tests.small_run import picture_folder
 from tests.tiny_adapters import learned_unet

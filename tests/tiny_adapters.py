@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from lightning_modules.components import load_components
-from lightning_modules.lora import LoraOptions, add_lora, lora_parameters
+from lightning_modules.base.loading import load_components
+from lightning_modules.lora.layers import LoraOptions, add_lora, lora_parameters
 
 EVERYWHERE = ["to_k", "to_q", "to_v", "to_out.0", "proj_in", "proj_out", "conv1", "net.2", "time_emb_proj"]
 """Linear layers, 1x1 and 3x3 convolutions."""

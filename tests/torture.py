@@ -35,11 +35,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import callbacks.checkpoints
-import tensor_store
 import train
 from callbacks.graceful_stop import STOPPED_EARLY
 from callbacks.lora_export import DIFFUSERS_FILE, LoraExport, finished_step
 from callbacks.sound_checkpoint import damage
+from foundation import tensor_store
 from tests.small_run import adapter, picture_folder, same, small_config
 from tests.tiny_models import save_tiny_base
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from keyed_random import generator
-from transfer import to_device
+from foundation.keyed_random import generator
+from foundation.transfer import to_device
 
 
 def draw_noise(

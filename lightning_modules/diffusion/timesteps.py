@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from keyed_random import generator
+from foundation.keyed_random import generator
 
 TimestepDistribution = Literal["uniform", "logit_normal"]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.data import Cost, draw_from_cache, draw_from_disk, encode, paint_folder, start, table
-from datamodules.decoding import read_part
-from datamodules.records import scan
+from datamodules.folder.records import scan
+from datamodules.pictures.decoding import read_part
 
 
 def test_the_painted_folder_is_good_and_has_no_copies(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from benchmarks.full_size import TEXT, UNET, VAE
+from benchmarks.full_size import WD_1_5
 
 
 def parameters(model: nn.Module) -> int:
@@ -15,6 +15,6 @@ def parameters(model: nn.Module) -> int:
 def test_parameter_counts_are_those_of_stable_diffusion_2_1() -> None:
     """865.9 M, 340.4 M and 83.7 M, as its model files hold; no memory is needed to count."""
     with torch.device("meta"):
-        assert parameters(UNet2DConditionModel(**UNET)) == 865_910_724
-        assert parameters(CLIPTextModel(CLIPTextConfig(vocab_size=49408, **TEXT))) == 340_387_840
-        assert parameters(AutoencoderKL(**VAE)) == 83_653_863
+        assert parameters(UNet2DConditionModel(**WD_1_5.unet)) == 865_910_724
+        assert parameters(CLIPTextModel(CLIPTextConfig(**WD_1_5.text))) == 340_387_840
+        assert parameters(AutoencoderKL(**WD_1_5.vae)) == 83_653_863

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.full_size import Shapes
 from benchmarks.random_base import random_weights, write_configs
-from lightning_modules.components import load_components
+from lightning_modules.base.loading import load_components
 
 TINY = Shapes(
     unet={

@@ -15,8 +15,8 @@ from benchmarks.measured_run import Measured, release
 from benchmarks.step import arguments, fast_precisions, machine, settings, write
 from benchmarks.step_table import HEADER, MiddleHalf, Result, Setting, ratio, table
 from benchmarks.usual_script import ScriptStep
-from datamodules.decoding import read_part
 from datamodules.picture_folder import PictureFolder
+from datamodules.pictures.decoding import read_part
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 from tests.small_run import adapter, picture_folder, same, small_config
 from train import main

@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer
 from PIL import Image
 
 from callbacks.picture_writer import PictureWriter, write_png
-from datamodules.prompt_entries import PictureJob
+from datamodules.painting.prompt_entries import PictureJob
 from tests.callbacks.tiny_painter import TinyPainter
 from tests.evaluation.a1111_reader import read
 

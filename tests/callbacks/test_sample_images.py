@@ -20,7 +20,7 @@ from callbacks.sample_images import (
     prompt_table,
 )
 from callbacks.training_log import TrainingLog
-from lightning_modules import sampling
+from lightning_modules.painting import sampling
 from tests.callbacks.tiny_painter import TinyData, TinyPainter, curve, events_of, tiny_trainer
 
 PROMPTS = [

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from datamodules.records import Record, scan
+from datamodules.folder.records import Record, scan
 
 STEP = 5  # between the reds of neighbouring pictures
 

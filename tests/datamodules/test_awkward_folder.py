@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from datamodules.decoding import read_part
-from datamodules.records import Report, scan
+from datamodules.folder.records import Report, scan
+from datamodules.pictures.decoding import read_part
 
 SIDE = 16
 LONG_NAME = "n" * 251

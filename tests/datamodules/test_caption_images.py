@@ -14,8 +14,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from datamodules.caption_images import CaptionImages
-from datamodules.caption_variation import CaptionOptions
 from datamodules.problems import DatasetError
+from datamodules.stream.caption_variation import CaptionOptions
 from tests.datamodules.folders import encode, make_folder, number_of, paint, write_metadata
 
 GROUPS = {"portrait": 10, "landscape": 5}

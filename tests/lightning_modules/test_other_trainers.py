@@ -20,11 +20,11 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lightning_modules.adapter_file import write_adapter
-from lightning_modules.adapter_source import notes, place_adapter, read_adapter, unet_adapter
-from lightning_modules.components import load_components, unet_without_weights
-from lightning_modules.merging import merge_adapter
-from lightning_modules.read_back import check_read_back
+from lightning_modules.base.loading import load_components, unet_without_weights
+from lightning_modules.lora.merging import merge_adapter
+from lightning_modules.lora.reading import notes, place_adapter, read_adapter, unet_adapter
+from lightning_modules.lora.verification import verify_file
+from lightning_modules.lora.writing import write_adapter
 from tests.tiny_adapters import unet_output
 
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -228,7 +228,7 @@ def test_a_layer_given_in_the_others_shape_is_the_same_layer(
     torch.testing.assert_close(unet_output(merged), expected, atol=1e-5, rtol=1e-4)
     place_adapter(unet, read_adapter(path))
     torch.testing.assert_close(unet_output(unet), expected, atol=1e-5, rtol=1e-4)
-    check_read_back(write_adapter(tmp_path / "back.safetensors", found, "kohya", {}), found, unet)
+    verify_file(write_adapter(tmp_path / "back.safetensors", found, "kohya", {}), found, unet)
 
 
 def test_a_layer_of_another_kind_is_refused_by_name_and_shape(tiny_base: Path, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from diffusers import DDPMScheduler
 from torch.nn import functional
 
 from lightning_modules.diffusion.noise import draw_noise
-from lightning_modules.lora import LoraOptions, lora_parameters
+from lightning_modules.lora.layers import LoraOptions, lora_parameters
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora, drop_captions
-from lightning_modules.text_conditioning import LongCaptions
+from lightning_modules.text.conditioning import LongCaptions
 
 
 @pytest.fixture

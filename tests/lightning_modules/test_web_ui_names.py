@@ -13,10 +13,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lightning_modules.adapter_file import write_adapter
-from lightning_modules.lora import LoraOptions, add_lora, lora_layers, lora_parameters
-from lightning_modules.lora_formats import Adapter, is_accepted_kohya_name
-from lightning_modules.lora_metadata import base_facts
+from lightning_modules.base.family import SD_1, SD_2
+from lightning_modules.lora.formats import Adapter, is_accepted_kohya_name
+from lightning_modules.lora.layers import LoraOptions, add_lora, lora_layers, lora_parameters
+from lightning_modules.lora.writing import write_adapter
 from tests.lightning_modules.web_ui_names import a1111_name, comfyui_names, comfyui_table
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -53,7 +53,7 @@ def exported(family: str, folder: Path, options: LoraOptions) -> Path:
     add_lora(trained, options, seed=0)
     state = {n.replace(".default.", "."): torch.zeros(p.shape) for n, p in lora_parameters(trained).items()}
     strengths = {path: layer.scaling["default"] for path, layer in lora_layers(trained).items()}
-    facts = base_facts("base", is_sd2=family == "sd2", prediction_type="epsilon")
+    facts = (SD_2 if family == "sd2" else SD_1).header("base", "epsilon")
     return write_adapter(folder / "a.safetensors", Adapter(state, strengths), "kohya", facts)
 
 

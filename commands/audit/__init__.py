@@ -1,0 +1,4 @@
+"""`python train.py audit`: what is wrong with a folder, as text, page and JSON.
+
+Imports `terminal`.
+"""

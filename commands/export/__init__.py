@@ -1,0 +1,4 @@
+"""`python train.py export` and `merge`: an adapter as other programs take it.
+
+Imports `runs` and `terminal`.
+"""

@@ -1,0 +1,114 @@
+"""`python train.py merge`: an adapter as part of its base, in a whole diffusers pipeline folder.
+
+    python train.py merge --output merged/my_style                       the run trained last
+    python train.py merge --ckpt_path style.safetensors --model.base_model FOLDER --lora_scale 0.8 --output merged/soft
+
+The folder is loaded by `StableDiffusionPipeline.from_pretrained(FOLDER)` as it is, without any LoRA. It is written
+beside its place and loaded again; its picture must be the one that base and adapter paint, before it gets its name.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from commands.export.chosen_adapter import Chosen, add_options, choose
+from commands.terminal.command_line import HelpfulParser
+from foundation.missing_paths import hindrance
+from lightning_modules.base.loading import quiet_libraries
+from lightning_modules.base.stock_pipeline import stock_pipeline
+from lightning_modules.lora.formats import Adapter, adapter_of
+from lightning_modules.lora.merging import check_merge, merge_adapter
+
+
+def merge(args: Sequence[str]) -> None:
+    """Run the command.
+
+    Args:
+        args: what follows `train.py merge`.
+
+    Raises:
+        ValueError: what the user can mend, or the merged model doesn't paint what it should.
+    """
+    given = _parser().parse_args(list(args))
+    output = _free(given.output)
+    chosen = choose(given)
+    if output.resolve().is_relative_to(Path(chosen.base_model).resolve()):
+        raise ValueError(
+            f"--output {output} lies in the base itself, {chosen.base_model}: name another folder."
+        )
+    parts = chosen.load()
+    print(f"Merging {chosen.choice.file} x {given.lora_scale:g} into {chosen.base_model}", flush=True)
+    beside = output.with_name(f".{output.name}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        _write(beside, chosen, adapter_of(parts.unet), given.lora_scale)
+        with quiet_libraries():
+            merged = stock_pipeline(str(beside), None, torch.float32)
+        check = check_merge(merged, parts, given.lora_scale)
+        if not check.passed:
+            raise ValueError(
+                f"the merged model paints something else than base and adapter (a colour value differs by "
+                f"{check.max_difference:.5f} of 1), so it isn't kept. Nothing was written to {output}."
+            )
+        beside.rename(output)
+    except OSError as error:
+        raise ValueError(
+            f"--output {output} can't be written ({error}). Free some space there, or name another folder."
+        ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    print(
+        f"Wrote {output}: it paints what base and adapter paint to within {check.max_difference:.5f}; the adapter "
+        f"changes the base's picture by {check.effect:.2f}"
+    )
+
+
+def _write(folder: Path, chosen: Chosen, adapter: Adapter, scale: float) -> None:
+    """The base with the adapter in it: all its parts, float32."""
+    with quiet_libraries():
+        pipeline = stock_pipeline(chosen.base_model, chosen.base_config, torch.float32)
+        merge_adapter(pipeline.unet, adapter, scale)
+        if chosen.choice.setting("model", "zero_terminal_snr"):  # trained so because its user said so
+            pipeline.scheduler = _zero_terminal(pipeline.scheduler)
+        pipeline.save_pretrained(folder)
+
+
+def _zero_terminal(scheduler: Any) -> Any:
+    """A scheduler that begins at pure noise (Lin et al. 2024)."""
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler.from_config(
+        scheduler.config, rescale_betas_zero_snr=True, timestep_spacing="trailing"
+    )
+
+
+def _free(output: str | None) -> Path:
+    """The folder to write.
+
+    Raises:
+        ValueError: none is given, or something is there already.
+    """
+    if not output:
+        raise ValueError("--output is needed: the folder to write, which must not exist yet.")
+    if Path(output).exists():
+        raise ValueError(
+            f"--output {output} exists already: name another folder, or take that one away first."
+        )
+    if why := hindrance(Path(output)):
+        raise ValueError(f"--output {output} can't be written: {why}. Name another folder.")
+    return Path(output)
+
+
+def _parser() -> HelpfulParser:
+    parser = HelpfulParser(prog="train.py merge", description="Write base and adapter as one model.")
+    add_options(parser)
+    parser.add_argument(
+        "--output", type=str | None, default=None, help="folder to write; it must not exist yet"
+    )
+    parser.add_argument(
+        "--lora_scale", type=float, default=1.0, help="strength of the adapter; 1 is as trained"
+    )
+    return parser

@@ -1,0 +1,4 @@
+"""`python train.py fit`: train.
+
+Imports `runs`, `terminal` and `watch`.
+"""

@@ -1,0 +1,4 @@
+"""`python train.py plan`: what a run of `fit` will hold in memory.
+
+Imports `fit` and `terminal`.
+"""

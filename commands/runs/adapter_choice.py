@@ -1,0 +1,142 @@
+"""Which adapter `--lora` means, and what its run says of it: for commands that use a trained adapter.
+
+A run's folder stands for its newest whole checkpoint, by step number; a file for itself. Nothing given is the run
+that was trained last. Where the run's config.yaml is found (beside the file, or one folder up), base model, size and
+sample prompts come from it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from callbacks.checkpoints import newest, newest_sound
+from callbacks.lora_export import DIFFUSERS_FILE
+from callbacks.sound_checkpoint import ADAPTER_PARTS
+from commands.terminal.config_files import read_config
+from lightning_modules.base.files import CONFIG_FILES, config_folder, read_json
+
+CONFIG = "config.yaml"
+PEFT_FILE = "adapter_model.safetensors"
+"""What peft's `save_pretrained` writes."""
+
+
+@dataclass(frozen=True)
+class AdapterChoice:
+    """An adapter and where it comes from.
+
+    Attributes:
+        file: a checkpoint or an exported file.
+        name: of its kohya file, without the suffix: what stands in `<lora:name:1>`.
+        run: the run's folder; None for a file on its own.
+        option: by which it was chosen, for messages.
+    """
+
+    file: Path
+    name: str
+    run: Path | None
+    option: str = "--lora"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The run's settings; empty for a file on its own."""
+        return read_config(str(self.run / CONFIG)) if self.run else {}
+
+    def setting(self, section: str, name: str) -> Any:
+        """One of the run's settings; None where there is none."""
+        return (self.config.get(section) or {}).get(name)
+
+    def base_model(self, described: str | None = None) -> str:
+        """The base that the adapter was trained on.
+
+        Args:
+            described: what the file says of it in words, for the message.
+
+        Raises:
+            ValueError: no run says it.
+        """
+        base: str | None = self.setting("model", "base_model")
+        if base is None:
+            raise ValueError(
+                f"{self.option} {self.file} doesn't lie in a run's folder (with {CONFIG}), so where its base lies "
+                "isn't known. Say which model it was trained on: --model.base_model FOLDER_OR_HUB_ID"
+                + (f". The file's header says: {described}" if described else "")
+            )
+        return base
+
+
+def choose_adapter(lora: str | None, runs: Path, option: str = "--lora") -> AdapterChoice:
+    """The adapter that `--lora` (or `--ckpt_path`, of commands that don't paint) names.
+
+    Args:
+        lora: a run's folder, a checkpoint, an exported file, or null for the run in `runs` that was trained last.
+        runs: folder that holds all runs.
+        option: the option's name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if lora is None:
+        return _of_run(_last_trained(runs, option), option)
+    if lora == "":
+        raise ValueError(
+            f"{option} is empty: give a run's folder or a file, or leave it out for the last run."
+        )
+    path = Path(lora)
+    if path.is_dir():
+        return _of_run(path, option)
+    run = next(
+        (f for f in (path.absolute().parent, path.absolute().parent.parent) if (f / CONFIG).is_file()), None
+    )
+    return AdapterChoice(path, _kohya_name(path, run), run, option)
+
+
+def own_size(base_model: str, base_config: str | None) -> tuple[int, int]:
+    """Height and width in pixels that a base was made for, from its configs; reads no weight."""
+    configs = config_folder(base_model, base_config)
+    latent = read_json(configs / CONFIG_FILES["unet"]).get("sample_size") or 64
+    height, width = (latent, latent) if isinstance(latent, int) else latent
+    factor = 2 ** (len(read_json(configs / CONFIG_FILES["vae"])["block_out_channels"]) - 1)
+    return height * factor, width * factor
+
+
+def _of_run(run: Path, option: str) -> AdapterChoice:
+    file = newest_sound(run / "checkpoints", ADAPTER_PARTS) or _exported(run)
+    if file is None:
+        inside = [str(folder) for folder in sorted(run.glob("*/")) if _adapter_file(folder)]
+        raise ValueError(
+            f"{option} {run} is a folder without an adapter: it has neither a whole checkpoints/step_*.ckpt nor "
+            f"{DIFFUSERS_FILE}. Give a run's folder (runs/NAME) or a file."
+            + (f" It holds runs: {', '.join(inside)}." if inside else "")
+        )
+    own = run if (run / CONFIG).is_file() else None
+    return AdapterChoice(file, f"{run.absolute().name}_kohya", own, option)
+
+
+def _adapter_file(run: Path) -> Path | None:
+    """The newest checkpoint, by its name alone, or where none was kept the final export."""
+    return newest(run / "checkpoints") or _exported(run)
+
+
+def _exported(run: Path) -> Path | None:
+    files = [run / DIFFUSERS_FILE, *sorted(run.glob("*_kohya.safetensors")), run / PEFT_FILE]
+    return next((file for file in files if file.is_file()), None)
+
+
+def _last_trained(runs: Path, option: str) -> Path:
+    files = {run: file for run in sorted(runs.glob("*/")) if (file := _adapter_file(run))}
+    if not files:
+        raise ValueError(
+            f"there is no trained run in {runs}/. Train one (python train.py fit), name another folder of runs with "
+            f"--runs, or give {option} FILE."
+        )
+    return max(files, key=lambda run: files[run].stat().st_mtime)
+
+
+def _kohya_name(path: Path, run: Path | None) -> str:
+    """The name that this adapter's kohya file has."""
+    if run is not None and path.name == DIFFUSERS_FILE:
+        return f"{run.name}_kohya"
+    if run is not None and path.suffix == ".ckpt":
+        return f"{run.name}_{path.stem}_kohya"
+    beside = path.with_name(f"{path.stem}_kohya.safetensors")
+    return beside.stem if beside.is_file() else path.stem

@@ -1,0 +1,4 @@
+"""How the command line talks: the parser, config files, options that can't be, errors in plain words.
+
+Imports `watch`.
+"""

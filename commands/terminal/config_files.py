@@ -1,0 +1,187 @@
+"""Reading the config files of `fit` for commands that need only some of their settings.
+
+Files merge in order, as in `fit`. What a command knows becomes options put before those that were typed, so the
+typed ones win and all are checked alike.
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from foundation.given_paths import PROJECT, located
+from foundation.missing_paths import similar
+
+DEFAULT_CONFIG = PROJECT / "configs" / "demo.yaml"
+"""What `fit` runs when no config is given."""
+
+SECTIONS = {"data": "folder: my_pictures", "model": "base_model: my_model", "trainer": "max_steps: 1500"}
+"""Sections that hold settings, with an example of each."""
+
+
+def with_configs(args: list[str], known: Collection[str]) -> list[str]:
+    """The arguments with each `--config FILE` replaced by the options in it.
+
+    Args:
+        args: as typed.
+        known: options that the command has, such as `trainer.max_steps`; `data` takes that whole section.
+
+    Raises:
+        ValueError: a config file is absent or isn't a YAML mapping.
+    """
+    typed: list[str] = []
+    settings: dict[str, Any] = {}
+    rest = iter(args)
+    for arg in rest:
+        name, equals, value = arg.partition("=")
+        if name in ("--config", "-c"):
+            settings = _merged(settings, read_config(value if equals else next(rest, "")))
+        else:
+            typed.append(arg)
+    seed = settings.get("seed_everything")
+    if isinstance(seed, int) and not isinstance(seed, bool):
+        settings = _merged({"data": {"seed": seed}}, settings)  # as fit links them
+    return [*_options(settings, known), *typed]
+
+
+def configs_of(args: list[str]) -> list[str]:
+    """The files that `--config` names, in order."""
+    found = []
+    for i, arg in enumerate(args):
+        name, equals, value = arg.partition("=")
+        if name in ("--config", "-c") and (equals or i + 1 < len(args)):
+            found.append(value if equals else args[i + 1])
+    return found
+
+
+def read_config(path: str) -> dict[str, Any]:
+    """The mapping in a YAML file, its paths as they are meant.
+
+    Raises:
+        ValueError: there is no such file, or it isn't a YAML mapping.
+    """
+    if not path:
+        raise ValueError("--config needs a value behind it, the name of a YAML file.")
+    file = Path(located(path))
+    if not file.is_file():
+        what = "is a folder; give a YAML file" if file.is_dir() else "there is no such file"
+        own = f" Did you mean {PROJECT / path}?" if (PROJECT / path).is_file() else similar(file)
+        raise ValueError(f"--config {path}: {what} (seen from {Path.cwd()}).{own}")
+    try:
+        settings = yaml.load(file.read_text(encoding="utf-8-sig"), SettingsLoader)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--config {path} is no UTF-8 text ({error.reason}). Save it as UTF-8.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date such as 2024-99-99 is a ValueError
+        raise ValueError(f"--config {path} is not valid YAML: {_said(error)}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"--config {path} holds no settings: it should have sections such as `data:`.")
+    _check_values(settings, f"--config {path}")
+    for name in SECTIONS:
+        if name in settings and not isinstance(settings[name], dict):
+            raise ValueError(
+                f"--config {path}: the section `{name}` is {settings[name]!r:.80}; it should hold settings, a line "
+                f"each, such as\n  {name}:\n    {SECTIONS[name]}"
+            )
+    return _with_paths(settings)
+
+
+def _with_paths(settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _with_paths(value)
+        if isinstance(value, dict)
+        else located(value)
+        if isinstance(value, str)
+        else value
+        for name, value in settings.items()
+    }
+
+
+def _check_values(value: Any, where: str, around: tuple[int, ...] = ()) -> None:
+    """Refuse what YAML can say and no setting can be.
+
+    Raises:
+        ValueError: a text with a NUL, or a value that holds itself.
+    """
+    if id(value) in around:
+        raise ValueError(f"{where} holds itself, by a YAML alias (*). Write it out.")
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError(f"{where} is {value!r:.80}; no text or path may hold a NUL.")
+    around = (*around, id(value)) if isinstance(value, dict | list) else around
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _check_values(inner, f"{where}: `{name}`", around)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_values(inner, where, around)
+
+
+class SettingsLoader(yaml.SafeLoader):
+    """Plain YAML whose names are text, as written, and don't come twice: the last one would win in silence.
+
+    To YAML `1` and `2023` are numbers, `no` and `on` truth values and `null` is nothing; groups are called so.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping.
+
+        Raises:
+            yaml.constructor.ConstructorError: a name comes twice.
+        """
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            name = str(key.value)
+            if name in seen and name != "<<":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"`{name}` comes twice, in lines {seen[name]} and {line}. Keep one"
+                )
+            seen[name] = line
+            if isinstance(key, yaml.ScalarNode) and name != "<<":
+                key.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep)
+
+
+SettingsLoader.yaml_implicit_resolvers = {  # a value such as 2024-01-01 is text, as jsonargparse has it
+    first: [(tag, form) for tag, form in forms if not tag.endswith(":timestamp")]
+    for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+SettingsLoader.add_implicit_resolver(  # PyYAML by itself takes 1e-4 for text
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def _said(error: Exception) -> str:
+    """What is wrong, and in which line."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply."
+    mark = getattr(error, "problem_mark", None)
+    what = getattr(error, "problem", None) or str(error)
+    if mark is None:
+        return f"{what}."
+    line = ((mark.buffer or "").rstrip("\0").split("\n") + [""] * (mark.line + 1))[mark.line]
+    tabs = " YAML wants blanks, no tabs." if "\t" in line else ""
+    return f"line {mark.line + 1}, column {mark.column + 1}: {what}.{tabs}"
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, section by section; what stands in `above` wins."""
+    merged = dict(below)
+    for name, value in above.items():
+        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        # shares and the like are one value, not a section
+        merged[name] = (
+            _merged(merged[name], value) if both and name in ("data", "trainer", "model") else value
+        )
+    return merged
+
+
+def _options(settings: Mapping[str, Any], known: Collection[str]) -> Iterator[str]:
+    for section, values in settings.items():
+        for name, value in values.items() if isinstance(values, dict) else ():
+            if section in known or f"{section}.{name}" in known:
+                yield f"--{section}.{name}={value if isinstance(value, str) else json.dumps(value)}"

@@ -1,0 +1,4 @@
+"""What lies in a folder: pictures, captions, metadata, groups.
+
+Imports `pictures`.
+"""

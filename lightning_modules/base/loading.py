@@ -1,0 +1,247 @@
+"""What a base model consists of and in which dtype: everything here is frozen.
+
+Nothing about the family is hard-coded: widths, prediction type and noise schedule come from the base's
+configs (`files.py` finds and checks them), not from its name. The UNet and the text encoder are loaded
+in the run's weight dtype. The VAE is always float32: in float16 it overflows.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import diffusers.utils.logging as diffusers_logging
+import torch
+import transformers.utils.logging as transformers_logging
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from foundation.full_memory import memory_is_full
+from foundation.given_paths import shipped_name
+from foundation.hub import get_again
+from lightning_modules.base.family import Family, family_of
+from lightning_modules.base.files import (
+    CONFIG_FILES,
+    check_family,
+    config_folder,
+    download_weights,
+    read_json,
+    weights_in,
+)
+from lightning_modules.base.weights import load_network, look_at
+from lightning_modules.diffusion.prediction import PredictionType
+
+WEIGHT_DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+"""Storage of the frozen UNet and text encoder by `--trainer.precision`; the adapter is always float32."""
+
+FEWEST_TOKENS = 256  # one a byte
+BAD_SCHEDULE = "scheduler/scheduler_config.json of --model.base_model describes no noise schedule"
+BETA_OPTIONS = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
+
+
+@dataclass
+class Components:
+    """The frozen parts of a Stable Diffusion model and what its configs say.
+
+    Attributes:
+        tokenizer: text to token ids.
+        text_encoder: token ids to embeddings; in the weight dtype.
+        vae: pictures to latents and back; float32.
+        unet: predicts; in the weight dtype.
+        scheduler_config: the base's scheduler_config.json, from which any diffusers scheduler can be made.
+        alphas_cumprod: float32 [T], as the config's betas say: a zero-terminal-SNR rescale that the
+            config asks for (`rescale_betas_zero_snr`) is left to who builds the schedule.
+        prediction_type: what the UNet predicts, from the scheduler's config.
+        name: the base as the user wrote it (of an absolute path the last part).
+        family: how it is built.
+    """
+
+    tokenizer: Any
+    text_encoder: Any
+    vae: Any
+    unet: Any
+    scheduler_config: dict[str, Any]
+    alphas_cumprod: Tensor
+    prediction_type: PredictionType
+    name: str
+    family: Family
+
+
+def load_components(
+    base_model: str, base_config: str | None = None, *, weight_dtype: torch.dtype = torch.float32
+) -> Components:
+    """Load a base model, check that it can be trained here, and freeze it.
+
+    Args:
+        base_model: folder in diffusers layout, hub id "owner/name", or a single .safetensors file.
+        base_config: with a single file, the folder of configs and tokenizer that it belongs to; else None.
+        weight_dtype: of the UNet and the text encoder.
+
+    Raises:
+        ValueError: the model is absent, incomplete, or of a kind that can't be trained here.
+    """
+    configs = config_folder(base_model, base_config)
+    settings = {part: read_json(configs / file) for part, file in CONFIG_FILES.items()}
+    check_family(base_model, configs, settings)
+    scheduler_config = settings["scheduler"]
+    prediction_type = _prediction_type(base_model, scheduler_config)
+    if not Path(base_model).exists():
+        download_weights(base_model, configs)
+    with quiet_libraries():
+        tokenizer = _tokenizer(configs)
+        if base_config is None:
+            models = _load_folder(configs, weight_dtype)
+        else:
+            look_at(Path(base_model))
+            try:
+                models = _load_single_file(Path(base_model), configs, weight_dtype)
+            except Exception as error:  # diffusers raises many kinds, by what it misses
+                if memory_is_full(error):
+                    raise
+                raise ValueError(
+                    f"--model.base_model {base_model} doesn't hold the networks that --model.base_config "
+                    f"{base_config} describes ({type(error).__name__}). Give a whole Stable Diffusion checkpoint, and "
+                    "the configs of its own family."
+                ) from error
+    for model in models.values():
+        model.requires_grad_(False).eval()
+    return Components(
+        tokenizer=tokenizer,
+        scheduler_config=scheduler_config,
+        alphas_cumprod=_alphas_cumprod(scheduler_config),
+        prediction_type=prediction_type,
+        name=base_name(base_model),
+        family=family_of(settings["unet"]),
+        **models,
+    )
+
+
+def describe_base(base_model: str, base_config: str | None = None) -> dict[str, str]:
+    """What file headers say of a base (see `Family.header`), from its configs; reads no weight.
+
+    Raises:
+        ValueError: the model is absent or of a kind that can't be trained here.
+    """
+    configs = config_folder(base_model, base_config)
+    settings = {part: read_json(configs / file) for part, file in CONFIG_FILES.items()}
+    check_family(base_model, configs, settings)
+    prediction_type = _prediction_type(base_model, settings["scheduler"])
+    return family_of(settings["unet"]).header(base_name(base_model), prediction_type)
+
+
+def unet_without_weights(base_model: str, base_config: str | None = None) -> Any:
+    """The base's UNet on the meta device, from its config: names and shapes of all layers, no numbers.
+
+    Raises:
+        ValueError: the model is absent.
+    """
+    config = read_json(config_folder(base_model, base_config) / CONFIG_FILES["unet"])
+    with torch.device("meta"):
+        return UNet2DConditionModel.from_config(config)
+
+
+def load_tokenizer(base_model: str, base_config: str | None = None) -> Any:
+    """The base's tokenizer alone: cheap, for checking captions before any weight is read.
+
+    Raises:
+        ValueError: the model is absent or has no tokenizer.
+    """
+    return _tokenizer(config_folder(base_model, base_config))
+
+
+def base_prediction_type(base_model: str, base_config: str | None = None) -> PredictionType:
+    """What the base's scheduler config says that its UNet predicts; reads no weight.
+
+    Raises:
+        ValueError: the model is absent, or predicts something else than epsilon, v or the sample.
+    """
+    configs = config_folder(base_model, base_config)
+    return _prediction_type(base_model, read_json(configs / CONFIG_FILES["scheduler"]))
+
+
+def base_name(base_model: str) -> str:
+    """The base as the user wrote it; of an absolute path the last part: no machine path is saved."""
+    path = Path(base_model)
+    return (shipped_name(path) or path.name) if path.is_absolute() else base_model
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Hold back the progress bars and notices of diffusers and transformers; errors still show."""
+    modules = (diffusers_logging, transformers_logging)
+    before = [(module.get_verbosity(), module.is_progress_bar_enabled()) for module in modules]
+    for module in modules:
+        module.set_verbosity_error()
+        module.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for module, (verbosity, bar) in zip(modules, before, strict=True):
+            module.set_verbosity(verbosity)
+            if bar:
+                module.enable_progress_bar()
+
+
+def _prediction_type(base_model: str, scheduler_config: dict[str, Any]) -> PredictionType:
+    """What the UNet predicts; a config that doesn't say means epsilon, as in every diffusers scheduler."""
+    declared = scheduler_config.get("prediction_type", "epsilon")
+    if declared not in get_args(PredictionType):
+        raise ValueError(
+            f"--model.base_model {base_model}: scheduler/scheduler_config.json declares the prediction_type "
+            f"{declared!r}; known are {', '.join(get_args(PredictionType))}."
+        )
+    return cast(PredictionType, declared)
+
+
+def _alphas_cumprod(scheduler_config: dict[str, Any]) -> Tensor:
+    options = {name: scheduler_config[name] for name in BETA_OPTIONS if name in scheduler_config}
+    try:
+        table = cast(Tensor, DDPMScheduler(**options).alphas_cumprod).float()
+    except Exception as error:  # whatever numbers, or texts, stand there
+        raise ValueError(f"{BAD_SCHEDULE} ({str(error).splitlines()[0]}): {options}.") from error
+    falling = bool((table.diff() < 0).all()) and bool(torch.isfinite(table).all())
+    if len(table) < 2 or not falling or not 0 <= table[-1] < table[0] <= 1:
+        raise ValueError(f"{BAD_SCHEDULE}: {options}.")
+    return table
+
+
+def _tokenizer(configs: Path) -> Any:
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(configs / "tokenizer", local_files_only=True)
+    except Exception as error:  # a damaged file raises what its library likes
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{configs}/tokenizer can't be read ({reason}). {get_again(configs)}") from error
+    if len(tokenizer) < FEWEST_TOKENS:
+        raise ValueError(
+            f"{configs}/tokenizer knows {len(tokenizer)} tokens, too few for any text. {get_again(configs)}"
+        )
+    return tokenizer
+
+
+def _load_folder(folder: Path, weight_dtype: torch.dtype) -> dict[str, Any]:
+    """The three networks from a folder in diffusers layout."""
+    classes = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
+    return {
+        part: load_network(
+            cls,
+            folder,
+            part,
+            dtype=torch.float32 if part == "vae" else weight_dtype,
+            weights=weights_in(folder, part),
+        )
+        for part, cls in classes.items()
+    }
+
+
+def _load_single_file(path: Path, configs: Path, weight_dtype: torch.dtype) -> dict[str, Any]:
+    """The three networks out of one .safetensors file, converted by diffusers with the configs beside it."""
+    from diffusers import StableDiffusionPipeline  # imports much, and only this way in needs it
+
+    options = {"config": str(configs), "local_files_only": True}
+    vae = AutoencoderKL.from_single_file(str(path), subfolder="vae", dtype=torch.float32, **options)
+    pipeline = StableDiffusionPipeline.from_single_file(
+        str(path), vae=vae, safety_checker=None, feature_extractor=None, dtype=weight_dtype, **options
+    )
+    return {"unet": pipeline.unet, "vae": vae, "text_encoder": pipeline.text_encoder}

@@ -1,0 +1,162 @@
+"""Does the exported file paint what the adapter in memory paints? A fresh stock pipeline tells.
+
+The base is loaded again from its files, the adapter with `load_lora_weights` (which reads both formats), and one
+picture is painted from fixed noise. The same pipeline then paints with the UNet in memory. Both UNets compute
+in the run's weight dtype, to which `load_lora_weights` rounds the adapter (so memory's is rounded for the
+length of the picture): the pictures may differ by one colour step at most.
+
+Two pictures that hardly differ from the base's would agree whatever the file holds. So where the adapter's
+effect is less than 100 times the tolerance, its B matrices are multiplied by a power of two (exact in
+floating point) on both sides, in memory and in a temporary copy of the file.
+"""
+
+import gc
+import math
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lightning_modules.base.loading import Components, quiet_libraries
+from lightning_modules.base.offload import CPU, onloaded
+from lightning_modules.base.stock_pipeline import paint, stock_pipeline, with_unet
+from lightning_modules.lora.formats import write_safetensors
+from lightning_modules.lora.layers import lora_parameters, scaled
+
+TOLERANCE = 1 / 255
+TELLING = 100
+MOST_ATTEMPTS = 6
+
+
+@dataclass(frozen=True)
+class ExportCheck:
+    """The outcome.
+
+    Attributes:
+        max_difference: largest difference of a colour value between the file's and memory's pictures, in
+            [0, 1].
+        effect: largest difference that the adapter, multiplied by `scale`, makes to the base's picture,
+            in [0, 1].
+        scale: by how much the adapter was multiplied on both sides (1: as trained).
+        tolerance: what `max_difference` may be.
+    """
+
+    max_difference: float
+    effect: float
+    scale: float
+    tolerance: float = TOLERANCE
+
+    @property
+    def passed(self) -> bool:
+        """The pictures agree, and the adapter's effect on them is so large that a wrong file would show."""
+        return self.max_difference <= self.tolerance and self.effect >= TELLING * self.tolerance
+
+
+def check_export(
+    path: Path, *, parts: Components, base_model: str, base_config: str | None = None
+) -> ExportCheck:
+    """Compare the picture of an exported file with that of the adapter in memory.
+
+    Args:
+        path: the exported file.
+        parts: the model in memory; its UNet has the adapter and stays as it is.
+        base_model: where the base came from; it is loaded a second time for the length of the check.
+        base_config: as in `load_components`.
+    """
+    unet = parts.unet
+    was_training = unet.training
+    unet.eval()  # dropout would make the adapter's picture another one each time
+    try:
+        with quiet_libraries(), torch.random.fork_rng(devices=[]), torch.no_grad():
+            fresh = stock_pipeline(base_model, base_config, unet.dtype)
+            fresh.vae.to(unet.device)
+            fresh.text_encoder.to(unet.device)
+            return _check(path, unet, fresh)
+    finally:
+        unet.train(was_training)
+        gc.collect()  # the second copy of the base
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _check(path: Path, unet: Any, fresh: Any) -> ExportCheck:
+    in_memory = with_unet(fresh, unet)
+    with scaled(unet, 0):
+        base = paint(in_memory)
+    scale, effect, expected = _telling_picture(in_memory, base)
+    with tempfile.TemporaryDirectory() as folder:
+        fresh.load_lora_weights(str(_multiplied(path, scale, Path(folder) / "adapter.safetensors")))
+    device = unet.device
+    with onloaded(CPU, unet), onloaded(device, fresh.unet):  # a card that trains one UNet may not hold two
+        picture = paint(fresh)
+    return ExportCheck(_largest(picture, expected), effect, scale)
+
+
+def _telling_picture(in_memory: Any, base: Tensor) -> tuple[float, float, Tensor]:
+    """Strengthen the adapter until its effect can be seen; returns multiplier, effect and picture."""
+    scale = 1.0
+    for _ in range(MOST_ATTEMPTS):
+        with _stored_like_a_file(in_memory.unet, scale):
+            picture = paint(in_memory)
+        effect = _largest(picture, base)
+        if effect >= TELLING * TOLERANCE or effect == 0:
+            break
+        scale *= 2 ** max(1, math.ceil(math.log2(TELLING * TOLERANCE / effect)))
+    return scale, effect, picture
+
+
+@contextmanager
+def _stored_like_a_file(unet: Any, scale: float) -> Iterator[None]:
+    """The adapter as `load_lora_weights` would store it and `scale` times as strong; inside only."""
+    parameters = lora_parameters(unet)
+    kept = {name: parameter.data for name, parameter in parameters.items()}
+    try:
+        for name, parameter in parameters.items():
+            parameter.data = (kept[name] * (scale if ".lora_B." in name else 1)).to(unet.dtype)
+        yield
+    finally:
+        for name, parameter in parameters.items():
+            parameter.data = kept[name]
+
+
+def _multiplied(path: Path, scale: float, copy: Path) -> Path:
+    """The file itself, or a copy of it that diffusers reads with `scale` times the strength.
+
+    Of a kohya file whose alphas differ by layer diffusers 0.42 drops those of attention layers
+    (`utils/peft_utils.py: get_peft_kwargs` looks for them under their older names), so in its copy they
+    are part of B, as ComfyUI and A1111 reckon: alpha over the rows of A.
+    """
+    tensors = load_file(path)
+    mixed = len({float(t) for name, t in tensors.items() if name.endswith(".alpha")}) > 1
+    if scale == 1 and not mixed:
+        return path
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    strengthened = {
+        name: t.float() * scale if ".lora_B." in name or ".lora_up." in name else t
+        for name, t in (_with_alpha_inside(tensors) if mixed else tensors).items()
+    }
+    return write_safetensors(copy, strengthened, metadata)
+
+
+def _with_alpha_inside(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A kohya file's tensors without alphas, for a strength of 1 in each layer."""
+    inside = {name: t for name, t in tensors.items() if not name.endswith(".alpha")}
+    for name, up in inside.items():
+        layer, _, kind = name.partition(".")
+        if kind == "lora_up.weight":
+            inside[name] = up.float() * (
+                tensors[f"{layer}.alpha"] / len(tensors[f"{layer}.lora_down.weight"])
+            )
+    return inside
+
+
+def _largest(one: Tensor, other: Tensor) -> float:
+    return float((one - other).abs().max())

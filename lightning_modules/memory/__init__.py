@@ -1,0 +1,4 @@
+"""What a run will hold in memory, told without loading it.
+
+Imports `lora` and `base`.
+"""

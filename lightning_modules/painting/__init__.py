@@ -1,0 +1,4 @@
+"""Prompts and seeds -> pictures.
+
+Imports `text` and `base`.
+"""

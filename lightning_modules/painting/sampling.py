@@ -1,0 +1,317 @@
+"""Prompts and seeds -> pictures, as the stock `StableDiffusionPipeline` paints them.
+
+Each prompt owns a CPU generator made from its seed. It draws the starting noise and, with an ancestral
+sampler, the noise of every step; so a picture depends on its own prompt and seed only, not on the prompts
+painted beside it, and the global generators are never touched. The starting noise is that of ComfyUI and of
+diffusers with a CPU generator.
+
+Prompts are encoded and joined as training's captions are (`text_conditioning`): in a batch of unequal lengths
+each attends to its own windows only. Where all fit one window there is no mask, as in the stock pipeline.
+
+The sampler is built anew from the base's scheduler config at each call. A base with zero-terminal SNR
+(`rescale_betas_zero_snr`) is sampled with trailing timesteps, since any other spacing skips the pure noise it
+begins with (Lin et al. 2024). Latents and the sampler's arithmetic are float32; only what enters the UNet has
+the UNet's dtype. The VAE decodes in float32 (in float16 it overflows).
+
+What fits at training has to fit here: all prompts are read first, then all latents are sampled, a batch at a time,
+then decoded, a picture at a time. Text encoder and VAE come to the device for their part and go home again: where
+home is main memory, as in `predict` and in most training, they are never there together. (Captions that vary keep the
+text encoder on the device.)
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, get_args
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    SchedulerMixin,
+    UNet2DConditionModel,
+    UniPCMultistepScheduler,
+)
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from foundation.transfer import to_device
+from lightning_modules.base.offload import onloaded
+from lightning_modules.text.conditioning import LongCaptions, encode_prompts, join_contexts
+from lightning_modules.text.prompt_cache import PromptMemory
+
+SamplerName = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "unipc"]
+
+_SCHEDULERS: dict[SamplerName, type[SchedulerMixin]] = {
+    "ddim": DDIMScheduler,
+    "euler": EulerDiscreteScheduler,
+    "euler_a": EulerAncestralDiscreteScheduler,
+    "dpmpp_2m": DPMSolverMultistepScheduler,
+    "unipc": UniPCMultistepScheduler,
+}
+
+
+@dataclass(frozen=True)
+class _Painter:
+    """The models and settings that all pictures of one call share."""
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    scheduler_config: Mapping[str, Any]
+    height: int
+    width: int
+    steps: int
+    guidance_scale: float
+    sampler: SamplerName
+    clip_skip: int
+    long_captions: LongCaptions
+    device: torch.device
+
+    @property
+    def guided(self) -> bool:
+        """Whether classifier-free guidance is on; at 1 the unconditional half would be multiplied by 0."""
+        return self.guidance_scale > 1
+
+
+def sample_images(
+    *,
+    unet: UNet2DConditionModel,
+    vae: AutoencoderKL,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    scheduler_config: Mapping[str, Any],
+    prompts: Sequence[str],
+    negative_prompts: Sequence[str],
+    seeds: Sequence[int],
+    height: int,
+    width: int,
+    steps: int,
+    guidance_scale: float,
+    sampler: SamplerName,
+    clip_skip: int,
+    device: torch.device | str,
+    long_captions: LongCaptions,
+    memory: PromptMemory | None = None,
+    batch_size: int = 8,
+) -> Tensor:
+    """Paint one picture a prompt.
+
+    Args:
+        unet: float32 or 16 bit, its LoRA weights float32 in either case.
+        vae: float32.
+        text_encoder: float32 or 16 bit.
+        tokenizer: of the base model.
+        scheduler_config: of the base model, as stored or as `scheduler.config`.
+        prompts: A1111 weights are honoured.
+        negative_prompts: one a prompt; unused without guidance.
+        seeds: one a prompt.
+        height: of the pictures in pixels, a multiple of the VAE's factor (8 for Stable Diffusion).
+        width: likewise.
+        steps: of the sampler.
+        guidance_scale: of classifier-free guidance; up to 1 it is off.
+        sampler: which sampler.
+        clip_skip: text encoder layers left out at the end, see `text_conditioning`.
+        device: where the UNet is; VAE and text encoder come there, from where they are, for their part.
+        long_captions: what becomes of prompts of more than 75 tokens, see `text_conditioning`.
+        memory: of prompts that this text encoder has read; null reads all.
+        batch_size: pictures painted together.
+
+    Returns:
+        float32 [N, 3, height, width] in [0, 1], on the CPU.
+
+    Raises:
+        ValueError: for an unknown sampler, a size, a step count or a clip_skip that can't be, or if the three
+            lists differ in length.
+        FloatingPointError: if the UNet's output overflows.
+    """
+    _check(prompts, negative_prompts, seeds, sampler, steps)
+    painter = _Painter(
+        unet=unet,
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        scheduler_config=scheduler_config,
+        height=height,
+        width=width,
+        steps=steps,
+        guidance_scale=guidance_scale,
+        sampler=sampler,
+        clip_skip=clip_skip,
+        long_captions=long_captions,
+        device=torch.device(device),
+    )
+    _check_size(painter)
+    batches = [slice(start, start + batch_size) for start in range(0, len(prompts), batch_size)]
+    with torch.no_grad(), _evaluating(unet, vae, text_encoder):
+        texts = [*negative_prompts, *prompts] if painter.guided else prompts
+        read = (memory or PromptMemory())(texts, clip_skip, partial(_read, painter), painter.device)
+        halves = [read[: -len(prompts)], read[-len(prompts) :]] if painter.guided else [read]
+        latents = [
+            _denoise(painter, [one for half in halves for one in half[batch]], seeds[batch])
+            for batch in batches
+        ]
+        with onloaded(painter.device, vae):
+            return _decode(painter, latents)
+
+
+def starting_noise(seeds: Sequence[int], shape: Sequence[int]) -> tuple[Tensor, list[torch.Generator]]:
+    """The noise that each picture starts from, and its generators, ready to draw the noise of later steps.
+
+    Args:
+        seeds: N of them.
+        shape: of one picture's latents, [C, h, w].
+
+    Returns:
+        float32 [N, C, h, w] of unit variance, on the CPU, and N generators.
+    """
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    return torch.stack([torch.randn(shape, generator=each) for each in generators]), generators
+
+
+def make_scheduler(sampler: SamplerName, scheduler_config: Mapping[str, Any]) -> SchedulerMixin:
+    """The sampler on the noise schedule and prediction type of the base.
+
+    Args:
+        sampler: which sampler.
+        scheduler_config: of the base, whatever scheduler class wrote it.
+    """
+    cls = _SCHEDULERS[sampler]
+    known = inspect.signature(cls.__init__).parameters
+    # what another class's config has beyond these would be ignored anyway, with a warning
+    config = {k: v for k, v in scheduler_config.items() if k in known or k == "_use_default_values"}
+    if scheduler_config.get("rescale_betas_zero_snr"):
+        config["timestep_spacing"] = "trailing"
+    if "clip_sample" in known:
+        config["clip_sample"] = False  # the default clips at 1, meant for pixels; latents go beyond
+    return cls.from_config(config)
+
+
+def _check(
+    prompts: Sequence[str], negatives: Sequence[str], seeds: Sequence[int], sampler: str, steps: int
+) -> None:
+    if sampler not in _SCHEDULERS:
+        raise ValueError(f"unknown sampler {sampler!r}; choose one of: {', '.join(get_args(SamplerName))}")
+    if not len(prompts) == len(negatives) == len(seeds):
+        raise ValueError(
+            f"{len(prompts)} prompts, {len(negatives)} negative_prompts, {len(seeds)} seeds: "
+            "give one of each for every picture"
+        )
+    if steps < 1:
+        raise ValueError(f"steps is {steps}; a sampler takes at least 1")
+
+
+def _check_size(painter: _Painter) -> None:
+    factor = _vae_factor(painter.vae)
+    if painter.height % factor or painter.width % factor or min(painter.height, painter.width) < factor:
+        raise ValueError(
+            f"height {painter.height} and width {painter.width} have to be multiples of {factor}, "
+            "by which the base's VAE shrinks pictures"
+        )
+
+
+def _read(painter: _Painter, prompts: Sequence[str]) -> list[Tensor]:
+    """Embeddings of prompts, each read by itself, so that it doesn't depend on its neighbours."""
+    with onloaded(painter.device, painter.text_encoder):
+        return [
+            encode_prompts(
+                [prompt],
+                painter.tokenizer,
+                painter.text_encoder,
+                long_captions=painter.long_captions,
+                clip_skip=painter.clip_skip,
+                device=painter.device,
+            )[0]
+            for prompt in prompts
+        ]
+
+
+def _denoise(painter: _Painter, texts: Sequence[Tensor], seeds: Sequence[int]) -> Tensor:
+    """Run the sampler on one batch: float32 latents [B, C, h, w] on the device.
+
+    Args:
+        painter: what all batches share.
+        texts: embeddings of B prompts; with guidance those of their negatives come first.
+        seeds: B of them.
+    """
+    context, mask = join_contexts(texts)
+    scheduler = make_scheduler(painter.sampler, painter.scheduler_config)
+    scheduler.set_timesteps(painter.steps)  # on the CPU, whose program looks them up in tables
+    factor = _vae_factor(painter.vae)
+    shape = (painter.unet.config.in_channels, painter.height // factor, painter.width // factor)
+    noise, generators = starting_noise(seeds, shape)
+    latents: Tensor = to_device(noise, painter.device) * scheduler.init_noise_sigma
+    levels = to_device(scheduler.timesteps, painter.device)
+    draws = {"generator": generators} if painter.sampler == "euler_a" else {}  # the others draw nothing
+    for t, level in zip(scheduler.timesteps, levels, strict=True):
+        prediction = _predict(painter, scheduler.scale_model_input(latents, t), level, context, mask)
+        latents = scheduler.step(prediction, t, latents, **draws, return_dict=False)[0]
+    if not torch.isfinite(latents).all():
+        raise FloatingPointError(
+            f"sampling with {painter.sampler} gave NaN or infinity: the UNet may overflow in "
+            f"{painter.unet.dtype}; try --trainer.precision 32-true or bf16-mixed, or a lower guidance_scale"
+        )
+    return latents
+
+
+def _predict(painter: _Painter, latents: Tensor, t: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+    """The UNet's guided output in float32: uncond + guidance_scale (cond - uncond), Ho & Salimans 2021."""
+    dtype = painter.unet.dtype
+    inputs = torch.cat([latents, latents]) if painter.guided else latents
+    # autocast also brings the float32 LoRA weights of a 16-bit UNet to its dtype; off, it shuts out the
+    # caller's
+    with torch.autocast(painter.device.type, dtype=_autocast_dtype(dtype), enabled=dtype != torch.float32):
+        output = painter.unet(
+            inputs.to(dtype),
+            t,
+            encoder_hidden_states=context.to(dtype),
+            encoder_attention_mask=mask,
+            return_dict=False,
+        )
+    prediction: Tensor = output[0].float()
+    if not painter.guided:
+        return prediction
+    unconditional, conditional = prediction.chunk(2)
+    return unconditional + painter.guidance_scale * (conditional - unconditional)
+
+
+def _autocast_dtype(dtype: torch.dtype) -> torch.dtype:
+    """A dtype that autocast accepts without a warning even where it is switched off."""
+    return torch.bfloat16 if dtype == torch.float32 else dtype
+
+
+def _decode(painter: _Painter, batches: Sequence[Tensor]) -> Tensor:
+    """Latents, each [B, C, h, w] -> all pictures float32 [N, 3, H, W] in [0, 1] on the CPU, one decoded at a time."""
+    config = painter.vae.config
+    images = torch.empty(sum(map(len, batches)), 3, painter.height, painter.width)
+    each = (latents for batch in batches for latents in torch.split(batch, 1))
+    with torch.autocast(painter.device.type, enabled=False):
+        for place, latents in enumerate(each):
+            z = latents / config.scaling_factor + (config.shift_factor or 0)
+            picture: Tensor = painter.vae.decode(z, return_dict=False)[0][0]
+            images[place] = (picture / 2 + 0.5).clamp(0, 1).float().cpu()
+    return images
+
+
+def _vae_factor(vae: AutoencoderKL) -> int:
+    """Pixels a latent, along one side: the VAE halves between its levels."""
+    return int(2 ** (len(vae.config.block_out_channels) - 1))
+
+
+@contextmanager
+def _evaluating(*models: nn.Module) -> Iterator[None]:
+    """Switch off dropout; afterwards every submodule has its own training flag again."""
+    flags = [(module, module.training) for model in models for module in model.modules()]
+    for model in models:
+        model.eval()
+    try:
+        yield
+    finally:
+        for module, training in flags:
+            module.training = training

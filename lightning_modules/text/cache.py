@@ -1,0 +1,100 @@
+"""Embeddings of captions that were encoded once, so that a training step need not run the text encoder.
+
+The captions that are known beforehand are encoded when training starts, and with them the empty one, which
+caption dropout puts in their place. A caption that varies from visit to visit is not among them: it is encoded
+when a batch holds it. Each caption is encoded by itself, so that its last bits don't depend on its neighbours.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from foundation.tensor_store import Entry, TensorStore
+from foundation.transfer import to_device
+
+EncodeText = Callable[[Sequence[str]], Sequence[Tensor]]
+
+EMPTY = ""
+
+
+def is_embedding(entry: Entry) -> bool:
+    """Whether an entry holds finite numbers of the shape [77 k, D]."""
+    text = entry.get("text")
+    if text is None or len(entry) > 1 or text.dim() != 2 or not text.is_floating_point():
+        return False
+    return bool(text.isfinite().all())
+
+
+class TextCache:
+    """Captions -> embeddings, in the text encoder's dtype."""
+
+    def __init__(self, encode: EncodeText) -> None:
+        """Start empty: every caption is encoded when it is asked for.
+
+        Args:
+            encode: B captions -> B of [77 k, D], each of its own length k.
+        """
+        self._encode = encode
+        self._store = TensorStore(None)
+        self._encoder = ""
+
+    def open(self, folder: Path | None, encoder: str) -> None:
+        """Keep the embeddings of one encoder in a folder from now on; those that are there are found again.
+
+        Args:
+            folder: of all encoders' embeddings; null keeps them in memory.
+            encoder: fingerprint of text encoder, tokenizer and way of encoding: another one's embeddings are
+                other entries.
+        """
+        if encoder != self._encoder:
+            self._store = TensorStore(None if folder is None else folder / encoder[:16], is_embedding)
+            self._encoder = encoder
+
+    def fill(
+        self,
+        captions: Sequence[str],
+        *,
+        progress: bool = True,
+        rank: int = 0,
+        world_size: int = 1,
+        barrier: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Encode the captions, and the empty one, that aren't there yet.
+
+        Args:
+            captions: the same in all processes.
+            progress: show a bar with the time left.
+            rank: of this process; see `TensorStore.fill` on how several share the work.
+            world_size: number of processes.
+            barrier: waits until all processes have called it.
+        """
+        named = {self._name(caption): caption for caption in (EMPTY, *captions)}
+
+        def encoded(names: Sequence[str]) -> Iterator[tuple[str, Entry]]:
+            for name in tqdm(names, "Encoding captions", disable=not progress or not names):
+                yield name, {"text": self._encode([named[name]])[0]}
+
+        self._store.fill(named, encoded, rank=rank, world_size=world_size, barrier=barrier)
+
+    def __call__(self, captions: Sequence[str], device: torch.device) -> list[Tensor]:
+        """The embeddings of a batch.
+
+        Returns:
+            B times [77 k, D] on the device; k is each caption's own.
+
+        Raises:
+            OSError: a cached embedding was in the folder when the run began, and is no more.
+        """
+        known: dict[str, Tensor] = {}
+        for caption in dict.fromkeys(captions):
+            entry = self._store.get(self._name(caption))
+            known[caption] = to_device(self._encode([caption])[0] if entry is None else entry["text"], device)
+        return [known[caption] for caption in captions]
+
+    def _name(self, caption: str) -> str:
+        return hashlib.sha256(json.dumps({"encoder": self._encoder, "caption": caption}).encode()).hexdigest()

@@ -1,0 +1,168 @@
+"""`python train.py predict`, through the command line with the tiny base."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lightning_modules import adapter_painter
+from lightning_modules.adapter_painter import AdapterPainter
+from lightning_modules.lora.formats import adapter_of
+from lightning_modules.lora.layers import LoraOptions
+from lightning_modules.lora.writing import write_adapter
+from tests.evaluation.a1111_reader import read
+from tests.tiny_adapters import learned_unet
+from train import main
+
+OPTIONS = LoraOptions(rank=4, alpha=2.0)
+CPU = ["--trainer.accelerator", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def run(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that trained at 64 pixels, with both exports. Read only but for `pictures`."""
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    unet = learned_unet(tiny_base, OPTIONS)
+    write_adapter(run / "pytorch_lora_weights.safetensors", adapter_of(unet), "diffusers", {})
+    write_adapter(run / "tiny_kohya.safetensors", adapter_of(unet), "kohya", {})
+    (run / "config.yaml").write_text(
+        f"""
+model: {{base_model: "{tiny_base}", base_config: null, zero_terminal_snr: null, long_captions: windows}}
+data: {{resolution: 64}}
+samples:
+  prompts:
+  - {{prompt: the sea, group: landscape, seed: 1, steps: 2, height: null}}
+  - {{prompt: a girl, group: portrait, seed: 2, steps: 2, guidance_scale: 1.0}}
+"""
+    )
+    return run
+
+
+def pictures(folder: Path) -> dict[str, np.ndarray]:
+    """Pixels by file name."""
+    return {path.name: np.asarray(Image.open(path)).astype(int) for path in sorted(folder.glob("*.png"))}
+
+
+def fields(path: Path) -> dict[str, str]:
+    """A picture's text by A1111's rules."""
+    with Image.open(path) as picture:
+        return read(picture.text["parameters"])  # type: ignore[attr-defined]
+
+
+def test_without_options_the_last_runs_samples_are_painted_once(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["predict", "--runs", str(run.parent), *CPU])
+    written = sorted((run / "pictures").glob("*.png"))
+    assert [(fields(path)["Prompt"], fields(path)["Seed"]) for path in written] == [
+        ("a girl <lora:tiny_kohya:1>", "2"),
+        ("the sea <lora:tiny_kohya:1>", "1"),
+    ]
+    assert "0 of 2 pictures there already" in capsys.readouterr().out
+    written[1].unlink()
+    kept = written[0].stat().st_mtime_ns
+    main(["predict", "--runs", str(run.parent), *CPU])
+    assert "1 of 2 pictures there already" in capsys.readouterr().out
+    assert written[1].is_file()
+    assert written[0].stat().st_mtime_ns == kept
+
+
+def test_both_formats_paint_the_same_and_the_base_something_else(run: Path, tmp_path: Path) -> None:
+    common = ["--prompt", "a girl", "--steps", "2", "--seed", "5", *CPU]
+    for name in ("pytorch_lora_weights", "tiny_kohya"):
+        file = str(run / f"{name}.safetensors")
+        main(["predict", "--lora", file, "--output", str(tmp_path / name), *common])
+    one, other = pictures(tmp_path / "pytorch_lora_weights"), pictures(tmp_path / "tiny_kohya")
+    assert one.keys() == other.keys()
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+    main(["predict", "--lora", str(run), "--lora_scale", "0", "--output", str(tmp_path / "base"), *common])
+    (base,), (lora,) = pictures(tmp_path / "base").values(), one.values()
+    assert np.abs(base - lora).max() > 1
+
+
+def test_a_picture_does_not_depend_on_the_others(run: Path, tmp_path: Path) -> None:
+    lines = ['{"prompt": "a girl", "seed": 5, "steps": 2}', '{"prompt": "sea", "steps": 2}']
+    for count in (1, 2):
+        (tmp_path / "p.jsonl").write_text("\n".join(reversed(lines[:count])))
+        options = ["--prompts", str(tmp_path / "p.jsonl"), "--output", str(tmp_path / str(count))]
+        main(["predict", "--lora", str(run), *options, *CPU])
+    alone, beside = pictures(tmp_path / "1"), pictures(tmp_path / "2")
+    assert (len(alone), len(beside)) == (1, 2)
+    assert all(np.abs(beside[name] - picture).max() <= 1 for name, picture in alone.items())
+
+
+def test_only_the_unet_stays_on_the_accelerator(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is one device here, so who is sent away is noted, and when."""
+    noted: list[str] = []
+    paint = AdapterPainter.predict_step
+
+    def noted_step(self: AdapterPainter, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
+        noted.append("painting")
+        return paint(self, batch, batch_idx)
+
+    monkeypatch.setattr(adapter_painter, "offload", lambda model: noted.append(type(model).__name__))
+    monkeypatch.setattr(AdapterPainter, "predict_step", noted_step)
+    main(
+        ["predict", "--lora", str(run), "--prompt", "a girl", "--steps", "1", "--output", str(tmp_path), *CPU]
+    )
+    assert noted == ["AutoencoderKL", "CLIPTextModel", "painting"]
+
+
+def test_every_option_reaches_the_picture(run: Path, tmp_path: Path) -> None:
+    options = {
+        "prompt": "[a], (girl:1.2)",
+        "negative_prompt": "{b: c}",
+        "seed": 9,
+        "height": 32,
+        "width": 48,
+        "steps": 3,
+        "guidance_scale": 2.5,
+        "sampler": "euler_a",
+        "clip_skip": 1,
+        "lora_scale": 0.5,
+        "output": tmp_path,
+    }
+    main(["predict", "--lora", str(run), *CPU, *(f"--{name}={value}" for name, value in options.items())])
+    (path,) = tmp_path.glob("*.png")
+    found = fields(path)
+    assert found.pop("Lora hashes").startswith("tiny_kohya: ")
+    assert found == {
+        "Prompt": "[a], (girl:1.2) <lora:tiny_kohya:0.5>",
+        "Negative prompt": "{b: c}",
+        "Steps": "3",
+        "Sampler": "Euler a",
+        "CFG scale": "2.5",
+        "Seed": "9",
+        "Size-1": "48",
+        "Size-2": "32",
+        "Model": "tiny_sd2",
+        "Clip skip": "2",
+        "RNG": "CPU",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--width", "36"], "36x64 (width x height) are not multiples of 8"),
+        (["--clip_skip", "2"], "clip_skip 2, valid are 0 to 1"),
+        (["--seed", "-1"], "--seed: -1 is not a whole number from 0"),
+        (["--steps", "0"], "--steps: 0 is not a whole number, 1 to 1000"),
+        (["--sampler", "heun"], "heun"),
+        (["--lora", "absent.safetensors"], "--lora absent.safetensors: there is no such file"),
+        (["--promt", "x"], "Did you mean --prompt?"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(
+    run: Path, options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", "--lora", str(run), "--prompt", "x", "--output", str(tmp_path), *CPU, *options])
+    assert stop.value.code == 2
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,120 @@
+"""`python train.py merge`, through the command line: the folder paints by itself what base and adapter paint."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+
+from lightning_modules.base.loading import load_components
+from lightning_modules.lora.formats import adapter_of
+from lightning_modules.lora.layers import LoraOptions, scaled
+from lightning_modules.lora.merging import MergeCheck
+from lightning_modules.lora.writing import write_adapter
+from tests.ldm_checkpoint import save_ldm_checkpoint
+from tests.tiny_adapters import EVERYWHERE, learned_unet, unet_output
+from train import main
+
+OPTIONS = LoraOptions(rank=4, alpha=2.0, target_modules=EVERYWHERE)
+
+
+@pytest.fixture(params=["sd1", "sd2"])
+def base(request: pytest.FixtureRequest, tiny_base: Path, tiny_base_sd1: Path) -> Path:
+    return tiny_base if request.param == "sd2" else tiny_base_sd1
+
+
+@pytest.fixture
+def run(base: Path, tmp_path: Path) -> Path:
+    return run_on(base, tmp_path)
+
+
+def run_on(base: Path, folder: Path) -> Path:
+    """A run with its final export."""
+    run = folder / "runs" / "tiny"
+    unet = learned_unet(base, OPTIONS)
+    write_adapter(run / "pytorch_lora_weights.safetensors", adapter_of(unet), "diffusers", {})
+    (run / "config.yaml").write_text(f'model: {{base_model: "{base}", base_config: null}}\n')
+    return run
+
+
+def merge(run: Path, output: Path, *options: str) -> None:
+    main(["merge", "--runs", str(run.parent), "--output", str(output), *options])
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_the_folder_holds_base_and_adapter(
+    run: Path, base: Path, tmp_path: Path, scale: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "models" / "merged"
+    output.parent.mkdir()
+    merge(run, output, "--lora_scale", str(scale))
+    assert "it paints what base and adapter paint to within 0.0" in capsys.readouterr().out
+    assert [path.name for path in output.parent.iterdir()] == ["merged"]
+    adapted = learned_unet(base, OPTIONS)
+    merged = StableDiffusionPipeline.from_pretrained(output, local_files_only=True)
+    with scaled(adapted, scale):
+        expected = unet_output(adapted)
+    torch.testing.assert_close(unet_output(merged.unet), expected, atol=1e-5, rtol=1e-4)
+    original = load_components(str(base))
+    assert float((unet_output(original.unet) - expected).abs().max()) > 0.02
+    assert merged.scheduler.config.prediction_type == original.prediction_type
+    assert merged.tokenizer("a girl").input_ids == original.tokenizer("a girl").input_ids
+    for part in ("vae", "text_encoder"):
+        own, theirs = getattr(original, part).state_dict(), getattr(merged, part).state_dict()
+        assert own.keys() == theirs.keys()
+        assert all(torch.equal(own[name], tensor) for name, tensor in theirs.items())
+
+
+def test_a_merged_model_is_a_base_again(run: Path, tmp_path: Path) -> None:
+    merge(run, tmp_path / "once")
+    merge(run, tmp_path / "twice", "--model.base_model", str(tmp_path / "once"))
+    unets = [load_components(str(folder)).unet for folder in (tmp_path / "once", tmp_path / "twice")]
+    assert not torch.equal(unet_output(unets[0]), unet_output(unets[1]))
+
+
+def test_a_schedule_that_the_user_asked_for_goes_along(tiny_base: Path, tmp_path: Path) -> None:
+    run = run_on(tiny_base, tmp_path)
+    config = (run / "config.yaml").read_text().replace("null}", "null, zero_terminal_snr: true}")
+    (run / "config.yaml").write_text(config)
+    merge(run, tmp_path / "merged")
+    settings = json.loads((tmp_path / "merged/scheduler/scheduler_config.json").read_text())
+    assert settings["_class_name"] == DDIMScheduler.__name__
+    assert (settings["rescale_betas_zero_snr"], settings["timestep_spacing"]) == (True, "trailing")
+
+
+def test_a_single_file_base_becomes_a_whole_folder(tiny_base_sd1: Path, tmp_path: Path) -> None:
+    run, configs = run_on(tiny_base_sd1, tmp_path), tmp_path / "configs"
+    shutil.copytree(tiny_base_sd1, configs, ignore=shutil.ignore_patterns("*.safetensors"))
+    file = save_ldm_checkpoint(tiny_base_sd1, tmp_path / "model.safetensors")
+    merge(run, tmp_path / "merged", "--model.base_model", str(file), "--model.base_config", str(configs))
+    merged = load_components(str(tmp_path / "merged"))
+    torch.testing.assert_close(
+        unet_output(merged.unet), unet_output(learned_unet(tiny_base_sd1, OPTIONS)), atol=1e-5, rtol=1e-4
+    )
+    assert merged.prediction_type == "epsilon"
+
+
+def test_what_paints_something_else_is_not_kept(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("commands.export.merge.check_merge", lambda *_: MergeCheck(0.5, 0.9))
+    with pytest.raises(SystemExit) as stop:
+        merge(run, tmp_path / "merged")
+    assert stop.value.code == 2
+    assert (
+        "paints something else than base and adapter (a colour value differs by 0.50000"
+        in capsys.readouterr().err
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_an_output_that_is_there_stays(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(SystemExit):
+        merge(run, tmp_path / "mine")
+    assert "mine exists already: name another folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["merge", "--runs", str(run.parent)])
+    assert "--output is needed" in capsys.readouterr().err

@@ -1,0 +1,48 @@
+"""Config files of `fit` become options; what is typed comes later and wins."""
+
+from pathlib import Path
+
+import pytest
+
+from commands.terminal.config_files import with_configs
+
+KNOWN = {"data", "trainer.max_steps", "model.base_model"}
+
+
+def test_known_settings_become_options_before_the_typed_ones(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text(
+        "seed_everything: 7\ndata: {folder: pictures, shares: {a: 2, b: 1}, trigger: null}\n"
+        "model: {base_model: demo/base, lora: {rank: 4}}\ntrainer: {max_steps: 10, precision: 32}\n"
+        "samples: {prompts: []}\n"
+    )
+    second.write_text("data: {folder: others}\n")
+    args = with_configs(["--config", str(first), "--data.flip", "false", f"--config={second}"], KNOWN)
+    assert args[-2:] == ["--data.flip", "false"]
+    assert set(args[:-2]) == {
+        "--data.seed=7",
+        "--data.folder=others",
+        '--data.shares={"a": 2, "b": 1}',
+        "--data.trigger=null",
+        "--model.base_model=demo/base",
+        "--trainer.max_steps=10",
+    }
+
+
+def test_shares_of_a_later_config_replace_those_of_an_earlier_one(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text("data: {shares: {a: 2, b: 1}}\n")
+    second.write_text("data: {shares: {c: 1}}\n")
+    args = with_configs(["--config", str(first), "--config", str(second)], KNOWN)
+    assert args == ['--data.shares={"c": 1}']
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("a: [", "is not valid YAML"), ("just words", "holds no settings: it should have sections")],
+)
+def test_a_config_that_cannot_be_used_says_so(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words):
+        with_configs(["--config", str(path)], KNOWN)

@@ -1,0 +1,232 @@
+"""From draws to pictures: a picture's colour says which one it is."""
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from datamodules.folder.records import Record
+from datamodules.pictures.geometry import training_size
+from datamodules.stream.balance import Stream
+from datamodules.stream.caption_variation import CaptionOptions, Wording
+from datamodules.stream.dataset import DrawBatches, HeldOutPictures, TrainingPictures, collate, is_flipped
+from datamodules.stream.latent_cache import LatentCache, Version
+from tests.datamodules.folders import encode, make_folder, number_of, paint, records_of, write_metadata
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> list[Record]:
+    return records_of(make_folder(tmp_path, {"a": 4, "b": 3}))
+
+
+def pictures_of(records: list[Record], *, flip: bool, latents: LatentCache) -> TrainingPictures:
+    stream = Stream({"a": 4, "b": 3}, {"a": 1, "b": 1}, seed=0)
+    wording = Wording(CaptionOptions())
+    return TrainingPictures(records, stream, wording=wording, flip=flip, resolution=16, latents=latents)
+
+
+def test_an_item_is_the_picture_of_its_draw(records: list[Record]) -> None:
+    pictures = pictures_of(records, flip=False, latents=LatentCache())
+    stream = Stream({"a": 4, "b": 3}, {"a": 1, "b": 1}, seed=0)
+    for draw in range(20):
+        item = pictures[draw]
+        group, index = stream.draw(draw)
+        number = index if group == "a" else 4 + index
+        assert number_of(item["image"]) == number
+        assert item["caption"] == f"picture {number}"
+        assert (item["group"], item["key"]) == (group, records[number].key)
+        assert (item["draw"], item["flip"]) == (draw, False)
+
+
+def test_half_of_the_draws_are_flipped_whatever_the_picture(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, {"a": 4, "b": 3})
+    pictures = pictures_of(records_of(folder), flip=True, latents=LatentCache())
+    flips = [pictures[draw]["flip"] for draw in range(100)]
+    assert flips == [is_flipped(0, draw) for draw in range(100)]
+    assert 35 < sum(flips) < 65
+    assert flips != [is_flipped(1, draw) for draw in range(100)]
+
+
+def test_a_flip_mirrors_the_pixels(records: list[Record]) -> None:
+    for record in records:
+        image = Image.new("RGB", (16, 16), "black")
+        image.paste("white", (0, 0, 8, 16))
+        image.save(record.path)
+    pictures = pictures_of(records, flip=True, latents=LatentCache())
+    for draw in range(20):
+        item = pictures[draw]
+        white_left = bool(item["image"][0, 0, 0] == 1)
+        assert white_left != item["flip"]
+
+
+def test_latents_take_the_place_of_pixels_once_they_are_there(records: list[Record]) -> None:
+    latents = LatentCache()
+    pictures = pictures_of(records, flip=True, latents=latents)
+    before = [pictures[draw] for draw in range(20)]
+    versions = [Version(record, flipped, 16, 16) for record in records for flipped in (False, True)]
+    latents.fill(encode, versions, num_workers=0)
+    for draw, pixels in enumerate(before):
+        item = pictures[draw]
+        assert "image" not in item
+        mean, std = encode(pixels["image"])
+        assert torch.equal(item["latent_mean"], mean)
+        assert torch.equal(item["latent_std"], std)
+        assert {name: item[name] for name in ("caption", "group", "key", "draw", "flip")} == {
+            name: pixels[name] for name in ("caption", "group", "key", "draw", "flip")
+        }
+
+
+def test_held_out_pictures_are_in_order_and_parted_over_processes(records: list[Record]) -> None:
+    def numbers(rank: int, world_size: int) -> list[tuple[int, int]]:
+        pictures = HeldOutPictures(
+            records, rank=rank, world_size=world_size, resolution=16, latents=LatentCache()
+        )
+        items = [pictures[index] for index in range(len(pictures))]
+        assert not any(item["flip"] for item in items)
+        return [(item["draw"], number_of(item["image"])) for item in items]
+
+    assert numbers(0, 1) == [(number, number) for number in range(7)]
+    assert numbers(0, 3) == [(0, 0), (3, 3), (6, 6)]
+    assert sorted(numbers(0, 3) + numbers(1, 3) + numbers(2, 3)) == numbers(0, 1)
+
+
+def test_batches_of_one_process() -> None:
+    batches = DrawBatches(lambda: 6, batch_size=3, rank=0, world_size=1)
+    assert list(islice(batches, 3)) == [[6, 7, 8], [9, 10, 11], [12, 13, 14]]
+    assert not hasattr(batches, "__len__")
+
+
+def test_processes_part_each_global_batch() -> None:
+    parts = [
+        list(islice(DrawBatches(lambda: 12, batch_size=2, rank=rank, world_size=3), 5)) for rank in range(3)
+    ]
+    assert parts[1][:2] == [[14, 15], [20, 21]]
+    together = list(islice(DrawBatches(lambda: 12, batch_size=6, rank=0, world_size=1), 5))
+    assert [[draw for part in parts for draw in part[number]] for number in range(5)] == together
+
+
+few = st.integers(1, 5)
+
+
+def steps_of(first: int, steps: int, *, batch_size: int, world_size: int, accumulate: int) -> list[list[int]]:
+    """The draws of each optimizer step, of all processes together, in the order of the stream."""
+    parts = [
+        list(
+            islice(
+                DrawBatches(lambda: first, batch_size=batch_size, rank=rank, world_size=world_size),
+                steps * accumulate,
+            )
+        )
+        for rank in range(world_size)
+    ]
+    batches = [[draw for part in parts for draw in part[number]] for number in range(steps * accumulate)]
+    return [
+        [draw for batch in batches[step * accumulate : (step + 1) * accumulate] for draw in batch]
+        for step in range(steps)
+    ]
+
+
+@given(few, few, few, st.integers(0, 1000))
+def test_processes_and_accumulation_only_deal_out_the_stream_of_one_process(
+    batch_size: int, world_size: int, accumulate: int, first: int
+) -> None:
+    dealt = steps_of(first, 4, batch_size=batch_size, world_size=world_size, accumulate=accumulate)
+    a_step = batch_size * world_size * accumulate
+    assert dealt == steps_of(first, 4, batch_size=a_step, world_size=1, accumulate=1)
+    assert [draw for step in dealt for draw in step] == list(range(first, first + 4 * a_step))
+
+
+@given(few, few, few, st.integers(0, 6))
+def test_from_a_restored_position_the_rest_of_the_straight_run_comes(
+    batch_size: int, world_size: int, accumulate: int, done: int
+) -> None:
+    straight = steps_of(0, 8, batch_size=batch_size, world_size=world_size, accumulate=accumulate)
+    position = done * batch_size * world_size * accumulate
+    resumed = steps_of(
+        position, 8 - done, batch_size=batch_size, world_size=world_size, accumulate=accumulate
+    )
+    assert resumed == straight[done:]
+
+
+@given(few, few, few, st.lists(st.integers(1, 4), min_size=1, max_size=4), st.integers(1, 9))
+def test_any_deal_keeps_the_shares_over_steps(
+    batch_size: int, world_size: int, accumulate: int, sizes: list[int], weight: int
+) -> None:
+    names = [f"g{number}" for number in range(len(sizes))]
+    shares = {name: weight if number == 0 else 1.0 for number, name in enumerate(names)}
+    stream = Stream(dict(zip(names, sizes, strict=True)), shares, seed=0)
+    seen: list[str] = []
+    for step in steps_of(0, 6, batch_size=batch_size, world_size=world_size, accumulate=accumulate):
+        seen += [stream.draw(draw)[0] for draw in step]
+        assert all(abs(seen.count(name) - stream.shares[name] * len(seen)) <= 1 for name in names)
+
+
+def test_the_first_draw_is_asked_for_when_iteration_starts() -> None:
+    position = 0
+    batches = DrawBatches(lambda: position, batch_size=2, rank=0, world_size=1)
+    assert next(iter(batches)) == [0, 1]
+    position = 10
+    assert next(iter(batches)) == [10, 11]
+
+
+SHAPES = ((128, 128), (64, 256), (300, 75), (130, 120))
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> list[Record]:
+    rows = []
+    for number in range(7):
+        path = paint(tmp_path / f"{number}.png", number, SHAPES[number % 4])
+        rows.append({"file_name": path.name, "text": f"picture {number}", "group": "ab"[number // 4]})
+    write_metadata(tmp_path, rows)
+    return records_of(tmp_path, 64)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_buckets_change_the_shape_and_not_the_picture(mixed: list[Record], cached: bool) -> None:
+    stream = Stream({"a": 4, "b": 3}, None, seed=0)
+    latents = LatentCache()
+    options = {"flip": False, "resolution": 128, "latents": latents, "wording": Wording(CaptionOptions())}
+    square = [TrainingPictures(mixed, stream, **options)[draw] for draw in range(14)]  # type: ignore[arg-type]
+    if cached:
+        versions = [Version(r, False, *training_size(r.width, r.height, 128, True)) for r in mixed]
+        latents.fill(encode, versions, num_workers=0)
+    pictures = TrainingPictures(mixed, stream, buckets=True, **options)  # type: ignore[arg-type]
+    expected = [(128, 128), (256, 64), (64, 256), (128, 128)]  # height, width
+    for draw, other in enumerate(square):
+        item = pictures[draw]
+        number = number_of(other["image"])
+        assert item["key"] == other["key"] == mixed[number].key
+        height, width = expected[number % 4]
+        if cached:  # `encode` keeps the left half
+            assert item["latent_mean"].shape == (3, height, width // 2)
+        else:
+            assert item["image"].shape == (3, height, width)
+            assert number_of(item["image"]) == number
+
+
+def test_a_batch_of_several_shapes_is_in_the_order_of_its_draws(mixed: list[Record]) -> None:
+    stream = Stream({"a": 4, "b": 3}, None, seed=0)
+    pictures = TrainingPictures(
+        mixed,
+        stream,
+        wording=Wording(CaptionOptions()),
+        flip=False,
+        resolution=128,
+        latents=LatentCache(),
+        buckets=True,
+        loss_weights={"b": 0.5},
+    )
+    items = [pictures[draw] for draw in range(7)]
+    batch = collate(items)
+    assert isinstance(batch["image"], list)
+    assert all(torch.equal(image, item["image"]) for image, item in zip(batch["image"], items, strict=True))
+    assert batch["draw"].tolist() == list(range(7))
+    assert batch["loss_weight"].tolist() == [1.0 if group == "a" else 0.5 for group in batch["group"]]
+    assert batch["caption"] == [f"picture {number_of(image)}" for image in batch["image"]]
+    same = collate([item for item in items if item["image"].shape == (3, 128, 128)])
+    assert same["image"].shape == (3, 3, 128, 128)  # pictures 0, 3 and 4

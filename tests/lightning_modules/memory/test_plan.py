@@ -1,0 +1,194 @@
+"""The plan against live tensor bytes of the real thing, measured on the CPU."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_modules.lora.layers import LoraOptions
+from lightning_modules.memory.meter import LiveBytes
+from lightning_modules.memory.plan import RunShape, plan_memory, plan_step, with_allowance
+from lightning_modules.memory.work import Precision, Setting
+from lightning_modules.stable_diffusion_lora import StableDiffusionLora
+from tests.small_run import picture_folder
+from tests.step_memory import peak_of_a_step
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return picture_folder(tmp_path_factory.mktemp("memory") / "pictures", portraits=5, landscapes=0, size=128)
+
+
+def adamw(parameters: Any) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=1e-4)
+
+
+def run_shape(base: Path, side: int, *, batch: int = 2, rank: int = 4, **changes: Any) -> RunShape:
+    setting = Setting("cpu", changes.pop("precision", "32-true"))
+    options: dict[str, Any] = {
+        "lora": LoraOptions(rank=rank),
+        "optimizer": adamw,
+        "batch": batch,
+        "validation_batch": batch,
+        "sizes": [(side, side)],
+        "samples": [(3, side, side, True)],
+        "setting": setting,
+    }
+    return RunShape(str(base), None, init_lora=None, **{**options, **changes})
+
+
+STEPS = [
+    (base, side, precision, batch, rank, checkpointing)
+    for base, side, precision in (
+        ("tiny", 64, "32-true"),
+        ("tiny", 64, "bf16-mixed"),
+        ("demo/base", 128, "32-true"),
+    )
+    for batch in (1, 4)
+    for rank in (4, 16)
+    for checkpointing in (False, True)
+]
+QUICK = [step for step in STEPS if (step[3] == 4) == (step[4] == 16)]  # every value, not every combination
+SLOW = [pytest.param(*step, marks=pytest.mark.slow) for step in STEPS if step not in QUICK]
+
+
+@pytest.mark.parametrize(
+    ("base", "side", "precision", "batch", "rank", "checkpointing"),
+    [*QUICK, *SLOW],
+    ids=lambda value: str(value).replace("/", "-"),
+)
+def test_the_planned_step_is_the_measured_one(
+    base: str,
+    side: int,
+    precision: Precision,
+    batch: int,
+    rank: int,
+    checkpointing: bool,
+    tiny_base: Path,
+    pictures: Path,
+) -> None:
+    folder = tiny_base if base == "tiny" else ROOT / base
+    module = StableDiffusionLora(
+        str(folder),
+        lora=LoraOptions(rank=rank),
+        optimizer=adamw,
+        resolution=side,
+        gradient_checkpointing=checkpointing,
+    )
+    measured = peak_of_a_step(module, pictures, batch=batch, precision=precision)
+    shape = run_shape(folder, side, batch=batch, rank=rank, precision=precision)
+    planned = plan_step(shape, checkpointing=checkpointing)
+    assert planned.tensors - planned.visitors == pytest.approx(measured, rel=0.1)
+
+
+def measured_work(held: Iterable[torch.Tensor], work: Callable[[], object]) -> int:
+    """Bytes at the peak beyond what was there."""
+    with torch.no_grad(), LiveBytes() as meter:
+        before = meter.watch(held)
+        work()
+    return int(meter.peak - before)
+
+
+@pytest.mark.parametrize("base", ["tiny", "demo/base"])
+def test_the_planned_phases_are_the_measured_ones(base: str, tiny_base: Path) -> None:
+    """Decoding, encoding, reading and predicting without gradients, with the loaded networks."""
+    folder, side = (tiny_base, 64) if base == "tiny" else (ROOT / base, 128)
+    plan = plan_memory(run_shape(folder, side, samples=[(4, side, side, True)]))
+    work = {phase.name: phase.work for phase in (*plan.start, *plan.validation)}
+    module = StableDiffusionLora(str(folder), lora=LoraOptions(rank=4), resolution=side)
+    module.configure_model()
+    vae, unet, channels = module.vae, module.unet, module.unet.config.in_channels
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    latents = torch.zeros(8, channels, side // factor, side // factor)
+    ids = torch.zeros(1, 77, dtype=torch.long)
+    context = torch.zeros(8, 77, unet.config.cross_attention_dim)
+
+    decoded = measured_work(vae.parameters(), lambda: vae.decode(latents[:1]).sample)
+    encoded = measured_work(vae.parameters(), lambda: module.encode_images(torch.zeros(1, 3, side, side)))
+    read = measured_work(module.text_encoder.parameters(), lambda: module.text_encoder(ids).last_hidden_state)
+    predicted = measured_work(
+        unet.parameters(), lambda: unet(latents, torch.zeros(8), encoder_hidden_states=context).sample
+    )
+    assert work["samples: VAE decode, one by one"] == pytest.approx(decoded, rel=0.1)
+    assert work["start: pictures to latents, one by one"] == pytest.approx(encoded, rel=0.1)
+    assert work["samples: prompts, one by one"] == pytest.approx(read, rel=0.1)
+    assert work["samples: UNet, 4 at a time"] == pytest.approx(predicted, rel=0.1)
+    assert work["start: base check, 8 pictures"] == work["samples: UNet, 4 at a time"]
+
+
+def test_weights_adapter_and_optimizer_are_counted_by_hand(tiny_base: Path) -> None:
+    """AdamW keeps two numbers and a step count for each tensor; the average is a copy of the adapter."""
+    plan = plan_memory(run_shape(tiny_base, 64, precision="16-mixed", ema=True))
+    module = StableDiffusionLora(str(tiny_base), lora=LoraOptions(rank=4))
+    module.configure_model()
+    trained = sum(p.numel() for p in module.trainable)
+    frozen = sum(p.numel() for p in module.unet.parameters()) - trained
+    step = plan.training[True]
+    assert plan.trained == trained
+    assert step.unet == 2 * frozen
+    assert (step.adapter, step.gradients) == (2 * 4 * trained, 4 * trained)
+    assert step.optimizer == 2 * 4 * trained + 4 * len(module.trainable)
+    encoders = sum(p.numel() * 2 for p in module.text_encoder.parameters())
+    encoders += sum(p.numel() * 4 for p in module.vae.parameters())
+    assert step.visitors == pytest.approx(
+        encoders, rel=0.01
+    )  # on the CPU they stay; beside them some buffers
+    held = step.unet + step.adapter + step.gradients + step.optimizer
+    assert step.tensors == held + step.visitors + step.work
+    assert plan.validation[0].optimizer == step.optimizer  # they stay while samples are painted
+
+
+def test_text_encoder_vae_and_unet_are_there_one_at_a_time(tiny_base: Path) -> None:
+    card = replace(run_shape(tiny_base, 64), setting=Setting("cuda", "16-mixed"))
+    plan = plan_memory(card)
+    there = {phase.name.partition(",")[0]: phase.who for phase in (*plan.start, *plan.validation)}
+    assert there == {
+        "start: the networks are moved": "text encoder, VAE",
+        "start: pictures to latents": "VAE",
+        "start: captions": "text encoder",
+        "start: base check": "",
+        "held-out loss": "",
+        "samples: prompts": "text encoder",
+        "samples: UNet": "",
+        "samples: VAE decode": "VAE",
+    }
+    varying = plan_memory(replace(card, text_encoder_stays=True))
+    assert varying.training[False].who == "text encoder"
+    assert varying.training[False].tensors > plan.training[False].tensors
+
+
+def test_an_optimizer_that_needs_a_gpu_is_counted_as_adamw(tiny_base: Path) -> None:
+    def picky(parameters: Any) -> torch.optim.Optimizer:
+        raise RuntimeError("only on CUDA")
+
+    plan = plan_memory(run_shape(tiny_base, 64, optimizer=picky))
+    assert plan.training[True].optimizer == 2 * plan.training[True].adapter
+    assert "makes no step on the CPU (RuntimeError); counted as AdamW" in plan.notes[0]
+
+
+def test_an_adapter_to_start_from_has_its_own_rank(tiny_base: Path, tmp_path: Path) -> None:
+    module = StableDiffusionLora(str(tiny_base), lora=LoraOptions(rank=8))
+    module.configure_model()
+    file = module.export_lora(tmp_path / "lora.safetensors", "diffusers", {})
+    fresh, placed = (run_shape(tiny_base, 64, rank=8), run_shape(tiny_base, 64, rank=4))
+    from_file = plan_memory(replace(placed, init_lora=str(file)))
+    assert from_file.trained == plan_memory(fresh).trained
+
+
+def test_ghibli_fits_six_gigabytes_by_its_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's run: the base isn't here, its shapes are those of Stable Diffusion 2."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    shape = run_shape(
+        Path("waifu-diffusion/wd-1-5-beta2"), 512, batch=4, rank=16, samples=[(5, 512, 512, True)]
+    )
+    plan = plan_memory(replace(shape, setting=Setting("cuda", "16-mixed")))
+    assert plan.training[True].unet == 2 * 865_910_724  # the UNet's parameters, two bytes each
+    assert plan.trained == 3_319_808  # what benchmarks/full_size.py measured
+    assert with_allowance(plan.largest(checkpointing=True).tensors, "cuda") <= 6e9
+    assert plan.training[False].work > 4 * plan.training[True].work
+    assert "assumed: the shapes of Stable Diffusion 2.x" in plan.source

@@ -1,0 +1,109 @@
+"""Captions are encoded once; those that come unannounced when they come."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from foundation.tensor_store import Entry
+from lightning_modules.text.cache import TextCache, is_embedding
+
+CPU = torch.device("cpu")
+
+
+def first_numbers(found: Sequence[Tensor]) -> list[float]:
+    return [float(text[0, 0]) for text in found]
+
+
+class Encoder:
+    """A caption of n words gives 2 (n // 3 + 1) vectors [n, n]: windows of 2 tokens; notes its batches."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+
+    def __call__(self, captions: Sequence[str]) -> list[Tensor]:
+        self.batches.append(list(captions))
+        return [encoded(caption) for caption in captions]
+
+
+def encoded(caption: str) -> Tensor:
+    words = len(caption.split())
+    return torch.full((2 * (words // 3 + 1), 2), float(words), dtype=torch.bfloat16)
+
+
+def test_known_captions_and_the_empty_one_are_encoded_once_each_by_itself(tmp_path: Path) -> None:
+    encoder = Encoder()
+    text = TextCache(encoder)
+    text.open(tmp_path, "t" * 64)
+    text.fill(["a b", "c", "a b"], progress=False)
+    assert encoder.batches == [[""], ["a b"], ["c"]]
+    found = text(["c", "", "a b", "c"], CPU)
+    assert {text.dtype for text in found} == {torch.bfloat16}
+    assert first_numbers(found) == [1, 0, 2, 1]
+    assert len(encoder.batches) == 3
+
+
+def test_a_second_run_encodes_what_is_new(tmp_path: Path) -> None:
+    for captions, new in ((["a b", "c"], 3), (["a b", "c d"], 1), (["c d"], 0)):
+        encoder = Encoder()
+        text = TextCache(encoder)
+        text.open(tmp_path, "t" * 64)
+        text.fill(captions, progress=False)
+        assert len(encoder.batches) == new
+        assert text(captions, CPU)[0][0, 0] == 2
+
+
+def test_another_encoder_has_entries_of_its_own(tmp_path: Path) -> None:
+    encoder = Encoder()
+    for fingerprint in ("t" * 64, "u" * 64, "t" * 32 + "u" * 32):
+        text = TextCache(encoder)
+        text.open(tmp_path, fingerprint)
+        text.fill(["a"], progress=False)
+    assert len(encoder.batches) == 6
+
+
+def test_unknown_captions_are_encoded_each_by_itself_and_once_a_batch(tmp_path: Path) -> None:
+    encoder = Encoder()
+    text = TextCache(encoder)
+    text.fill(["a"], progress=False)
+    encoder.batches.clear()
+    assert first_numbers(text(["a b", "a", "", "b c", "a b"], CPU)) == [2, 1, 0, 2, 2]
+    assert encoder.batches == [["a b"], ["b c"]]
+
+
+def test_without_filling_a_batch_is_encoded_when_it_comes() -> None:
+    encoder = Encoder()
+    assert first_numbers(TextCache(encoder)(["a", "b c", "a"], CPU)) == [1, 2, 1]
+    assert encoder.batches == [["a"], ["b c"]]
+
+
+def test_each_caption_keeps_its_own_length() -> None:
+    text = TextCache(Encoder())
+    text.fill(["a", "a b c d e f"], progress=False)
+    assert [len(found) for found in text(["a", "a b c d e f", ""], CPU)] == [2, 6, 2]
+
+
+def test_the_bar_says_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    text = TextCache(Encoder())
+    text.fill(["a"])
+    assert "Encoding captions: 100%" in capsys.readouterr().err
+    text.fill(["a"])
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("entry", "sound"),
+    [
+        ({"text": torch.zeros(77, 32)}, True),
+        ({"text": torch.zeros(77, 32).bfloat16()}, True),
+        ({"text": torch.zeros(77, 32).long()}, False),
+        ({"text": torch.zeros(32)}, False),
+        ({"text": torch.full((77, 32), torch.inf)}, False),
+        ({"words": torch.zeros(77, 32)}, False),
+        ({"text": torch.zeros(77, 32), "more": torch.zeros(1)}, False),
+    ],
+)
+def test_what_can_be_an_embedding(entry: Entry, sound: bool) -> None:
+    assert is_embedding(entry) is sound
