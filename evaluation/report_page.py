@@ -1,79 +1,68 @@
-"""The evaluation of a LoRA as one HTML file: the answers in plain words, then pictures, then every number.
+"""The evaluation of a LoRA as one HTML file: what `templates/report.html` shows of it.
 
-It is written for somebody who never saw the project: each section says first what it looks at and how to read it.
 The file holds everything, pictures included, and asks nothing of the network.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Protocol, TypeVar
 
 from PIL import Image
 
-from evaluation.bootstrap import METHOD, Estimate
-from evaluation.cmmd import StyleDistance
-from evaluation.diversity import Diversity
+from evaluation.bootstrap import METHOD
+from evaluation.cmmd import CmmdComparison
+from evaluation.diversity import Spread
 from evaluation.findings import findings, interval, number, percent
-from evaluation.glossary import WORDS
 from evaluation.interaction import Interaction
-from evaluation.memorisation import Memorisation, Nearness
-from evaluation.page import (
-    Comparison,
-    Html,
-    Picture,
-    callout,
-    comparisons,
-    document,
-    fold,
-    heading,
-    jumps,
-    paragraph,
-    picture_grid,
-    plots,
-    section,
-    table,
-)
-from evaluation.paired import Paired
+from evaluation.memorisation import Nearness
+from evaluation.page import Comparison, Grid, Picture, render
+from evaluation.paired import Comparison as PairedComparison
 from evaluation.plots import clip_score_bars, interaction_plot, strength_sweep
-from evaluation.report import FourWays, NearPair, Report, SideBySide, Strip
-from evaluation.strength import StrengthCurve, StrengthSweep
-from foundation.atomic_file import atomic_file
-
-T = TypeVar("T")
+from evaluation.report import FourWays, NearPair, Report, Strip
+from evaluation.strength import StrengthSweep
 
 OWN_PROMPT = "against each picture's own prompt"
 STYLE_PROMPT = "against the style prompt"
 
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+Row = tuple[str, ...]
 
-def write_report_page(report: Report, path: Path) -> None:
-    """Write the page; its folder is made, and an older page replaced when the new one is whole."""
-    with atomic_file(path) as partial:
-        # a prompt need not be valid Unicode: what can't be written is shown as its code
-        partial.write_bytes(report_page(report).encode("utf-8", "backslashreplace"))
+
+class _Grouped(Protocol[T_co]):
+    """What was measured over all prompts, and in each group."""
+
+    @property
+    def overall(self) -> T_co: ...
+    @property
+    def groups(self) -> Mapping[str, T_co]: ...
 
 
 def report_page(report: Report) -> str:
     """The page as HTML."""
     measured = report.measured
-    sections = [
-        ("pictures", "Side by side", _side_by_side(report)),
-        ("scores", "CLIP scores", _scores(report)),
-        ("style", "Nearness to the style", _style(report)),
-        ("copies", "Are training pictures copied?", _copies(measured.memorisation, report.near_pairs)),
-        ("variety", "Variety", _variety(measured.diversity)),
-        ("strength", "How strong should it be?", _strength(measured.strength, report.strips)),
-        ("prompting", "Prompt engineering", _prompting(report)),
-        ("words", "Words used here, and how this was made", _words(report)),
-    ]
-    filled = [(identity, title, parts) for identity, title, parts in sections if parts]
-    return document(
-        report.title,
-        [
-            *_answers(report),
-            jumps({title: identity for identity, title, _ in filled}),
-            *(section(identity, heading(title), *parts) for identity, title, parts in filled),
-        ],
-        subtitle=f"“{report.lora_label}” beside “{report.base_label}”: the same prompts, the same random noise",
+    sweep, copies = measured.strength, measured.memorisation
+    return render(
+        "report.html",
+        report=report,
+        findings=findings(report),
+        side_by_side=_side_by_side(report),
+        clip_scores=clip_score_plot(report),
+        scores={
+            OWN_PROMPT: _rows(measured.prompt_score, _scores),
+            STYLE_PROMPT: _rows(measured.style_score, _scores),
+        },
+        style_similarity=_rows(measured.style_similarity, partial(_scores, digits=3)),
+        style_distance=_rows(measured.style_distance, _distance),
+        nearness=[_nearness(one) for one in copies.nearness] if copies else [],
+        near_pairs=[_near_pair(pair) for pair in report.near_pairs],
+        variety=_rows(measured.diversity, _variety),
+        sweep=sweep and strength_plot(sweep),
+        strengths=[*_strengths(sweep)] if sweep else [],
+        strips=[(strip, _strip(strip)) for strip in report.strips],
+        prompting=_prompting(report),
+        four_ways=[_four_ways(report, row) for row in report.four_ways],
+        facts=[*report.facts.items(), ("intervals", METHOD)],
     )
 
 
@@ -101,144 +90,50 @@ def interaction_plots(report: Report) -> list[Image.Image]:
     return drawn
 
 
-def _answers(report: Report) -> Iterator[Html]:
-    """What to know if nothing else is read."""
-    for finding in findings(report):
-        yield callout(finding.severity, finding.answer, *finding.figures)
-    if report.measured.not_measured:
-        yield callout("note", "Not measured", *report.measured.not_measured)
-    yield paragraph("Ranges in brackets are 95 % intervals; the words are explained at the end.")
-
-
-def _side_by_side(report: Report) -> list[Html]:
+def _side_by_side(report: Report) -> dict[str, list[Comparison]]:
     """Base | LoRA, groups apart."""
-    groups: dict[str, list[SideBySide]] = {}
+    groups: dict[str, list[Comparison]] = {}
     for row in report.side_by_side:
-        groups.setdefault(row.group, []).append(row)
-    labels = (report.base_label, report.lora_label)
-    return [
-        fold(
-            group,
-            comparisons(
-                [
-                    Comparison(
-                        row.prompt, _pictures(row.prompt, labels, (row.base, row.lora)), f"seed {row.seed}"
-                    )
-                    for row in rows
-                ]
-            ),
-            note=f"{len(rows)} prompt{'s'[: len(rows) > 1]}",
-            opened=True,
-        )
-        for group, rows in groups.items()
-    ]
+        pictures = _pictures(row.prompt, (report.base_label, report.lora_label), (row.base, row.lora))
+        groups.setdefault(row.group, []).append(Comparison(row.prompt, pictures, f"seed {row.seed}"))
+    return groups
 
 
 def _pictures(prompt: str, labels: Sequence[str], images: Sequence[Image.Image]) -> list[Picture]:
     return [Picture(image, prompt, badge=label) for label, image in zip(labels, images, strict=True)]
 
 
-def _scores(report: Report) -> list[Html]:
-    """The bar plot and the paired statistics."""
-    own, style = report.measured.prompt_score, report.measured.style_score
-    return [
-        paragraph(
-            "How well do the pictures fit words? Against its own prompt: does a picture show what was asked for?"
-            f" Against the style prompt “{report.style_prompt}”: does it look like the style? The table compares"
-            " pairs painted from the same noise, so it shows differences that are too small for the bars."
-        ),
-        plots([Picture(clip_score_plot(report), "CLIP scores as bars, figures in the table")]),
-        _paired_table(OWN_PROMPT, own, 2),
-        _paired_table(STYLE_PROMPT, style, 2),
-    ]
+def _lines(found: _Grouped[T]) -> list[tuple[str, T]]:
+    """All together, then each group where there are several."""
+    return [("all", found.overall), *(found.groups.items() if len(found.groups) > 1 else ())]
 
 
-def _style(report: Report) -> list[Html]:
-    """Style similarity and CMMD, where there are held-out pictures."""
-    similarity, distance = report.measured.style_similarity, report.measured.style_distance
-    parts: list[Html] = []
-    if similarity is not None:
-        parts += [
-            paragraph(
-                "Likeness of each picture to held-out pictures of the style, by CLIP: 1 would be the same. Higher"
-                " is nearer. Compare within a line; groups differ by what they show."
-            ),
-            _paired_table("likeness", similarity, 3),
-        ]
-    if distance is not None:
-        parts += [
-            paragraph(
-                "CMMD: how far all pictures together are from the held-out ones. Lower is nearer. The difference"
-                " leaves each picture's comparison with itself out, so it isn't quite that of the two columns."
-            ),
-            _distance_table(distance),
-        ]
-    return parts
+def _rows(found: _Grouped[T] | None, cells: Callable[[T], Row]) -> list[Row]:
+    """A table of what was measured; nothing where it wasn't."""
+    return [(name, *cells(one)) for name, one in _lines(found)] if found else []
 
 
-def _paired_table(name: str, paired: Paired, digits: int) -> Html:
-    rows = [
-        (
-            group,
-            interval(found.difference, digits, signed=True),
-            found.verdict,
-            number(found.base.value, digits),
-            number(found.lora.value, digits),
-            f"{found.win_rate.value:.0%}",
-            f"{found.prompts} × {found.seeds}",
-        )
-        for group, found in _lines(paired.overall, paired.groups)
-    ]
-    columns = ["difference (95 % interval)", "in words", "base", "LoRA", "LoRA ahead", "prompts × seeds"]
-    return table([name, *columns], rows)
+def _scores(found: PairedComparison, digits: int = 2) -> Row:
+    return (
+        interval(found.difference, digits, signed=True),
+        found.verdict,
+        number(found.base.value, digits),
+        number(found.lora.value, digits),
+        f"{found.win_rate.value:.0%}",
+        f"{found.prompts} × {found.seeds}",
+    )
 
 
-def _distance_table(distance: StyleDistance) -> Html:
-    rows = [
-        (
-            group,
-            interval(found.difference, 2, signed=True),
-            found.verdict,
-            number(found.base, 2),
-            number(found.lora, 2),
-        )
-        for group, found in _lines(distance.overall, distance.groups)
-    ]
-    return table(["CMMD", "difference (95 % interval)", "in words", "base", "LoRA"], rows)
+def _distance(found: CmmdComparison) -> Row:
+    return (
+        interval(found.difference, 2, signed=True),
+        found.verdict,
+        number(found.base, 2),
+        number(found.lora, 2),
+    )
 
 
-def _copies(found: Memorisation | None, pairs: Sequence[NearPair]) -> list[Html]:
-    """How near samples come to training pictures, and the nearest to look at."""
-    if found is None:
-        return []
-    shown = [
-        Comparison(
-            pair.prompt,
-            [
-                Picture(pair.sample, pair.prompt, badge="painted with the LoRA"),
-                Picture(pair.training, pair.name, badge=f"training: {pair.name}"),
-            ],
-            f"{'Too near: ' if pair.pair.too_near else ''}ratio {pair.pair.clip:.2f} by CLIP,"
-            f" {pair.pair.pixels:.2f} by pixels",
-        )
-        for pair in pairs
-    ]
-    return [
-        paragraph(
-            "How near is each painted picture to one training picture, compared with how near it is to others of the"
-            " style? A ratio near 1 is one motif among its like; a copy is far below. What unseen pictures reach shows"
-            " what happens without copying; the alarm needs a picture well below that by both. Look at the pairs: the"
-            " same motif is no copy, the same picture is."
-        ),
-        table(
-            ["ratio", "nearest painted", "nearest unseen", "alarm below", "painted below"],
-            [_nearness(one) for one in found.nearness],
-        ),
-        *([comparisons(shown)] if shown else []),
-    ]
-
-
-def _nearness(found: Nearness) -> tuple[str, ...]:
+def _nearness(found: Nearness) -> Row:
     ratios = (min(found.samples), min(found.control), found.threshold)
     return (
         found.what,
@@ -247,81 +142,47 @@ def _nearness(found: Nearness) -> tuple[str, ...]:
     )
 
 
-def _variety(diversity: Diversity | None) -> list[Html]:
-    if diversity is None:
-        return []
-    rows = [
-        (
-            group,
-            percent(found.kept),
-            "collapsed" if found.collapsed else "not collapsed",
-            number(found.distances.base.value, 3),
-            number(found.distances.lora.value, 3),
-        )
-        for group, found in _lines(diversity.overall, diversity.groups)
+def _near_pair(pair: NearPair) -> Comparison:
+    pictures = [
+        Picture(pair.sample, pair.prompt, badge="painted with the LoRA"),
+        Picture(pair.training, pair.name, badge=f"training: {pair.name}"),
     ]
-    return [
-        paragraph(
-            "How different are the pictures of one prompt when only the noise differs? A LoRA that always paints"
-            " the same picture has collapsed."
-        ),
-        table(["distance between seeds", "kept (95 % interval)", "in words", "base", "LoRA"], rows),
-    ]
+    ratios = f"ratio {pair.pair.clip:.2f} by CLIP, {pair.pair.pixels:.2f} by pixels"
+    return Comparison(pair.prompt, pictures, f"Too near: {ratios}" if pair.pair.too_near else ratios)
 
 
-def _strength(sweep: StrengthSweep | None, strips: Sequence[Strip]) -> list[Html]:
-    """The sweep as a plot, as a table, and as pictures."""
-    if sweep is None:
-        return []
-    rows = [
-        _strength_row(name, curve, place)
-        for name, curve in _lines(sweep.overall, sweep.groups)
-        for place in range(len(curve.points))
-    ]
-    columns = ["group", "strength", "likeness to the style", "CLIP score, own prompt", ""]
-    return [
-        paragraph(
-            "A LoRA can be used weaker or stronger than it was trained (1). Up in the plot is more of the style,"
-            f" right is more of what the prompt asks for. Recommended is {sweep.rule}."
-        ),
-        plots([Picture(strength_plot(sweep), "style against prompt at each strength, figures in the table")]),
-        *(_strip(strip) for strip in strips),
-        fold("Every strength", table(columns, rows)),
-    ]
-
-
-def _strength_row(name: str, curve: StrengthCurve, place: int) -> tuple[str, ...]:
-    point = curve.points[place]
+def _variety(found: Spread) -> Row:
     return (
-        name,
-        f"{point.strength:g}",
-        interval(point.style, 3),
-        interval(point.prompt, 2),
-        "recommended" if point.strength == curve.recommended else "",
+        percent(found.kept),
+        "collapsed" if found.collapsed else "not collapsed",
+        number(found.distances.base.value, 3),
+        number(found.distances.lora.value, 3),
     )
 
 
-def _strip(strip: Strip) -> Html:
-    pictures = [Picture(image, f"strength {at:g}") for at, image in strip.pictures.items()]
-    return fold(strip.prompt, picture_grid(pictures), note=f"seed {strip.seed}", opened=True)
+def _strengths(sweep: StrengthSweep) -> Iterator[Row]:
+    """Every strength of every group."""
+    for name, curve in _lines(sweep):
+        for point in curve.points:
+            said = "recommended" if point.strength == curve.recommended else ""
+            yield name, f"{point.strength:g}", interval(point.style, 3), interval(point.prompt, 2), said
 
 
-def _prompting(report: Report) -> list[Html]:
-    """The 2x2, in figures and pictures."""
-    results = report.measured.enhancement
-    if not results:
-        return []
-    labels = (report.base_label, report.lora_label)
-    words = [_interaction_words(found) for found in results.values()]
+def _strip(strip: Strip) -> Grid:
+    return Grid([Picture(image, f"strength {at:g}") for at, image in strip.pictures.items()])
+
+
+def _prompting(report: Report) -> list[tuple[str, Image.Image, str, list[Row]]]:
+    """Each measure, its plot, that in words, and the effects."""
+    measures = report.measured.enhancement.items()
     return [
-        paragraph(
-            f"Does adding “{report.enhancement}” to the prompt do more with the LoRA than without? If it does, the"
-            " lines aren't parallel, and the interaction (the effect with the LoRA minus the effect without) lies"
-            " off zero with its whole interval."
-        ),
-        plots([Picture(image, name) for image, name in zip(interaction_plots(report), words, strict=True)]),
-        *(_effects(score, found) for score, found in results.items()),
-        *([comparisons([_four_ways(row, labels) for row in report.four_ways])] if report.four_ways else []),
+        (
+            f"{score}, {found.prompts} prompts × {found.seeds} seeds",
+            plot,
+            _interaction_words(found),
+            _effects(found),
+        )
+        for (score, found), plot in zip(measures, interaction_plots(report), strict=True)
     ]
 
 
@@ -329,31 +190,22 @@ def _interaction_words(found: Interaction) -> str:
     return f"Interaction {interval(found.interaction, 3, signed=True)}: {found.verdict}"
 
 
-def _effects(score: str, found: Interaction) -> Html:
-    effects: dict[str, Estimate] = {
+def _effects(found: Interaction) -> list[Row]:
+    effects = {
         "what the addition changes, base": found.enhancement_on_base,
         "what the addition changes, LoRA": found.enhancement_on_lora,
         "what the LoRA changes, plain prompts": found.lora_on_plain,
         "what the LoRA changes, with the addition": found.lora_on_enhanced,
         "interaction": found.interaction,
     }
-    rows = [(name, interval(effect, 3, signed=True)) for name, effect in effects.items()]
-    return table([f"{score}, {found.prompts} prompts × {found.seeds} seeds", "change (95 % interval)"], rows)
+    return [(name, interval(effect, 3, signed=True)) for name, effect in effects.items()]
 
 
-def _four_ways(row: FourWays, labels: Sequence[str]) -> Comparison:
-    names = [f"{label}, {kind}" for label in labels for kind in ("plain", "with the addition")]
+def _four_ways(report: Report, row: FourWays) -> Comparison:
+    names = [
+        f"{label}, {kind}"
+        for label in (report.base_label, report.lora_label)
+        for kind in ("plain", "with the addition")
+    ]
     images = (row.base_plain, row.base_enhanced, row.lora_plain, row.lora_enhanced)
     return Comparison(row.plain, _pictures(row.plain, names, images), f"with the addition: {row.enhanced}")
-
-
-def _words(report: Report) -> list[Html]:
-    return [
-        fold("What the words mean", table(["word", "meaning"], list(WORDS.items())), opened=True),
-        fold("How this was made", table(["what", ""], [*report.facts.items(), ("intervals", METHOD)])),
-    ]
-
-
-def _lines(overall: T, groups: Mapping[str, T]) -> list[tuple[str, T]]:
-    """All together, then each group where there are several."""
-    return [("all", overall), *(groups.items() if len(groups) > 1 else ())]

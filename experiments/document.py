@@ -6,16 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from evaluation.page import (
-    Html,
-    Picture,
-    callout,
-    document,
-    heading,
-    paragraph,
-    plots,
-    table,
-)
+from evaluation.page import render, write_page
 from foundation.atomic_file import atomic_file
 
 JPEG_QUALITY = 85
@@ -83,7 +74,8 @@ def markdown(title: str, blocks: Sequence[Block], pictures: str) -> str:
 
 def page(title: str, subtitle: str, blocks: Sequence[Block]) -> str:
     """The report as an HTML page."""
-    return document(title, [_in_html(block) for block in blocks], subtitle=subtitle)
+    named = [(type(block).__name__, block) for block in blocks]
+    return render("experiment.html", title=title, subtitle=subtitle, blocks=named)
 
 
 def write_report(folder: Path, title: str, subtitle: str, blocks: Sequence[Block]) -> None:
@@ -92,8 +84,8 @@ def write_report(folder: Path, title: str, subtitle: str, blocks: Sequence[Block
     for block in blocks:
         if isinstance(block, Figure):
             _save(block, pictures / block.file)
-    _write(folder / "RESULTS.md", markdown(title, blocks, pictures.name))
-    _write(folder / "report.html", page(title, subtitle, blocks))
+    write_page(markdown(title, blocks, pictures.name), folder / "RESULTS.md")
+    write_page(page(title, subtitle, blocks), folder / "report.html")
 
 
 def _in_markdown(block: Block, pictures: str) -> str:
@@ -115,22 +107,6 @@ def _in_markdown(block: Block, pictures: str) -> str:
             return f"![{text}]({pictures}/{file})\n\n*{text}*"
 
 
-def _in_html(block: Block) -> Html:
-    match block:
-        case Heading(text):
-            return heading(text)
-        case Text(text):
-            return paragraph(text)
-        case Points(lines):
-            return Html("".join(paragraph(f"• {line}") for line in lines))
-        case Answer(text, lines):
-            return callout("note", text, *lines)
-        case Table(columns, rows):
-            return table(columns, rows)
-        case Figure(file, image, text):
-            return plots([Picture(image, file, text)])
-
-
 def _save(figure: Figure, path: Path) -> None:
     with atomic_file(path) as partial:
         if path.suffix == ".jpg":
@@ -138,8 +114,3 @@ def _save(figure: Figure, path: Path) -> None:
         else:
             few = figure.image.quantize(64, dither=Image.Dither.NONE)  # a plot has few colours
             few.save(partial, format="PNG", optimize=True)
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_file(path) as partial:
-        partial.write_bytes(text.encode("utf-8", "backslashreplace"))

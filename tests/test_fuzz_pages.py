@@ -13,17 +13,7 @@ from hypothesis import strategies as st
 
 from commands.audit.page import audit_page
 from datamodules.audit.result import Audit
-from evaluation.page import (
-    Comparison,
-    callout,
-    comparisons,
-    document,
-    figures,
-    fold,
-    heading,
-    paragraph,
-    table,
-)
+from evaluation.page import Comparison, Grid, Picture, templates
 from evaluation.report_page import report_page
 from tests.commands.audit.test_page import audit_of
 from tests.datamodules.folders import make_folder
@@ -56,6 +46,7 @@ PIECES = (
         " ",
     ),
     *("a", "é", "\u202e", "{", "}", "\\", "%3Cscript%3E"),
+    *("{{ 7 * 7 }}", "{% raw %}", "{#", "{{ text|safe }}"),
 )
 TEXTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join)
 
@@ -87,20 +78,35 @@ class Elements(HTMLParser):
         self.text.append(data)
 
 
+EVERY_PART = """
+{% extends "page.html" %}
+{% from "parts.html" import callout, comparisons, figure, fold, picture_grid, share_bars, table %}
+{% set title = text %}
+{% set subtitle = text %}
+{% block content %}
+<h2>{{ text }}</h2>
+<p>{{ text }}</p>
+{% call callout("warning", text, [text], note=text) %}{{ text }}{% endcall %}
+{{ figure(text, "x" ~ text) }}
+{{ table(["a" ~ text, "b"], [["a" ~ text, 1]]) }}
+{{ share_bars({text: {text: 1.0}}) }}
+{% call fold(text, note=text, opened=true) %}{{ text }}{% endcall %}
+{{ picture_grid(grid) }}
+{{ comparisons([comparison]) }}
+{% endblock %}
+"""
+
+
 def parts_of(text: str) -> str:
     """A page of every part that takes a text."""
-    return document(
-        text,
-        [
-            heading(text, note=text),
-            paragraph(text),
-            callout("warning", text, text, note=text),
-            figures({f"x{text}": text}),
-            table([f"a{text}", "b"], [[f"a{text}", 1]]),
-            fold(text, paragraph(text), note=text, opened=True),
-            comparisons([Comparison(text, [], note=text)]),
-        ],
-        subtitle=text,
+    return (
+        templates()
+        .from_string(EVERY_PART)
+        .render(
+            text=text,
+            grid=Grid([Picture(None, text, f"x{text}", f"x{text}")]),
+            comparison=Comparison(text, [], text),
+        )
     )
 
 

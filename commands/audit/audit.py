@@ -351,10 +351,11 @@ def _run_text(options: AuditOptions) -> str:
 
 
 def _write_files(audit: Audit, out: Path) -> None:
-    from commands.audit.page import write_audit_page
+    from commands.audit.page import audit_page
+    from evaluation.page import write_page
 
     write_audit_json(audit, out / "audit.json")
-    write_audit_page(audit, out / "audit.html")
+    write_page(audit_page(audit), out / "audit.html")
     print(f"\nPictures beside every finding: {out / 'audit.html'}   For programs: {out / 'audit.json'}")
 
 

@@ -16,7 +16,7 @@ from datamodules.pictures.decoding import decode
 from datamodules.pictures.decoding_room import DECODING, pixels_of
 from datamodules.pictures.geometry import Size, crop_box, training_size
 from datamodules.pictures.inspection import THREADS
-from evaluation.page import THUMBNAIL_SIDE, thumbnail
+from evaluation.page import THUMBNAIL_SIDE, Grid, Picture, thumbnail
 
 LEAST_CUT = 0.02  # part of a side; less can't be seen on a thumbnail
 VEIL = 150  # of 255: how strongly the cut part is whitened
@@ -41,6 +41,15 @@ class Thumbnails:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             self._known.update(zip(new, pool.map(self._small, new), strict=True))
         return [self._known[name] for name in names]
+
+    def grid(self, pictures: Sequence[tuple[str, str, str]], most: int) -> Grid:
+        """The first pictures, at most so many, each by its name with a text and a badge."""
+        shown = pictures[:most]
+        images = self.of([name for name, _, _ in shown])
+        return Grid(
+            [Picture(image, *words) for image, words in zip(images, shown, strict=True)],
+            len(pictures) - len(shown),
+        )
 
     def badge(self, name: str) -> str:
         """What is said in the picture's corner."""

@@ -19,14 +19,10 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from evaluation.bootstrap import Estimate
 from evaluation.findings import findings
 from evaluation.grids import Row, comparison_grid
+from evaluation.page import write_page
 from evaluation.paired import Paired
 from evaluation.report import Report
-from evaluation.report_page import (
-    clip_score_plot,
-    interaction_plots,
-    strength_plot,
-    write_report_page,
-)
+from evaluation.report_page import clip_score_plot, interaction_plots, report_page, strength_plot
 from foundation.atomic_file import atomic_file
 
 PAGE, METRICS = "report.html", "metrics.json"
@@ -50,7 +46,7 @@ def write_report(report: Report, rows: Sequence[Mapping[str, Any]], pictures: Pa
         with atomic_file(folder / f"{name}.png") as partial:
             image.save(partial, format="PNG")
     _to_tensorboard(report, images, folder)
-    write_report_page(report, folder / PAGE)
+    write_page(report_page(report), folder / PAGE)
     metrics = {
         "title": report.title,
         "labels": [report.base_label, report.lora_label],

@@ -5,11 +5,10 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 from evaluation.findings import findings, interval
+from evaluation.page import write_page
 from evaluation.report import Report
-from evaluation.report_page import report_page, write_report_page
+from evaluation.report_page import report_page
 from tests.evaluation.small_report import LUFFY, small_report
 from tests.evaluation.test_page import EVIL, Elements
 
@@ -103,20 +102,9 @@ def test_one_group_is_not_said_twice() -> None:
     assert "6 × 3" not in text
 
 
-def test_the_page_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "new" / "report.html"
-    write_report_page(report(), path)
-    assert path.read_text("utf-8") == report_page(report())
-    monkeypatch.setattr("evaluation.report_page.report_page", lambda _: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        write_report_page(report(), path)
-    assert [file.name for file in path.parent.iterdir()] == ["report.html"]
-    assert path.stat().st_size > 10_000
-
-
 def test_a_prompt_that_is_no_unicode_is_written_as_its_code(tmp_path: Path) -> None:
     broken = replace(report().side_by_side[0], prompt="a \udcff cat")
-    write_report_page(replace(report(), side_by_side=(broken,)), tmp_path / "report.html")
+    write_page(report_page(replace(report(), side_by_side=(broken,))), tmp_path / "report.html")
     assert "a \\udcff cat" in (tmp_path / "report.html").read_text("utf-8")
 
 

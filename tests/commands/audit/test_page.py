@@ -8,12 +8,13 @@ import pytest
 from PIL import Image
 
 from commands.audit import thumbnails as audit_thumbnails
-from commands.audit.page import audit_page, write_audit_page
+from commands.audit.page import audit_page
 from commands.audit.text import audit_text
 from commands.audit.thumbnails import Thumbnails, veiled
 from datamodules.audit.result import Audit, CaptionStatistics, SuggestedGroup, Verdict, name_in
 from datamodules.pictures.decoding import decode
 from datamodules.problems import BROKEN, IDENTICAL, LEAVES, Problem
+from evaluation.page import write_page
 from tests.datamodules.folders import make_folder, records_of
 
 EVIL = "<script>alert(1)</script>"
@@ -43,7 +44,7 @@ def audit_of(
 
 
 def page_of(audit: Audit, path: Path) -> str:
-    write_audit_page(audit, path)
+    write_page(audit_page(audit), path)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     return path.read_text("utf-8")
 
@@ -81,6 +82,22 @@ def test_every_finding_is_there_with_its_pictures(tmp_path: Path) -> None:
     assert page.count('class="absent"') == 1
     assert page.count('class="pictures together"') == 1
     assert page.count('class="badge">held out</span>') == 2  # in the cluster and on the sheet
+
+
+def test_what_is_beyond_the_limits_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit, most in {"LINES": 2, "FINDINGS": 1, "CLUSTERS": 1, "CONTACTS": 3}.items():
+        monkeypatch.setattr(f"commands.audit_page.{limit}_SHOWN", most)
+    folder = make_folder(tmp_path / "set", {"all": 8})
+    problems = (
+        *(Problem(LEAVES, f"../{number}.png", "") for number in range(5)),
+        *(Problem(BROKEN, "", "", (f"{number:03}.png",)) for number in range(6)),
+        *(Problem(IDENTICAL, "", "", ("000.png", "001.png", "002.png")) for _ in range(8)),
+    )
+    page = audit_page(audit_of(folder, problems))
+    # lines, single pictures, pictures of the one cluster, clusters, the contact sheet
+    assert re.findall(r"and (\d+) more", page) == ["3", "5", "2", "7", "5"]
+    assert page.count("../") == 2
+    assert page.count("<figure>") == 1 + 1 + 3
 
 
 def test_suggestions_that_differ_are_shown_the_surest_first(tmp_path: Path) -> None:
