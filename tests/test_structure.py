@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "lightning_modules.optimization": "foundation",
     "lightning_modules.base": "diffusion foundation",
     "lightning_modules.text": "evaluation foundation",
-    "lightning_modules.lora.layers": "base diffusion foundation",
+    "lightning_modules.lora": "base diffusion foundation",
     "lightning_modules.painting": "text base foundation",
     "lightning_modules.memory": "lora base foundation",
     "lightning_modules": "memory painting lora text base optimization diffusion evaluation foundation",
@@ -34,11 +34,11 @@ MAY_IMPORT = {
     "commands.watch": "callbacks foundation",
     "commands.terminal": "watch foundation",
     "commands.runs": "terminal watch LIBRARY",
-    "commands.audit.audit": "terminal LIBRARY",
+    "commands.audit": "terminal LIBRARY",
     "commands.compare": "runs terminal watch LIBRARY",
-    "commands.export.export": "runs terminal LIBRARY",
-    "commands.fit.fit": "runs terminal watch LIBRARY",
-    "commands.plan.plan": "fit terminal LIBRARY",
+    "commands.export": "runs terminal LIBRARY",
+    "commands.fit": "runs terminal watch LIBRARY",
+    "commands.plan": "fit terminal LIBRARY",
 }
 """Which rooms each may import besides itself, from the ground up; rooms of its own package by their last name."""
 

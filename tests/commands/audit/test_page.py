@@ -86,7 +86,7 @@ def test_every_finding_is_there_with_its_pictures(tmp_path: Path) -> None:
 
 def test_what_is_beyond_the_limits_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for limit, most in {"LINES": 2, "FINDINGS": 1, "CLUSTERS": 1, "CONTACTS": 3}.items():
-        monkeypatch.setattr(f"commands.audit_page.{limit}_SHOWN", most)
+        monkeypatch.setattr(f"commands.audit.page.{limit}_SHOWN", most)
     folder = make_folder(tmp_path / "set", {"all": 8})
     problems = (
         *(Problem(LEAVES, f"../{number}.png", "") for number in range(5)),
