@@ -151,7 +151,8 @@ def tag_frequency(captions: Sequence[str]) -> list[tuple[str, int]]:
     """The most frequent comma-separated tags that more than one caption has, with their number of captions."""
     counts: Counter[str] = Counter()
     for caption in captions:
-        counts.update({tag.strip().lower() for tag in caption.split(",") if tag.strip()})
+        # no set: of equally frequent tags the first ones stay first, in every run
+        counts.update(list(dict.fromkeys(tag.strip().lower() for tag in caption.split(",") if tag.strip())))
     return [(tag, number) for tag, number in counts.most_common(MOST_TAGS) if number > 1]
 
 

@@ -94,3 +94,9 @@ def test_statistics() -> None:
 
 def test_tags_are_counted_once_a_caption() -> None:
     assert tag_frequency(["a, b, a", "A, c", "d"]) == [("a", 2)]
+
+
+def test_tags_of_one_frequency_stand_in_the_order_in_which_they_come() -> None:
+    """A set would give another one in each process."""
+    tags = [f"tag {number}" for number in range(9)]
+    assert tag_frequency([", ".join(tags)] * 2) == [(tag, 2) for tag in tags]
