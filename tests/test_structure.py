@@ -1,7 +1,6 @@
-"""The layout's promises: who imports whom, what stays pure, and that the README's map is true."""
+"""The layout's promises: who imports whom, and what stays pure."""
 
 import ast
-import re
 from pathlib import Path
 
 import pytest
@@ -127,15 +126,6 @@ def test_the_mathematics_import_nothing_but_torch(path: Path) -> None:
     standard = {"array", "collections", "dataclasses", "fractions", "hashlib", "math", "typing"}
     assert imports(path) <= standard | {"torch", "foundation", "lightning_modules"}
     assert "lightning" not in imports(path)
-
-
-def test_the_readme_map_names_files_that_exist() -> None:
-    rows = re.findall(
-        r"^\| .+\? \| (.+) \|$", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE
-    )
-    paths = [path for row in rows for path in re.findall(r"`([\w/]+\.py)`", row)]
-    assert len(paths) > 8
-    assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
 def test_no_drawer_modules() -> None:

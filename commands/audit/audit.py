@@ -127,7 +127,10 @@ def audit(args: Sequence[str]) -> NoReturn:
 
 
 def _parser() -> HelpfulParser:
-    parser = HelpfulParser(prog="train.py audit", description="Look at a folder of captioned pictures.")
+    parser = HelpfulParser(
+        prog="train.py audit",
+        description="Look at a folder of captioned pictures. Reads the --config files of fit, too.",
+    )
     parser.add_class_arguments(PictureFolder, "data")
     parser.add_argument(
         "--trainer.max_steps", type=int, default=1500, help="optimizer steps of the planned run"
