@@ -56,6 +56,11 @@ def test_the_readme_leads_to_every_page() -> None:
     assert linked == {name for name in TEXTS if name.startswith("docs/")}
 
 
+@pytest.mark.parametrize("name", [name for name in TEXTS if name.startswith("docs/")])
+def test_a_page_begins_with_the_command_that_it_is_about(name: str) -> None:
+    assert re.match(r"# .+\n\n```bash\n(python|pytest) ", TEXTS[name])
+
+
 @pytest.mark.parametrize("name", TEXTS)
 def test_every_link_leads_somewhere(name: str) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", TEXTS[name])
