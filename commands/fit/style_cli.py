@@ -42,8 +42,9 @@ from commands.runs.run_folder import (
 )
 from commands.terminal.arithmetic import kernels, use_tf32
 from commands.terminal.command_line import as_typed, without
-from commands.terminal.config_files import DEFAULT_CONFIG
+from commands.terminal.config_files import DEFAULT_CONFIG, note_without_config
 from commands.terminal.trainer_options import check_training, on_cuda
+from commands.watch.parent_watch import is_first_here
 from commands.watch.process_watch import LastExchange
 from demo.style_set import ensure_style_set
 from lightning_modules.base.compilation import check_compiler
@@ -95,6 +96,7 @@ class StyleCLI(LightningCLI):
                 raise ValueError(
                     f"--{group} is {settings!r:.80}; it must hold settings, {group}.NAME: VALUE."
                 )
+        say_whose_settings(self.given, options)
         check_training(options.trainer)
         if options.model.compile_blocks:
             check_compiler(on_gpu=on_cuda(options.trainer.accelerator))
@@ -211,6 +213,23 @@ class StyleCLI(LightningCLI):
         """What was typed, going on from the newest checkpoint."""
         rest = without(without(self.given, "--ckpt_path"), "--config", str(DEFAULT_CONFIG))
         return as_typed([*rest, "--ckpt_path", "last"])
+
+
+def say_whose_settings(args: list[str], options: Any) -> None:
+    """Where no config was given, say what the embedded world's settings are for.
+
+    Args:
+        args: of the parser; `fit` and `plan` put `configs/demo.yaml` first where none was given.
+        options: as parsed.
+
+    Raises:
+        ValueError: they don't fit the base.
+    """
+    if args[1:3] != ["--config", str(DEFAULT_CONFIG)]:
+        return
+    note = note_without_config(options.model.base_model, options.data.folder)
+    if note and is_first_here():
+        print(note, flush=True)
 
 
 def as_list(callbacks: Any) -> list[L.Callback]:

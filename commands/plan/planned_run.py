@@ -8,7 +8,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
 from callbacks.sample_images import SamplePrompt
 from commands.fit.fit import TRAINER_DEFAULTS
-from commands.fit.style_cli import StyleCLI
+from commands.fit.style_cli import StyleCLI, say_whose_settings
 from commands.terminal.command_parser import CommandParser
 from commands.terminal.quiet_lightning import quiet_lightning
 from commands.terminal.trainer_options import OTHER_SPELLINGS, check_planned
@@ -57,6 +57,7 @@ class PlannedRun(StyleCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse; the machine need not be this one."""
         self.config = parser.parse_args(args)  # type: ignore[arg-type]
+        say_whose_settings(list(args), self.config[self.config.subcommand])  # type: ignore[arg-type]
         check_planned(self.config[self.config.subcommand].trainer)
 
     def _set_seed(self) -> None:

@@ -57,6 +57,36 @@ def configs_of(args: list[str]) -> list[str]:
     return found
 
 
+def note_without_config(base_model: str, folder: str) -> str:
+    """What to say of a run for which no config was given: "" where base and pictures are the embedded world's own.
+
+    Args:
+        base_model: as `--model.base_model` names it.
+        folder: as `--data.folder` names it.
+
+    Raises:
+        ValueError: the base isn't the embedded world's: its settings would train no other one well.
+    """
+    demo = read_config(str(DEFAULT_CONFIG))
+    rate = demo["model"]["optimizer"]["init_args"]["lr"]
+    whose = (
+        f"without --config the settings are those of the embedded world ({DEFAULT_CONFIG.relative_to(PROJECT)}: "
+        f"{demo['data']['resolution']} pixels, learning rate {rate:g}, {demo['trainer']['max_steps']} steps, its "
+        "prompts)"
+    )
+    if base_model != demo["model"]["base_model"]:
+        raise ValueError(
+            f"--model.base_model is {base_model}, but {whose}, which fit its miniature base alone. Give a config that "
+            "fits yours: --config configs/ghibli.yaml, or a copy of it."
+        )
+    if Path(folder) == Path(demo["data"]["folder"]):
+        return ""
+    return (
+        f"Note: {whose}, and its miniature base is trained on your pictures. To train a real model on them, add "
+        "--config configs/ghibli.yaml, or a copy of it."
+    )
+
+
 def read_config(path: str) -> dict[str, Any]:
     """The mapping in a YAML file, its paths as they are meant.
 

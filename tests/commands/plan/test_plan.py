@@ -168,7 +168,10 @@ def test_no_amount_of_memory(given: str) -> None:
         (("--memry", "16GB"), "there is no option --memry."),
         (("--data.batch_sise", "2"), "there is no option --data.batch_sise. Did you mean --data.batch_size?"),
         (("--model.gradient_checkpointing", "maybe"), "it must be true or false, or one of auto"),
-        (("--model.base_model", "nowhere"), "--model.base_model nowhere: there is no such folder or file."),
+        (
+            ("--config", "configs/ghibli.yaml", "--model.base_model", "nowhere"),
+            "--model.base_model nowhere: there is no such folder or file.",
+        ),
         (
             ("--trainer.precision", "64-true"),
             "--trainer.precision is 64-true; valid here: 32-true, bf16-mixed",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from commands.terminal.config_files import with_configs
+from commands.terminal.config_files import note_without_config, with_configs
 
 KNOWN = {"data", "trainer.max_steps", "model.base_model"}
 
@@ -46,3 +46,28 @@ def test_a_config_that_cannot_be_used_says_so(tmp_path: Path, text: str, words: 
     path.write_text(text)
     with pytest.raises(ValueError, match=words):
         with_configs(["--config", str(path)], KNOWN)
+
+
+WHOSE = (
+    "without --config the settings are those of the embedded world (configs/demo.yaml: 128 pixels, learning rate 0.001"
+    ", 200 steps, its prompts)"
+)
+
+
+def test_the_embedded_world_needs_no_config() -> None:
+    assert note_without_config("demo/base", "demo/style_set") == ""
+
+
+def test_pictures_of_ones_own_without_a_config_are_told_whose_settings_they_get() -> None:
+    note = note_without_config("demo/base", "my_pictures")
+    assert note.startswith(f"Note: {WHOSE}, and its miniature base is trained on your pictures.")
+    assert "add --config configs/ghibli.yaml" in note
+
+
+def test_a_base_of_ones_own_without_a_config_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"^--model\.base_model is owner/name, but without --config"
+    ) as refused:
+        note_without_config("owner/name", "demo/style_set")
+    assert WHOSE in str(refused.value)
+    assert "Give a config that fits yours: --config configs/ghibli.yaml" in str(refused.value)
