@@ -18,7 +18,8 @@ from lightning_modules.diffusion.noise import add_noise, draw_noise
 from lightning_modules.diffusion.prediction import target
 from lightning_modules.diffusion.timesteps import draw_timesteps
 from lightning_modules.diffusion.weighting import min_snr_weight
-from lightning_modules.stable_diffusion_lora import StableDiffusionLora, drop_captions
+from lightning_modules.stable_diffusion_lora import StableDiffusionLora
+from lightning_modules.text.caption_dropout import drop_captions
 from lightning_modules.text.conditioning import join_contexts
 
 Batch = dict[str, Any]

@@ -42,7 +42,7 @@ import sys, time, torch
 from pathlib import Path
 import commands.fit.fit
 from diffusers import UNet2DConditionModel
-from lightning_modules.stable_diffusion_lora import WEIGHT_DTYPES
+from lightning_modules.base.loading import WEIGHT_DTYPES
 from lightning_modules.base.weights import load_network
 base, precision = sys.argv[1:]
 before = time.time()

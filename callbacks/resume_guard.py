@@ -2,7 +2,7 @@
 
 What a resume restores, and who owns it:
 
-- the adapter and its moving average: `lightning_modules/stable_diffusion_lora.py` (`on_load_checkpoint`)
+- the adapter and its moving average: `lightning_modules/lora/checkpoint.py`
 - the position in the stream of pictures: `datamodules/caption_images.py` (`load_state_dict`)
 - the count of what was really seen: `callbacks/exposure_ledger.py`
 - what optimizer and schedule remember: `lightning_modules/optimization/resumed_optimizer.py`, which gives them this

@@ -1,19 +1,23 @@
 """Paints with an adapter from a file: the module of `predict`, and of whoever compares a base with a LoRA.
 
-It is the trainer's module with a finished adapter in the place of a fresh one: loading, dtypes and painting are the
-same code, so a picture is the one that training would have shown.
+Loading, dtypes and painting are the same code as the training module's (`load_components`, `Painter`), so a picture is
+the one that training would have shown.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor, nn
+import lightning as L
+import torch
+from torch import Tensor
 
+from lightning_modules.base.loading import load_components, weight_dtype
 from lightning_modules.base.offload import offload
-from lightning_modules.lora.reading import SavedAdapter, notes, place_adapter, read_adapter
-from lightning_modules.stable_diffusion_lora import StableDiffusionLora
+from lightning_modules.lora.layers import scaled
+from lightning_modules.lora.reading import SavedAdapter, read_adapter
+from lightning_modules.lora.start import place_with_notes
+from lightning_modules.painting.painter import Painter
 from lightning_modules.text.conditioning import LongCaptions
 
 
@@ -32,7 +36,7 @@ class PictureSettings(Protocol):
     lora_scale: float
 
 
-class AdapterPainter(StableDiffusionLora):
+class AdapterPainter(L.LightningModule):
     """A frozen Stable Diffusion model with an adapter read from a file.
 
     Args:
@@ -53,21 +57,29 @@ class AdapterPainter(StableDiffusionLora):
     ) -> None:
         if base_model is None or lora is None:
             raise ValueError("--lora and --model.base_model are needed: which adapter, on which base?")
-        super().__init__(
-            base_model,
-            base_config,
-            zero_terminal_snr=zero_terminal_snr,
-            long_captions=long_captions or "truncate",
-        )
+        super().__init__()
+        self.base_model = base_model
+        self.base_config = base_config
+        self.zero_terminal_snr = zero_terminal_snr
+        self.long_captions: LongCaptions = long_captions or "truncate"
         self.adapter: SavedAdapter = read_adapter(Path(lora))
+        self.painter: Painter | None = None
 
-    def _add_adapter(self) -> list[nn.Parameter]:
-        """The file's adapter, frozen."""
-        for note in notes(self.adapter):
-            rank_zero_warn(note)
-        placed = place_adapter(self.unet, self.adapter)
+    def configure_model(self) -> None:
+        """Load the base and put the file's adapter on it, both frozen; on the CPU, from where Lightning moves them."""
+        if self.painter is None:
+            with torch.device("cpu"):
+                self._load()
+
+    def _load(self) -> None:
+        dtype = weight_dtype(str(self.trainer.precision))
+        parts = load_components(self.base_model, self.base_config, weight_dtype=dtype)
+        self.text_encoder, self.vae, self.unet = parts.text_encoder, parts.vae, parts.unet
+        self.painter = Painter(
+            parts, zero_terminal_snr=self.zero_terminal_snr, long_captions=self.long_captions
+        )
+        place_with_notes(self.unet, self.adapter)
         self.unet.requires_grad_(False)
-        return placed
 
     def on_predict_start(self) -> None:
         """Refuse sizes and clip skips that this base can't paint, before the first picture.
@@ -77,11 +89,12 @@ class AdapterPainter(StableDiffusionLora):
         Raises:
             ValueError: with each prompt that asks for one.
         """
+        assert self.painter is not None
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         problems = [
             f"{job.prompt!r}: {problem}"
             for job in data.jobs
-            if (problem := self.unpaintable(job.height, job.width, job.clip_skip))
+            if (problem := self.painter.unpaintable(job.height, job.width, job.clip_skip))
         ]
         if problems:
             listed = "\n  ".join(problems)
@@ -104,15 +117,17 @@ class AdapterPainter(StableDiffusionLora):
         """
         jobs: Sequence[PictureSettings] = batch["jobs"]
         first = jobs[0]
-        return self.generate(
-            [job.prompt for job in jobs],
-            negative_prompts=[job.negative_prompt for job in jobs],
-            seeds=[job.seed for job in jobs],
-            height=first.height,
-            width=first.width,
-            steps=first.steps,
-            guidance_scale=first.guidance_scale,
-            sampler=first.sampler,
-            clip_skip=first.clip_skip,
-            lora_scale=first.lora_scale,
-        )
+        assert self.painter is not None
+        with scaled(self.unet, first.lora_scale):
+            return self.painter.paint(
+                [job.prompt for job in jobs],
+                negative_prompts=[job.negative_prompt for job in jobs],
+                seeds=[job.seed for job in jobs],
+                height=first.height,
+                width=first.width,
+                steps=first.steps,
+                guidance_scale=first.guidance_scale,
+                sampler=first.sampler,
+                clip_skip=first.clip_skip,
+                device=self.device,
+            )

@@ -1,4 +1,4 @@
-"""Which values of the model's options can train anything: asked before data and base are read.
+"""The options of the training module, and which values can train anything: asked before data and base are read.
 
 The optimizer and its schedule are any classes of PyTorch's kind, so they are tried: made for one parameter, where
 they say themselves what they can't take.
@@ -8,10 +8,22 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
 
+import lightning as L
 import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import nn
+
+from lightning_modules.base.loading import base_name, base_prediction_type
+from lightning_modules.diffusion.timesteps import TimestepDistribution
+from lightning_modules.lora.layers import LoraOptions
+from lightning_modules.lora.reading import read_adapter
+from lightning_modules.memory.plan import RunShape
+from lightning_modules.memory.work import Setting
+from lightning_modules.text.conditioning import LongCaptions
 
 HIGHEST_RATE = 10.0
 """Optimizers that find their own rate (Prodigy, D-Adaptation) begin at 1; ten times that has no use."""
@@ -26,6 +38,133 @@ NO_PLAIN_STEP = {
 """Optimizers that fail at the first step, and why."""
 
 MOST_NOISE_LEVELS = 100
+
+
+class ModelOptions(L.LightningModule):
+    """What `StableDiffusionLora` can be told; taken flat, since the command line calls each option `--model.NAME`.
+
+    Args:
+        base_model: a diffusers folder, a hub id such as `waifu-diffusion/wd-1-5-beta2`, or a `.safetensors` file
+            (then `base_config` is needed).
+        base_config: folder with the diffusers configs and the tokenizer that belong to a single-file `base_model`.
+        lora: rank, alpha, dropout and target modules of the adapters.
+        init_lora: adapter to start from instead of a fresh one: a file of any trainer in diffusers, peft or kohya
+            format, or a checkpoint of this one. Layers, ranks and alphas are then the file's; of `lora` only dropout
+            counts.
+        optimizer: any torch optimizer by class path, e.g. `torch.optim.AdamW`.
+        lr_scheduler: any torch schedule by class path, stepped once an optimizer step. The default is a warm-up of 50
+            steps, then constant.
+        min_snr_gamma: weight of low-noise timesteps, min(SNR, gamma) (Hang et al. 2023); null for none.
+        zero_terminal_snr: rescale the schedule so that its last timestep is pure noise (Lin et al. 2024); null does as
+            the base's scheduler config says. Not possible with epsilon prediction.
+        timestep_sampling: distribution that training timesteps come from.
+        noise_offset: strength of a constant offset of each noise channel; 0 for none.
+        caption_dropout: share of draws trained with the empty caption, as classifier-free guidance needs.
+        long_captions: what becomes of captions and prompts of more than 75 tokens, in training and in samples: truncate
+            cuts them off (and says which words are lost); windows encodes 75 tokens at a time and keeps all of them.
+        gradient_checkpointing: compute activations again in the backward pass: slower, a fraction of memory.
+            auto does so where the step wouldn't fit the device without (see `python train.py plan`), and says it.
+        compile_blocks: compile the UNet's transformer blocks with torch.compile: faster steps after a first one of
+            minutes (seconds when the same was compiled before). Needs a C++ compiler or, on a GPU, Triton.
+        ema_decay: decay of a moving average of the adapter, used for validation, samples and exports; null for none.
+        validation_noise_levels: timesteps at which each held-out picture is scored.
+        resolution: size in pixels of pictures and samples; linked to `--data.resolution`.
+        seed: linked to `--seed_everything`.
+    """
+
+    def __init__(
+        self,
+        base_model: str,
+        base_config: str | None = None,
+        lora: LoraOptions = LoraOptions(),  # noqa: B008 - never changed; its fields are shown as options
+        init_lora: str | None = None,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1e-4),
+        lr_scheduler: LRSchedulerCallable = lambda optimizer: torch.optim.lr_scheduler.LinearLR(
+            optimizer, start_factor=0.02, total_iters=50
+        ),
+        min_snr_gamma: float | None = 5.0,
+        zero_terminal_snr: bool | None = None,
+        timestep_sampling: TimestepDistribution = "uniform",
+        noise_offset: float = 0.0,
+        caption_dropout: float = 0.1,
+        long_captions: LongCaptions = "truncate",
+        gradient_checkpointing: bool | Literal["auto"] = False,
+        compile_blocks: bool = False,
+        ema_decay: float | None = None,
+        validation_noise_levels: int = 4,
+        resolution: int = 512,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check_options(
+            {
+                "min_snr_gamma": min_snr_gamma,
+                "noise_offset": noise_offset,
+                "caption_dropout": caption_dropout,
+                "ema_decay": ema_decay,
+                "validation_noise_levels": validation_noise_levels,
+                "lora.rank": lora.rank,
+                "lora.dropout": lora.dropout,
+                "lora.alpha": lora.alpha,
+            }
+        )
+        try_optimizer_and_schedule(optimizer, lr_scheduler)
+        self.base_model = base_model
+        self.base_config = base_config
+        self.lora_options = lora
+        self.init_lora = None if init_lora is None else Path(init_lora)
+        self.optimizer_factory = optimizer
+        self.lr_scheduler_factory = lr_scheduler
+        self.min_snr_gamma = min_snr_gamma
+        self.zero_terminal_snr = zero_terminal_snr
+        self.timestep_sampling: TimestepDistribution = timestep_sampling
+        self.noise_offset = noise_offset
+        self.caption_dropout = caption_dropout
+        self.long_captions: LongCaptions = long_captions
+        self.gradient_checkpointing = gradient_checkpointing
+        self.compile_blocks = compile_blocks
+        self.ema_decay = ema_decay
+        self.validation_noise_levels = validation_noise_levels
+        self.resolution = resolution
+        self.seed = seed
+
+    def fingerprint(self) -> dict[str, str]:
+        """What must be the same for a resume to go on exactly, in words; needs no model in memory."""
+        objective = (
+            "min_snr_gamma",
+            "zero_terminal_snr",
+            "timestep_sampling",
+            "noise_offset",
+            "caption_dropout",
+            "long_captions",
+        )
+        start = None if self.init_lora is None else read_adapter(self.init_lora, "--model.init_lora")
+        return {
+            "base model": base_name(self.base_model),
+            "prediction type": base_prediction_type(self.base_model, self.base_config),
+            "seed": str(self.seed),
+            **{f"lora {name}": str(value) for name, value in sorted(asdict(self.lora_options).items())},
+            **({} if start is None else {"init lora": start.digest}),
+            **{name: str(getattr(self, name)) for name in (*objective, "ema_decay")},
+        }
+
+    def run_shape(self, setting: Setting, **run: Any) -> RunShape:
+        """What the memory of a run with these options depends on.
+
+        Args:
+            setting: device and precision.
+            run: the fields of `RunShape` that the data and the Trainer decide.
+        """
+        return RunShape(
+            base_model=self.base_model,
+            base_config=self.base_config,
+            lora=self.lora_options,
+            init_lora=None if self.init_lora is None else str(self.init_lora),
+            optimizer=self.optimizer_factory,
+            ema=self.ema_decay is not None,
+            setting=setting,
+            **run,
+        )
 
 
 def check_options(values: Mapping[str, Any]) -> None:

@@ -40,7 +40,7 @@ GPU = torch.device("cuda", 0)
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parent.parent
 
-COPIES = {"copy_", "_to_copy", "set_", "resize_as_"}
+COPIES = {"copy_", "_to_copy", "set_", "resize_as_", "_has_compatible_shallow_copy_type"}
 """Operators that may have tensors of two devices."""
 
 INDEXING = {"index", "index_put", "index_put_", "_unsafe_index", "_unsafe_index_put", "_index_put_impl_"}

@@ -10,7 +10,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from foundation.tensor_store import TensorStore
-from lightning_modules import stable_diffusion_lora
+from lightning_modules import adapted_model, stable_diffusion_lora
+from lightning_modules.base import latents
 from lightning_modules.painting import sampling
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 from tests.small_run import adapter, picture_folder, same, small_config
@@ -130,7 +131,8 @@ def test_frozen_models_are_away_while_training_and_there_for_their_work(
         def __exit__(self, *error: object) -> None:
             present.update(self.before)
 
-    monkeypatch.setattr(stable_diffusion_lora, "onload", onload)
+    monkeypatch.setattr(adapted_model, "onload", onload)
+    monkeypatch.setattr(latents, "onload", onload)
     monkeypatch.setattr(stable_diffusion_lora, "offload", offload)
     monkeypatch.setattr(sampling, "onloaded", Visit)
     plain_load = StableDiffusionLora._load_parts

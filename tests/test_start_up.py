@@ -69,5 +69,5 @@ def test_an_audit_loads_pytorch_alone(tmp_path: Path) -> None:
 
 
 def test_every_command_is_a_function_in_a_module_of_its_name() -> None:
-    for name in COMMANDS:
-        assert f"def {name}(args" in (ROOT / "commands" / f"{name}.py").read_text(), name
+    for name, (package, _) in COMMANDS.items():
+        assert f"def {name}(args" in (ROOT / "commands" / package / f"{name}.py").read_text(), name

@@ -84,18 +84,12 @@ class PlannedRun(StyleCLI):
         given = str(options.trainer.precision)
         precision = cast(Precision, OTHER_SPELLINGS.get(given, given))
         device: Device = "cpu" if options.trainer.accelerator == "cpu" else "cuda"
-        return RunShape(
-            base_model=model.base_model,
-            base_config=model.base_config,
-            lora=model.lora_options,
-            init_lora=None if model.init_lora is None else str(model.init_lora),
-            optimizer=model.optimizer_factory,
+        return model.run_shape(
+            Setting(device, precision),
             batch=data.batch_size,
             sizes=largest_sizes(data.resolution, data.buckets),
-            setting=Setting(device, precision),
             validation_batch=data.validation_batch_size,
             samples=together(options.samples.prompts, data.resolution),
-            ema=model.ema_decay is not None,
             text_encoder_stays=data.captions_vary,
             self_test=options.export.self_test,
             accumulate=options.trainer.accumulate_grad_batches,

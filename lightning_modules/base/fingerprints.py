@@ -62,5 +62,20 @@ def tokenizer_fingerprint(tokenizer: Any) -> str:
     return hashlib.sha256(whole.encode()).hexdigest()
 
 
+def reading_fingerprint(text_encoder: Any, tokenizer: Any, long_captions: str) -> str:
+    """SHA-256 of everything that decides which embeddings a caption gets.
+
+    Args:
+        text_encoder: of transformers, on any device.
+        tokenizer: its own.
+        long_captions: what becomes of captions that are too long for it.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    whole = f"{model_fingerprint(text_encoder)} {tokenizer_fingerprint(tokenizer)} {long_captions}"
+    return hashlib.sha256(whole.encode()).hexdigest()
+
+
 def _is_origin(name: str) -> bool:
     return name.startswith("_") or name == "transformers_version"

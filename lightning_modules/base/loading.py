@@ -167,6 +167,20 @@ def base_name(base_model: str) -> str:
     return (shipped_name(path) or path.name) if path.is_absolute() else base_model
 
 
+def weight_dtype(precision: str) -> torch.dtype:
+    """The dtype that UNet and text encoder are stored in.
+
+    Raises:
+        ValueError: nothing can be trained in this precision.
+    """
+    if precision not in WEIGHT_DTYPES:
+        raise ValueError(
+            f"--trainer.precision is {precision}; valid here: {', '.join(WEIGHT_DTYPES)}. "
+            "The adapter must stay float32, so the -true 16-bit modes can't train it."
+        )
+    return WEIGHT_DTYPES[precision]
+
+
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
     """Hold back the progress bars and notices of diffusers and transformers; errors still show."""

@@ -43,8 +43,9 @@ def onloaded(device: torch.device, *models: nn.Module) -> Iterator[None]:
             onload(model, device)
         yield
     finally:
-        for parameter, values in kept.items():
-            parameter.data = values
+        with torch.inference_mode(False):
+            for parameter, values in kept.items():
+                parameter.data = values
         for model, home in zip(models, homes, strict=True):
             onload(model, home)
 

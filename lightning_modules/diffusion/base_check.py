@@ -9,13 +9,17 @@ everywhere scores, whatever the variance of the latents.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 
+from lightning_modules.diffusion.mixed_shapes import Batch, of_part, split_by_shape
+from lightning_modules.diffusion.noise import add_noise, draw_noise
 from lightning_modules.diffusion.prediction import PredictionType, target
+from lightning_modules.diffusion.schedule import Schedule
 
 CLEARLY_BETTER = 0.8  # another type's error over the declared one's, below which it is no accident
 UNTRAINED = (
@@ -34,6 +38,46 @@ class Verdict:
 
     outcome: Literal["ok", "warn", "refuse"]
     message: str
+
+
+@torch.no_grad()
+def check_base(
+    batch: Batch,
+    *,
+    latents: Callable[[Batch], Tensor],
+    predict: Callable[[Tensor, Tensor, Sequence[str]], Tensor],
+    schedule: Schedule,
+    declared: PredictionType,
+    seed: int,
+) -> Verdict:
+    """Compare the base's predictions of noised pictures with the targets of every type.
+
+    At timesteps just above the middle: below, the types are hard to tell apart; far above, the base paints its own
+    style into the noise and explains little of these pictures.
+
+    Args:
+        batch: pictures of the run, of any shapes.
+        latents: a batch of one shape -> x0, scaled latents float32 [B, C, h, w].
+        predict: x_t, t and captions -> the UNet's raw output without the adapter, float32 [B, C, h, w].
+        schedule: of the run, on the device.
+        declared: the type that will be trained.
+        seed: the run's seed.
+    """
+    device = schedule.alphas_cumprod.device
+    levels = torch.linspace(0.5, 0.6, len(batch["draw"]), device=device) * schedule.num_timesteps
+    found = []
+    for rows, part in split_by_shape(batch):
+        t = of_part(levels, rows).long()
+        x0 = latents(part)
+        eps = draw_noise(x0.shape[1:], seed=seed, draws=part["draw"], device=device, purpose="base_check")
+        alpha, sigma = schedule.alpha_sigma(t)
+        prediction = predict(add_noise(x0, eps, alpha, sigma), t, part["caption"])
+        found.append((prediction, x0, eps, alpha.expand_as(x0), sigma.expand_as(x0)))
+    # flat: parts differ in shape, and an error is a mean over all values
+    prediction, x0, eps, alpha, sigma = (
+        torch.cat([values.flatten() for values in parts]) for parts in zip(*found, strict=True)
+    )
+    return judge(fit_of_types(prediction, x0, eps, alpha, sigma), declared)
 
 
 def fit_of_types(

@@ -5,9 +5,12 @@ has, else the machine's main memory. Results are the same either way; only memor
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_modules.memory.plan import RunShape, plan_step, with_allowance
 
@@ -20,6 +23,23 @@ class Choice:
 
     checkpointing: bool
     why: str
+
+
+def recomputes_activations(
+    asked: bool | Literal["auto"], device: torch.device, shape: Callable[[], RunShape]
+) -> bool:
+    """Whether activations are computed again in the backward pass; what `auto` chose is said.
+
+    Args:
+        asked: `--model.gradient_checkpointing`.
+        device: that the run is on.
+        shape: of the run; asked for where it matters.
+    """
+    if asked != "auto":
+        return asked
+    choice = choose_checkpointing(shape(), device_memory(device))
+    rank_zero_only(print)(choice.why, flush=True)
+    return choice.checkpointing
 
 
 def choose_checkpointing(shape: RunShape, memory: int | None) -> Choice:

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from evaluation.prompts import BREAK, parse
+from evaluation.prompts import BREAK, parse, strip_weights
 from foundation.transfer import to_device
 
 LongCaptions = Literal["truncate", "windows"]
@@ -131,6 +131,12 @@ def lost_words(tokenizer: CLIPTokenizer, caption: str) -> str:
     if len(tokens.input_ids) <= tokenizer.model_max_length:
         return ""
     return caption[tokens.word_to_chars(tokens.token_to_word(room)).start :].strip()
+
+
+def lost_of_prompt(tokenizer: CLIPTokenizer, prompt: str) -> str:
+    """The words of a weighted prompt that truncating cuts off, of all its windows between BREAKs; "" if it fits."""
+    windows = [strip_weights(part) for part in prompt.split(BREAK)]
+    return " ... ".join(filter(None, (lost_words(tokenizer, window) for window in windows)))
 
 
 def _chunks(

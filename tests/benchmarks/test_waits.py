@@ -41,7 +41,7 @@ def test_waits_are_counted_in_the_steps_that_are_looked_at(monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: None)
     before = torch.cuda.synchronize
     wait = function_of(f"{ROOT}/callbacks/tea.py", "warn(SAID)", warn=warnings.warn, SAID=SAID)
-    for_others = function_of(f"{ROOT}/transfer.py", "cuda.synchronize()", cuda=torch.cuda)
+    for_others = function_of(f"{ROOT}/foundation/transfer.py", "cuda.synchronize()", cuda=torch.cuda)
     wait_for_copies = function_of(f"{ROOT}/callbacks/cup.py", "wait()", wait=for_others)
     callback, module = Waits(steps=1, warm_up=1), torch.nn.Linear(1, 1)
 

@@ -41,7 +41,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys; from pathlib import Path; from atomic_file import atomic_file\n"
+        "import os, signal, sys; from pathlib import Path; from foundation.atomic_file import atomic_file\n"
         "with atomic_file(Path(sys.argv[1]) / 'sub' / 'a.txt') as partial:\n"
         "    partial.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -332,7 +332,8 @@ def test_processes_that_share_no_folder_work_out_everything(tmp_path: Path) -> N
 
 
 WRITER = """
-import sys, torch, tensor_store
+import sys, torch
+from foundation import tensor_store
 from pathlib import Path
 from typing import Any
 tensor_store.SHARD_BYTES = 400_000

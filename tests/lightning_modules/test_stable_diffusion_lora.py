@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from lightning_modules.diffusion.noise import draw_noise
 from lightning_modules.lora.layers import LoraOptions, lora_parameters
-from lightning_modules.stable_diffusion_lora import StableDiffusionLora, drop_captions
+from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 from lightning_modules.text.conditioning import LongCaptions
 
 
@@ -60,15 +60,6 @@ def test_latents_are_scaled_by_the_vaes_own_factor(module: StableDiffusionLora) 
     cached = {"latent_mean": cached_mean, "latent_std": cached_std, "draw": draws}
     assert torch.equal(module.latents(cached), module.latents({"image": images, "draw": draws}))
     assert not torch.equal(module.latents(cached), module.latents({**cached, "draw": draws + 2}))
-
-
-def test_caption_dropout_takes_its_share_and_is_a_function_of_the_draw() -> None:
-    draws = torch.arange(2000)
-    dropped = drop_captions(["x"] * 2000, 0.1, seed=1, draws=draws)
-    assert 150 < dropped.count("") < 250  # 200 expected, standard deviation 13
-    assert drop_captions(["x"] * 500, 0.1, seed=1, draws=draws[:500]) == dropped[:500]
-    assert drop_captions(["x"] * 5, 0.0, seed=1, draws=draws[:5]) == ["x"] * 5
-    assert drop_captions(["x"] * 5, 1.0, seed=1, draws=draws[:5]) == [""] * 5
 
 
 def test_at_step_0_the_adapter_changes_nothing(module: StableDiffusionLora) -> None:

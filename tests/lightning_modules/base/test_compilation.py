@@ -13,7 +13,7 @@ import torch
 from torch._dynamo.utils import counters
 
 import commands.fit.style_cli
-import lightning_modules.stable_diffusion_lora
+import lightning_modules.adapted_model
 from commands.fit.fit import fit
 from lightning_modules.base.compilation import check_compiler, compile_blocks
 from lightning_modules.lora.layers import lora_parameters, lora_state
@@ -28,8 +28,8 @@ def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
     torch._dynamo.reset()
     counters.clear()
     monkeypatch.setattr(
-        lightning_modules.stable_diffusion_lora,
-        "compile_blocks_of",
+        lightning_modules.adapted_model,
+        "compile_blocks",
         lambda unet: compile_blocks(unet, backend="aot_eager"),
     )
 

@@ -1,11 +1,12 @@
 """The base tells which type it predicts: outputs right by construction, and verdicts by their figures."""
 
-from typing import get_args
+from collections.abc import Sequence
+from typing import Any, get_args
 
 import pytest
 import torch
 
-from lightning_modules.diffusion.base_check import fit_of_types, judge
+from lightning_modules.diffusion.base_check import check_base, fit_of_types, judge
 from lightning_modules.diffusion.prediction import PredictionType, target
 from lightning_modules.diffusion.schedule import Schedule
 
@@ -90,3 +91,32 @@ def test_a_base_that_overflows_is_refused() -> None:
     assert verdict.outcome == "refuse"
     assert "NaN or infinity" in verdict.message
     assert "--trainer.precision" in verdict.message
+
+
+@pytest.mark.parametrize("truth", KINDS)
+def test_a_batch_of_several_shapes_is_noised_and_judged_as_a_whole(truth: PredictionType) -> None:
+    """The base knows its pictures and solves x_t = alpha x0 + sigma eps for eps: a perfect prediction."""
+    x0, _, _, _ = pictures()
+    schedule = Schedule((1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2).cumprod(0))
+    seen: list[torch.Tensor] = []
+    shapes = [x0[0], x0[1, :, :4], x0[2]]
+    batch: dict[str, Any] = {"latent_mean": shapes, "draw": torch.arange(3), "caption": ["a", "b", "a"]}
+
+    def predict(x_t: torch.Tensor, t: torch.Tensor, captions: Sequence[str]) -> torch.Tensor:
+        seen.append(t)
+        assert captions == (["a", "a"] if len(x_t) == 2 else ["b"])
+        known = torch.stack([shapes[0], shapes[2]]) if len(x_t) == 2 else shapes[1].unsqueeze(0)
+        alpha, sigma = schedule.alpha_sigma(t)
+        return target(truth, known, (x_t - alpha * known) / sigma, alpha, sigma)
+
+    verdict = check_base(
+        batch,
+        latents=lambda part: part["latent_mean"],
+        predict=predict,
+        schedule=schedule,
+        declared=truth,
+        seed=1,
+    )
+    assert verdict.outcome == "ok"
+    assert f"predicts {truth} as declared: relative error 0.000 as {truth}" in verdict.message
+    assert [t.tolist() for t in seen] == [[500, 600], [550]]

@@ -14,6 +14,7 @@ from lightning_modules.text.conditioning import (
     encode_contexts,
     encode_prompts,
     join_contexts,
+    lost_of_prompt,
     lost_words,
     token_count,
 )
@@ -218,6 +219,13 @@ def test_lost_words_are_those_that_dont_change_the_embedding(pipeline: Any) -> N
 def test_nothing_is_lost_up_to_77_tokens(pipeline: Any) -> None:
     assert lost_words(pipeline.tokenizer, " ".join(["hills"] * 75)) == ""
     assert lost_words(pipeline.tokenizer, " ".join(["hills"] * 75) + " Sky!") == "Sky!"
+
+
+def test_of_a_prompt_each_window_between_breaks_is_counted_for_itself_without_weights(pipeline: Any) -> None:
+    full = " ".join(["hills"] * 75)
+    prompt = f"({full}:1.2) sea BREAK sky BREAK {full} girl"
+    assert lost_of_prompt(pipeline.tokenizer, prompt) == "sea ... girl"
+    assert lost_of_prompt(pipeline.tokenizer, f"({full}:1.2) BREAK {full}") == ""
 
 
 @pytest.mark.parametrize(("long_captions", "words"), [("truncate", [75]), ("windows", [75, 5])])

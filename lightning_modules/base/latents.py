@@ -1,0 +1,35 @@
+"""Pictures -> latents: what the frozen VAE says of a picture, and the scale at which the UNet reads it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foundation.transfer import to_device, to_host
+from lightning_modules.base.offload import onload
+
+
+@torch.no_grad()
+def picture_posterior(vae: Any, images: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the VAE's posterior, float32 [B, C, h, w] on the CPU.
+
+    The VAE runs in float32 whatever the precision: Stable Diffusion's overflows in fp16. It comes to the device for
+    it, and stays.
+
+    Args:
+        vae: a diffusers AutoencoderKL in float32.
+        images: float32 [B, 3, H, W] in [-1, 1].
+        device: where to encode.
+    """
+    onload(vae, device)
+    with torch.autocast(device.type, enabled=False):
+        posterior = vae.encode(to_device(images, device).float()).latent_dist
+    return to_host((posterior.mean, posterior.std))
+
+
+def scaled_latents(latents: Tensor, vae: Any) -> Tensor:
+    """Latents as the UNet reads them, of the same shape.
+
+    Scale and shift are those of the VAE's config (Rombach et al. 2022, section 3.1 and appendix G).
+    """
+    return (latents - (vae.config.get("shift_factor") or 0.0)) * float(vae.config.scaling_factor)

@@ -1,0 +1,114 @@
+"""Paints with one base: what it can't paint is said before, and once of each prompt what it won't read."""
+
+from collections.abc import Sequence
+from typing import TypedDict, Unpack, cast
+
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from lightning_modules.base.loading import Components
+from lightning_modules.base.noise_schedule import sampling_config
+from lightning_modules.painting.sampling import SamplerName, sample_images
+from lightning_modules.text.conditioning import LongCaptions, lost_of_prompt
+from lightning_modules.text.prompt_cache import PromptMemory
+
+LARGEST_SIDE = 4096
+"""Pixels of a side beyond which no Stable Diffusion 1.x or 2.x paints anything; `datamodules` has it, too."""
+
+
+class PaintingSettings(TypedDict):
+    """What pictures of one call are painted with: see `sample_images`."""
+
+    negative_prompts: Sequence[str]
+    seeds: Sequence[int]
+    steps: int
+    guidance_scale: float
+    sampler: str
+    clip_skip: int
+
+
+class Painter:
+    """Prompts -> pictures, with the UNet of a base as it is when `paint` is called: adapters are the caller's.
+
+    Args:
+        parts: of the base.
+        zero_terminal_snr: as in training; null is as the base's scheduler config says.
+        long_captions: what becomes of prompts of more than 75 tokens.
+    """
+
+    def __init__(
+        self, parts: Components, *, zero_terminal_snr: bool | None, long_captions: LongCaptions
+    ) -> None:
+        self.parts = parts
+        self.long_captions: LongCaptions = long_captions
+        self.scheduler_config = sampling_config(parts, zero_terminal_snr)
+        self.prompts = PromptMemory()
+        self._said_to_be_cut: set[str] = set()
+
+    def paint(
+        self,
+        prompts: Sequence[str],
+        *,
+        height: int,
+        width: int,
+        device: torch.device,
+        **settings: Unpack[PaintingSettings],
+    ) -> Tensor:
+        """Paint one picture a prompt.
+
+        Args:
+            prompts: N of them.
+            height: of the pictures in pixels.
+            width: likewise.
+            device: where the UNet is.
+            settings: see `sample_images`, also for what it raises.
+
+        Returns:
+            float32 [N, 3, height, width] in [0, 1], on the CPU.
+        """
+        self._say_what_is_cut([*prompts, *settings["negative_prompts"]])
+        return sample_images(
+            unet=self.parts.unet,
+            vae=self.parts.vae,
+            text_encoder=self.parts.text_encoder,
+            tokenizer=self.parts.tokenizer,
+            scheduler_config=self.scheduler_config,
+            prompts=prompts,
+            negative_prompts=settings["negative_prompts"],
+            seeds=settings["seeds"],
+            height=height,
+            width=width,
+            steps=settings["steps"],
+            guidance_scale=settings["guidance_scale"],
+            sampler=cast(SamplerName, settings["sampler"]),
+            clip_skip=settings["clip_skip"],
+            device=device,
+            long_captions=self.long_captions,
+            memory=self.prompts,
+        )
+
+    def unpaintable(self, height: int, width: int, clip_skip: int) -> str:
+        """What this base can't do of what a picture asks for, or ""."""
+        factor = 2 ** (len(self.parts.vae.config.block_out_channels) - 1)
+        layers = self.parts.text_encoder.config.num_hidden_layers
+        if height % factor or width % factor:
+            return f"{width}x{height} (width x height) are not multiples of {factor}"
+        if max(height, width) > LARGEST_SIDE:
+            return f"{width}x{height} (width x height) are above {LARGEST_SIDE}"
+        if clip_skip >= layers:
+            return f"clip_skip {clip_skip}, valid are 0 to {layers - 1}"
+        return ""
+
+    def _say_what_is_cut(self, prompts: Sequence[str]) -> None:
+        """Warn of each prompt that is too long, once."""
+        if self.long_captions == "windows":
+            return
+        for prompt in dict.fromkeys(prompts):
+            lost = lost_of_prompt(self.parts.tokenizer, prompt)
+            if lost and prompt not in self._said_to_be_cut:
+                self._said_to_be_cut.add(prompt)
+                rank_zero_warn(
+                    f"The prompt {prompt!r} is longer than the text encoder reads, as captions are in training; lost: "
+                    f"{lost!r}. Shorten it, or train with --model.long_captions windows."
+                )

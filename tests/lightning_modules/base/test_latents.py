@@ -1,0 +1,24 @@
+"""Scale and shift of latents, by hand."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lightning_modules.base.latents import scaled_latents
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"scaling_factor": 0.5}, [1.0, -2.0]),
+        ({"scaling_factor": 0.5, "shift_factor": None}, [1.0, -2.0]),
+        ({"scaling_factor": 0.5, "shift_factor": 1.0}, [0.5, -2.5]),
+    ],
+)
+def test_the_shift_is_taken_off_before_the_scale(config: dict[str, float], expected: list[float]) -> None:
+    class Config(dict[str, float]):
+        scaling_factor = 0.5
+
+    vae = SimpleNamespace(config=Config(config))
+    assert scaled_latents(torch.tensor([2.0, -4.0]), vae).tolist() == expected
