@@ -1,11 +1,19 @@
-"""Fixtures that several test files use: tiny base models, made once a test run."""
+"""What holds for all tests: one thread, steady examples; and tiny base models, made once a process."""
 
+import os
 from pathlib import Path
 
+# One thread, also in processes that tests start: several change the last bits of a sum, and two processes of tests
+# would take each other's cores. Before PyTorch is loaded, which reads it once.
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+
 import pytest
+import torch
 from hypothesis import settings
 
 from tests.tiny_models import save_tiny_base
+
+torch.set_num_threads(1)  # where a plugin had loaded PyTorch before
 
 # No time limits: machines differ. The same examples each time: a failure can be repeated.
 settings.register_profile("steady", deadline=None, derandomize=True)

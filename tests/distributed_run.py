@@ -41,16 +41,10 @@ def fit_command(config: Path, *options: str) -> list[str]:
     return [sys.executable, "train.py", "fit", "--config", str(config), "--runs", runs, *options]
 
 
-def one_thread() -> dict[str, str]:
-    """The environment of processes that agree to the last bits: the number of threads changes them."""
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
     """Run to the end; a hang fails, and is ended with its children."""
     process = subprocess.Popen(
         command,
-        env=one_thread(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

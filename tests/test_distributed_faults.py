@@ -17,11 +17,12 @@ from tests.distributed_run import (
     TWO,
     assert_none_is_left,
     fit_command,
-    one_thread,
     processes_with,
     run,
     uneven_config,
 )
+
+pytestmark = pytest.mark.processes
 
 FAULT = "--trainer.callbacks"
 
@@ -85,7 +86,7 @@ def test_a_process_that_dies_ends_the_run_with_an_error(
 def test_the_other_processes_end_when_the_first_is_killed_before_they_have_met(config: Path) -> None:
     unread, output = os.pipe()
     os.close(unread)  # nobody reads what they say either, as after a lost connection
-    first = subprocess.Popen(fit_command(config, *TWO), env=one_thread(), stdout=output, stderr=output)
+    first = subprocess.Popen(fit_command(config, *TWO), stdout=output, stderr=output)
     os.close(output)
     deadline = time.monotonic() + PATIENCE
     while len(processes_with(str(config))) < 2 and time.monotonic() < deadline:

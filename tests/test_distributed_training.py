@@ -18,6 +18,8 @@ from tests.distributed_run import TWO, fit, uneven_config
 from tests.small_run import adapter
 from tests.witness import draws_of
 
+pytestmark = pytest.mark.processes
+
 STEPS = 20
 WATCHED = ("--trainer.callbacks+=tests.witness.Witness",)
 

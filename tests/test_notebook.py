@@ -16,6 +16,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 from tests.notebook_run import NOTEBOOK, run, scratch_copy
 from train import main
 
+pytestmark = pytest.mark.notebook
+
 PICTURE_KINDS = {"image/png", "image/jpeg"}
 LOGIC = (
     ast.FunctionDef,

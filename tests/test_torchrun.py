@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from callbacks.checkpoints import newest
-from tests.distributed_run import PATIENCE, assert_none_is_left, one_thread, uneven_config
+from tests.distributed_run import PATIENCE, assert_none_is_left, uneven_config
 from tests.small_run import picture_folder, small_config
 from tests.witness import draws_of
+
+pytestmark = pytest.mark.processes
 
 NODES = 2
 
@@ -37,7 +39,6 @@ def start_on_each_node(*arguments: str) -> list[subprocess.Popen[str]]:
                 *("train.py", *arguments),
                 *("--trainer.num_nodes", str(NODES), "--trainer.devices", "1", "--trainer.strategy", "ddp"),
             ],
-            env=one_thread(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -8,6 +8,7 @@ import pytest
 from tests.torture import PHASES, Torture
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_run_that_is_ended_in_every_phase_equals_one_that_never_was(
     tmp_path: Path, number: signal.Signals

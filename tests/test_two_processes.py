@@ -15,6 +15,8 @@ from tests.distributed_run import run
 from tests.small_run import picture_folder
 from tests.tiny_adapters import learned_unet
 
+pytestmark = pytest.mark.processes
+
 OPTIONS = LoraOptions(rank=4, alpha=2.0)
 
 
