@@ -18,13 +18,14 @@ from commands.export.chosen_adapter import Chosen, add_options, choose
 from commands.runs.adapter_choice import AdapterChoice
 from commands.runs.model_card import write_model_card
 from commands.terminal.command_line import HelpfulParser
+from foundation.adapter_export import LoraFormat
 from foundation.missing_paths import hindrance
 from lightning_modules.base.loading import describe_base, unet_without_weights
 from lightning_modules.lora.export_check import check_export
 from lightning_modules.lora.formats import Adapter, describe
 from lightning_modules.lora.reading import PICKLED, SavedAdapter, read_adapter, unet_adapter
 from lightning_modules.lora.verification import verify_file
-from lightning_modules.lora.writing import Dtype, LoraFormat, write_adapter
+from lightning_modules.lora.writing import Dtype, write_adapter
 
 FAILED = 1
 """Exit status when a file doesn't paint what it should."""

@@ -14,6 +14,7 @@ from callbacks.lora_export import DIFFUSERS_FILE
 from callbacks.sound_checkpoint import ADAPTER_PARTS
 from commands.terminal.config_files import read_config
 from lightning_modules.base.files import CONFIG_FILES, config_folder, read_json
+from lightning_modules.base.latents import vae_factor
 
 CONFIG = "config.yaml"
 PEFT_FILE = "adapter_model.safetensors"
@@ -95,7 +96,7 @@ def own_size(base_model: str, base_config: str | None) -> tuple[int, int]:
     configs = config_folder(base_model, base_config)
     latent = read_json(configs / CONFIG_FILES["unet"]).get("sample_size") or 64
     height, width = (latent, latent) if isinstance(latent, int) else latent
-    factor = 2 ** (len(read_json(configs / CONFIG_FILES["vae"])["block_out_channels"]) - 1)
+    factor = vae_factor(read_json(configs / CONFIG_FILES["vae"]))
     return height * factor, width * factor
 
 

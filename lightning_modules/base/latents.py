@@ -1,5 +1,6 @@
 """Pictures -> latents: what the frozen VAE says of a picture, and the scale at which the UNet reads it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -33,3 +34,12 @@ def scaled_latents(latents: Tensor, vae: Any) -> Tensor:
     Scale and shift are those of the VAE's config (Rombach et al. 2022, section 3.1 and appendix G).
     """
     return (latents - (vae.config.get("shift_factor") or 0.0)) * float(vae.config.scaling_factor)
+
+
+def vae_factor(config: Mapping[str, Any]) -> int:
+    """Pixels of a side that one latent stands for: the VAE halves between its levels.
+
+    Args:
+        config: of the VAE.
+    """
+    return int(2 ** (len(config["block_out_channels"]) - 1))
