@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from foundation.transfer import to_device, to_host
+from lightning_modules.base.files import CONFIG_FILES, config_folder, read_json
 from lightning_modules.base.offload import onload
 
 
@@ -43,3 +44,12 @@ def vae_factor(config: Mapping[str, Any]) -> int:
         config: of the VAE.
     """
     return int(2 ** (len(config["block_out_channels"]) - 1))
+
+
+def own_size(base_model: str, base_config: str | None) -> tuple[int, int]:
+    """Height and width in pixels that a base was made for, from its configs; reads no weight."""
+    configs = config_folder(base_model, base_config)
+    latent = read_json(configs / CONFIG_FILES["unet"]).get("sample_size") or 64
+    height, width = (latent, latent) if isinstance(latent, int) else latent
+    factor = vae_factor(read_json(configs / CONFIG_FILES["vae"]))
+    return height * factor, width * factor

@@ -129,7 +129,7 @@ def test_without_the_test_no_weight_is_read(run: Path, monkeypatch: pytest.Monke
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the base was loaded")
 
-    monkeypatch.setattr("commands.export.chosen_adapter.load_components", refuse)
+    monkeypatch.setattr("commands.runs.lora_file.load_components", refuse)
     export(run, "--self_test", "false")
     assert (run / "exports" / "tiny_kohya.safetensors").is_file()
 
