@@ -27,6 +27,7 @@ from callbacks.markdown import cell
 from callbacks.training_log import writers
 from foundation.atomic_file import atomic_file
 from foundation.processes import of_all_processes
+from foundation.training_pictures import PlannedVisits
 
 FILE = "exposure.json"
 
@@ -35,30 +36,6 @@ NAMES_SHOWN = 5
 
 Counts = Counter[tuple[str, str]]
 """Visits by group and content hash."""
-
-
-class PlannedVisits(Protocol):
-    """One picture's part of the plan; byte-identical pictures of a group are one."""
-
-    @property
-    def group(self) -> str:
-        """The group that it is drawn with."""
-        ...
-
-    @property
-    def key(self) -> str:
-        """Content hash, as batches carry it."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """What people call it."""
-        ...
-
-    @property
-    def times(self) -> int:
-        """Planned visits."""
-        ...
 
 
 class PlannedData(Protocol):

@@ -24,8 +24,9 @@ from safetensors import SafetensorError, safe_open
 
 from callbacks.checkpoints import newest_step
 from callbacks.failures import Failures
-from callbacks.protocols import AdapterExport, ExportCheck
+from callbacks.protocols import AdapterExport
 from callbacks.training_facts import training_facts
+from foundation.adapter_export import ExportCheck
 
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 """The name that `load_lora_weights(folder)` looks for."""

@@ -4,51 +4,31 @@ A bar in a terminal; elsewhere (notebooks, CI, nohup) plain lines, about one eve
 processes the first one counts its own part: they have equally many batches, give or take one.
 """
 
-import sys
 import time
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ProgressBar
-from tqdm import tqdm
 
-from callbacks.progress import LINES_PER_RUN, clock
+from callbacks.progress import BarOrLines, clock, line_due
 
 BAR_FORMAT = "{n_fmt}/{total_fmt} pictures {bar} {percentage:3.0f}% | {rate_fmt} | {remaining} left"
 
 
-class PaintingProgress(ProgressBar):
+class PaintingProgress(BarOrLines):
     """Shows "12/40 pictures | 30% | 1.9 s a picture | 0:53 left"."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._enabled = True
-        self._bar: tqdm[Any] | None = None
         self._done = 0
         self._total = 0
         self._started_at = 0.0
-
-    def disable(self) -> None:
-        """Show nothing: on all processes but the first, and where Lightning asks for it."""
-        self._enabled = False
-
-    def enable(self) -> None:
-        """Show the progress again."""
-        self._enabled = True
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count what is left to paint and start the clock."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         self._done, self._started_at = 0, time.monotonic()
         self._total = sum(len(jobs) for jobs in data.dealt)
-        if self._enabled and sys.stdout.isatty():
-            self._bar = tqdm(
-                total=self._total,
-                unit=" pictures",
-                file=sys.stdout,
-                dynamic_ncols=True,
-                bar_format=BAR_FORMAT,
-            )
+        self._open_bar("pictures", self._total, BAR_FORMAT)
 
     def on_predict_batch_end(
         self,
@@ -81,19 +61,9 @@ class PaintingProgress(ProgressBar):
                 flush=True,
             )
 
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        self._bar = None
-
 
 def progress_line(done: int, total: int, seconds: float) -> str:
     """Progress in words: "12/40 pictures | 30% | 1.9 s a picture | 0:53 left"."""
     each = seconds / done
     left = clock(each * (total - done))
     return f"{done}/{total} pictures | {100 * done / total:.0f}% | {each:.1f} s a picture | {left} left"
-
-
-def line_due(before: int, now: int, total: int) -> bool:
-    """Whether another 1/20 of the work is done."""
-    return before * LINES_PER_RUN // total != now * LINES_PER_RUN // total

@@ -20,24 +20,48 @@ LINES_PER_RUN = 20
 BAR_FORMAT = "{n_fmt}/{total_fmt} steps {bar} {percentage:3.0f}%{desc}"
 
 
-class RunProgress(ProgressBar):
-    """Shows "150/200 steps | 75% | loss 0.123 | 1.9 steps/s | 0:26 left"."""
+class BarOrLines(ProgressBar):
+    """A bar in a terminal, plain lines elsewhere; shown or not."""
 
     def __init__(self) -> None:
         super().__init__()
         self._enabled = True
         self._bar: tqdm[Any] | None = None
-        self._step = 0
-        self._phase = ""
-        self._time: TimeLeft | None = None  # while training
 
     def disable(self) -> None:
         """Show nothing: on all processes but the first, and where Lightning asks for it."""
         self._enabled = False
 
     def enable(self) -> None:
-        """Show the bar again."""
+        """Show the progress again."""
         self._enabled = True
+
+    def _open_bar(self, what: str, total: int | None, form: str, done: int = 0) -> None:
+        """A bar over `total` of what is counted, where there is a terminal."""
+        if self._enabled and sys.stdout.isatty():
+            self._bar = tqdm(
+                total=total,
+                initial=done,
+                unit=f" {what}",
+                file=sys.stdout,
+                dynamic_ncols=True,
+                bar_format=form,
+            )
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
+
+
+class RunProgress(BarOrLines):
+    """Shows "150/200 steps | 75% | loss 0.123 | 1.9 steps/s | 0:26 left"."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._step = 0
+        self._phase = ""
+        self._time: TimeLeft | None = None  # while training
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print above the bar without breaking it."""
@@ -69,7 +93,7 @@ class RunProgress(ProgressBar):
         if self._bar is not None:
             self._bar.update(self._step - before)
             self._show_figures(trainer)
-        elif self._enabled and _line_due(before, self._step, trainer.max_steps):
+        elif self._enabled and line_due(before, self._step, trainer.max_steps):
             print(self._line(trainer), flush=True)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -118,15 +142,8 @@ class RunProgress(ProgressBar):
             print(f"{self._step}/{_total(trainer)} steps: {text}", flush=True)
 
     def _open(self, trainer: Trainer) -> None:
-        if self._enabled and sys.stdout.isatty():
-            self._bar = tqdm(
-                total=trainer.max_steps if trainer.max_steps > 0 else None,
-                initial=self._step,
-                unit=" steps",
-                file=sys.stdout,
-                dynamic_ncols=True,
-                bar_format=BAR_FORMAT,
-            )
+        self._open_bar("steps", trainer.max_steps if trainer.max_steps > 0 else None, BAR_FORMAT, self._step)
+        if self._bar is not None:
             self._show_figures(trainer)
 
     def _show_figures(self, trainer: Trainer) -> None:
@@ -151,9 +168,7 @@ class RunProgress(ProgressBar):
         return [figure for figure in figures if figure]
 
     def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        self._bar = None
+        super()._close()
         self._time = None
 
 
@@ -171,11 +186,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _line_due(before: int, now: int, max_steps: int) -> bool:
-    """Whether a line is due after step `now`: another 1/20 of the run is done (or 50 steps, if endless)."""
-    if max_steps <= 0:
+def line_due(before: int, now: int, total: int) -> bool:
+    """Whether a line is due: another 1/20 of `total` is done (or 50 more, if there is no end to it)."""
+    if total <= 0:
         return before // 50 != now // 50
-    return before * LINES_PER_RUN // max_steps != now * LINES_PER_RUN // max_steps
+    return before * LINES_PER_RUN // total != now * LINES_PER_RUN // total
 
 
 def _validations_left(trainer: Trainer, step: int) -> int:

@@ -6,11 +6,11 @@ them. Any module with these methods can be sampled, scored and exported.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-LoraFormat = Literal["diffusers", "kohya"]
+from foundation.adapter_export import ExportCheck, LoraFormat
 
 
 @runtime_checkable
@@ -45,35 +45,6 @@ class KnowsItsLimits(Protocol):
 
     def unpaintable(self, height: int | None, width: int | None, clip_skip: int) -> str:
         """What is wrong with these settings, or "" if they can be painted; a size of None is the module's own."""
-        ...
-
-
-class ExportCheck(Protocol):
-    """What a fresh stock pipeline painted from an exported file, against the adapter in memory."""
-
-    @property
-    def max_difference(self) -> float:
-        """Largest difference of a colour value between the two pictures, in [0, 1]."""
-        ...
-
-    @property
-    def effect(self) -> float:
-        """Largest difference that the adapter makes to the base's picture, in [0, 1]."""
-        ...
-
-    @property
-    def scale(self) -> float:
-        """By how much the adapter was multiplied on both sides so that its effect shows (1: as trained)."""
-        ...
-
-    @property
-    def tolerance(self) -> float:
-        """What `max_difference` may be; an effect of 100 times this would show a wrong file."""
-        ...
-
-    @property
-    def passed(self) -> bool:
-        """The pictures agree within the tolerance, and the adapter had an effect on them that shows."""
         ...
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -33,18 +33,13 @@ from callbacks.training_log import first_step, writers
 from evaluation.foreign_syntax import foreign_syntax
 from evaluation.grids import Row, comparison_grid, stack_right
 from foundation.atomic_file import atomic_file
+from foundation.picture_settings import MOST_STEPS, SamplerName, shared_settings
 from foundation.processes import in_first_process, undealt
-
-SamplerName = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "unipc"]
-"""Written here too, since callbacks don't import the module that samples; a test compares the two."""
-
 
 MEMORY_IS_FULL = (
     "Give --samples.prompts a smaller height and width, or fewer pictures of the same settings, which are painted "
     "together, up to 8 at a time; python train.py plan says what they take."
 )
-MOST_STEPS = 1000
-"""Timesteps of Stable Diffusion's schedule: a sampler has no more."""
 Steps = restricted_number_type("Steps", int, [(">", 0), ("<=", MOST_STEPS)])
 
 
@@ -78,7 +73,7 @@ class SamplePrompt:
 
     def settings(self) -> tuple[object, ...]:
         """What pictures of one batch must share."""
-        return (self.height, self.width, self.guidance_scale, self.steps, self.sampler, self.clip_skip)
+        return shared_settings(self)
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,9 @@ from datamodules.problems import (
 from datamodules.stream.balance import Stream
 from datamodules.stream.caption_variation import CaptionOptions, Wording
 from datamodules.stream.loss_weights import full_loss_weights
-from datamodules.stream.planned_visits import PlannedVisits, planned_visits
+from datamodules.stream.planned_visits import planned_visits
 from datamodules.stream.split import split
+from foundation.training_pictures import PlannedVisits
 
 log = logging.getLogger(__name__)
 

@@ -13,6 +13,14 @@ def hindrance(path: Path) -> str:
     return "" if os.access(there, os.W_OK) else f"{there} can't be written to"
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file is there; a name that the file system can't take names none."""
+    try:
+        return path.is_file()
+    except OSError:  # longer than it takes
+        return False
+
+
 def similar(path: Path) -> str:
     """` Did you mean ...?` with the neighbour whose name is closest, or ""."""
     try:

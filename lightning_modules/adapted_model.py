@@ -8,6 +8,7 @@ from typing import Any, Unpack, cast
 import torch
 from torch import Tensor, nn
 
+from foundation.adapter_export import ExportCheck, LoraFormat
 from foundation.transfer import to_device
 from lightning_modules.base.compilation import compile_blocks, uncompiled
 from lightning_modules.base.fingerprints import quick_fingerprint
@@ -19,12 +20,12 @@ from lightning_modules.diffusion.mixed_shapes import Batch
 from lightning_modules.diffusion.noise import draw_latents
 from lightning_modules.lora.checkpoint import adapter_entries, restore_adapter
 from lightning_modules.lora.ema import AdapterEma
-from lightning_modules.lora.export_check import ExportCheck, check_export
+from lightning_modules.lora.export_check import check_export
 from lightning_modules.lora.formats import adapter_of, describe
 from lightning_modules.lora.layers import lora_parameters, scaled
 from lightning_modules.lora.start import put_first_adapter
 from lightning_modules.lora.verification import verify_file
-from lightning_modules.lora.writing import LoraFormat, write_adapter
+from lightning_modules.lora.writing import write_adapter
 from lightning_modules.memory.choice import recomputes_activations
 from lightning_modules.memory.kernels import Device
 from lightning_modules.memory.plan import RunShape

@@ -98,6 +98,15 @@ def test_no_arguments_mean_the_embedded_default(capsys: pytest.CaptureFixture[st
     assert yaml.safe_load(capsys.readouterr().out)["model"]["base_model"] == "demo/base"
 
 
+def test_a_config_behind_an_option_wins_over_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """So messages that offer a config say that it comes first."""
+    with pytest.raises(SystemExit):
+        main(
+            ["fit", "--data.folder", "mine", "--config", str(ROOT / "configs/ghibli.yaml"), "--print_config"]
+        )
+    assert yaml.safe_load(capsys.readouterr().out)["data"]["folder"] == "data/ghibli"
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -189,6 +189,23 @@ def test_more_steps_and_another_rate_are_allowed_and_said(
     assert group(run, 4)["lr"] == pytest.approx(0.002 * (0.02 + 0.98 * 4 / 50))
 
 
+def test_a_refused_resume_leaves_the_settings_that_the_run_had(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = fit(config, "run", "--trainer.max_steps", "2")
+    settings = (run / "config.yaml").read_text()
+    on = ("--ckpt_path", "last", "--trainer.max_steps", "3", "--model.optimizer.weight_decay", "0.3")
+    for refused in (("--model.optimizer.amsgrad", "true"), ("--model.ema_decay", "0.9")):
+        with pytest.raises(SystemExit):
+            fit(config, "run", *on, *refused)
+        assert (run / "config.yaml").read_text() == settings
+    capsys.readouterr()
+    fit(config, "run", *on)
+    changes = ["model.optimizer.init_args.weight_decay: 0.01 -> 0.3", "trainer.max_steps: 2 -> 3"]
+    assert "settings than before:\n  " + "\n  ".join(changes) + "\n---" in capsys.readouterr().out
+    assert "weight_decay: 0.3" in (run / "config.yaml").read_text()
+
+
 def group(run: Path, step: int) -> dict[str, Any]:
     """The optimizer's settings in a checkpoint."""
     checkpoint = torch.load(step_file(run / "checkpoints", step), weights_only=True)

@@ -29,6 +29,7 @@ from datamodules.picture_folder import PictureFolder
 from datamodules.pictures.geometry import training_size
 from datamodules.problems import LEAVES, NEAR_DUPLICATE, NEAR_STRADDLES, POOR_AGREEMENT, UNUSABLE_MIX, Problem
 from demo.style_set import ensure_style_set
+from foundation.missing_paths import is_file
 
 CLIP_GROUPS = {"portrait": "close-up portrait", "landscape": "landscape or wide shot"}
 POOR = 4.0  # standard deviations below the median agreement
@@ -336,16 +337,9 @@ def _names(data: PictureFolder, records: Sequence[Record]) -> list[str]:
 
 def _with_files(folder: Path, problem: Problem) -> Problem:
     """The finding with its picture, where the finding is of one file."""
-    if problem.files or problem.kind is LEAVES or not _is_file(folder / problem.where):
+    if problem.files or problem.kind is LEAVES or not is_file(folder / problem.where):
         return problem
     return replace(problem, files=(problem.where,))
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name longer than the file system takes
-        return False
 
 
 def _run_text(options: AuditOptions) -> str:

@@ -12,14 +12,14 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from callbacks.painting_progress import PaintingProgress
 from callbacks.picture_writer import PictureWriter
-from commands.runs.adapter_choice import AdapterChoice, choose_adapter, own_size
+from commands.runs.lora_file import LoraFile, base_of, find_lora
 from commands.terminal.arithmetic import arithmetic_restored, use_tf32
-from commands.terminal.command_parser import CommandParser
-from commands.terminal.quiet_lightning import quiet_lightning
+from commands.terminal.lightning_cli import CommandParser, quiet_lightning
 from commands.terminal.trainer_options import check_painting
 from commands.watch.process_watch import go_on_alone, lost_processes_said, watched_children
 from datamodules.painting.picture_list import PictureList
 from lightning_modules.adapter_painter import AdapterPainter
+from lightning_modules.base.latents import own_size
 from lightning_modules.base.loading import base_name
 from lightning_modules.lora.reading import read_adapter
 
@@ -39,7 +39,7 @@ class PaintingCLI(LightningCLI):
 
     trainer: L.Trainer
     model: AdapterPainter
-    choice: AdapterChoice
+    lora: LoraFile
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Which adapter."""
@@ -61,20 +61,19 @@ class PaintingCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Find the adapter, and take from its run what wasn't given."""
         options = self.config[self.subcommand]
-        self.choice = choice = choose_adapter(options.lora, Path(options.runs))
-        options.model.lora = str(choice.file)
-        header = read_adapter(choice.file).metadata
-        if options.model.base_model is None:
-            options.model.base_model = choice.base_model(header.get("base"))
-            options.model.base_config = options.model.base_config or choice.setting("model", "base_config")
+        self.lora = lora = find_lora(options.lora, Path(options.runs))
+        options.model.lora = str(lora.path)
+        options.model.base_model, options.model.base_config = base_of(
+            lora, read_adapter(lora.path), options.model.base_model, options.model.base_config
+        )
         for name in ("zero_terminal_snr", "long_captions"):
             if options.model[name] is None:
-                options.model[name] = choice.setting("model", name)
+                options.model[name] = lora.setting("model", name)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The Trainer with the callbacks that write and count."""
         writer = PictureWriter(
-            Path(base_name(self.model.base_model)).name, self.choice.name, self.model.adapter.digest
+            Path(base_name(self.model.base_model)).name, self.lora.name, self.model.adapter.digest
         )
         options = self.config_init[self.subcommand].trainer
         use_tf32(options.accelerator)  # as the samples of a run are painted
@@ -93,7 +92,7 @@ class PaintingCLI(LightningCLI):
 
     def size(self) -> tuple[int, int]:
         """Height and width where nobody says them: those that the run trained at, or else the base's own."""
-        side = self.choice.setting("data", "resolution")
+        side = self.lora.setting("data", "resolution")
         return (side, side) if side else own_size(self.model.base_model, self.model.base_config)
 
     def name_pictures(self, pictures: PictureList) -> None:

@@ -44,7 +44,7 @@ class PredictCLI(PaintingCLI):
     def before_instantiate_classes(self) -> None:
         """Without prompts the run's own; without a folder one in the run."""
         super().before_instantiate_classes()
-        data, run = self.config[self.subcommand].data, self.choice.run
+        data, run = self.config[self.subcommand].data, self.lora.run
         if data.output is None:
             data.output = str(run / "pictures") if run else "pictures"
         if data.prompt is None and data.prompts is None and run:
@@ -59,7 +59,7 @@ class PredictCLI(PaintingCLI):
         """Paint what isn't there; when all is there, load nothing."""
         data, says = self.datamodule, self.trainer.is_global_zero
         if says:
-            print(f"Adapter: {self.choice.file} on {self.model.base_model}", flush=True)
+            print(f"Adapter: {self.lora.path} on {self.model.base_model}", flush=True)
             print(what_is_there(data), flush=True)
             if len(data.jobs) < len(data.entries):
                 print(

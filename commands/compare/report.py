@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from commands.compare.style_pictures import StylePictures
+from commands.compare.reference_pictures import ReferencePictures
 from commands.runs.evaluation_options import EvaluationOptions
 from datamodules.painting.comparison_pictures import ComparisonPictures, Subject, spread
 from datamodules.painting.prompt_entries import PictureJob
@@ -46,7 +46,9 @@ class Judged:
     held_out: Looks | None
 
 
-def judge(pictures: ComparisonPictures, style: StylePictures, clip: Clip, style_prompt: str) -> Judged:
+def judge(
+    pictures: ComparisonPictures, reference: ReferencePictures, clip: Clip, style_prompt: str
+) -> Judged:
     """Show everything to CLIP."""
     words = [strip_weights(subject.job.prompt) for subject in pictures.subjects]
     texts = _float(clip.of_texts([*words, strip_weights(style_prompt)]))
@@ -57,22 +59,32 @@ def judge(pictures: ComparisonPictures, style: StylePictures, clip: Clip, style_
         dict(zip(jobs, vectors, strict=True)),
         texts[:-1],
         texts[-1],
-        _looks(clip, style.images(style.training), len(style.training), "Looking at training pictures"),
-        _looks(clip, style.images(style.held_out), len(style.held_out), "Looking at held-out pictures"),
+        _looks(
+            clip,
+            reference.images(reference.training),
+            len(reference.training),
+            "Looking at training pictures",
+        ),
+        _looks(
+            clip,
+            reference.images(reference.held_out),
+            len(reference.held_out),
+            "Looking at held-out pictures",
+        ),
     )
 
 
 def compare(
-    pictures: ComparisonPictures, judged: Judged, style: StylePictures, reasons: Sequence[str]
+    pictures: ComparisonPictures, judged: Judged, reference: ReferencePictures, reasons: Sequence[str]
 ) -> Measured:
     """Every number of the report."""
-    return measure(_vectors(pictures, judged), _copies(pictures, judged, style), RESAMPLING_SEED, reasons)
+    return measure(_vectors(pictures, judged), _copies(pictures, judged, reference), RESAMPLING_SEED, reasons)
 
 
 def report(
     pictures: ComparisonPictures,
     measured: Measured,
-    style: StylePictures,
+    reference: ReferencePictures,
     options: EvaluationOptions,
     *,
     title: str,
@@ -91,7 +103,7 @@ def report(
         facts=facts,
         measured=measured,
         side_by_side=tuple(_side_by_side(pictures, subject, first) for subject in pictures.subjects),
-        near_pairs=_near_pairs(pictures, measured.memorisation, style),
+        near_pairs=_near_pairs(pictures, measured.memorisation, reference),
         four_ways=tuple(_four_ways(pictures, subject, first) for subject in _leading(pictures)),
         strips=tuple(_strip(pictures, subject, first) for subject in reversed(leaders))
         if measured.strength
@@ -179,14 +191,14 @@ def _sample_jobs(pictures: ComparisonPictures) -> list[PictureJob]:
     return [*own, *pictures.of_captions(pictures.trained_captions)]
 
 
-def _copies(pictures: ComparisonPictures, judged: Judged, style: StylePictures) -> Copies | None:
+def _copies(pictures: ComparisonPictures, judged: Judged, reference: ReferencePictures) -> Copies | None:
     """What memorisation compares; None without training or held-out pictures."""
     if judged.training is None or judged.held_out is None:
         return None
     trained = pictures.of_captions(pictures.trained_captions)
     unseen = pictures.of_captions(pictures.unseen_captions)
     own = _sample_jobs(pictures)[: -len(trained) or None]
-    places = spread(len(style.training), len(trained)), spread(len(style.held_out), len(unseen))
+    places = spread(len(reference.training), len(trained)), spread(len(reference.held_out), len(unseen))
     return Copies(
         _painted(pictures, judged, own),
         judged.training,
@@ -231,15 +243,15 @@ def _side_by_side(pictures: ComparisonPictures, subject: Subject, repetition: in
 
 
 def _near_pairs(
-    pictures: ComparisonPictures, found: Memorisation | None, style: StylePictures
+    pictures: ComparisonPictures, found: Memorisation | None, reference: ReferencePictures
 ) -> tuple[NearPair, ...]:
     if found is None:
         return ()
     jobs = _sample_jobs(pictures)
-    records = tuple(style.training[pair.training] for pair in found.pairs)
+    records = tuple(reference.training[pair.training] for pair in found.pairs)
     return tuple(
         NearPair(pair, jobs[pair.sample].prompt, _image(pictures, jobs[pair.sample]), image, record.path.name)
-        for pair, record, image in zip(found.pairs, records, style.images(records), strict=True)
+        for pair, record, image in zip(found.pairs, records, reference.images(records), strict=True)
     )
 
 

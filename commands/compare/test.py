@@ -18,11 +18,11 @@ from typing import Any
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
 from commands.compare.painting_cli import NOT_OPTIONS, PaintingCLI, run_painting, what_is_there
+from commands.compare.reference_pictures import reference_pictures
 from commands.compare.report import compare, judge, picture_rows, report
 from commands.compare.report_files import METRICS, PAGE, write_report
-from commands.compare.style_pictures import style_pictures
-from commands.runs.adapter_choice import choose_adapter
 from commands.runs.evaluation_options import SECTION, EvaluationOptions
+from commands.runs.lora_file import find_lora
 from commands.watch.parent_watch import local_rank
 from datamodules.folder.records import Record
 from datamodules.painting.comparison_pictures import ComparisonPictures, spread, subjects_of
@@ -64,7 +64,7 @@ class TestCLI(PaintingCLI):
         """Parse twice: which run it is says what the defaults are."""
         super().parse_arguments(parser, args)
         options = self.config[SECTION]
-        section = choose_adapter(options.lora, Path(options.runs)).config.get(SECTION)
+        section = find_lora(options.lora, Path(options.runs)).config.get(SECTION)
         if section:
             self._subcommand_parsers[SECTION].set_defaults(section)
             super().parse_arguments(parser, args)
@@ -75,7 +75,7 @@ class TestCLI(PaintingCLI):
         self.options = EvaluationOptions(
             **{field.name: given[field.name] for field in fields(EvaluationOptions)}
         )
-        run = self.choice.run
+        run = self.lora.run
         self.folder = Path(given.output or (run / "report" if run else "report"))
         if self.folder.is_file():
             raise ValueError(f"--output {self.folder} is a file; give the folder that the report goes to.")
@@ -85,7 +85,9 @@ class TestCLI(PaintingCLI):
             )
         if why := hindrance(self.folder):
             raise ValueError(f"--output {self.folder} can't be written: {why}. Name another folder.")
-        self.style = style_pictures(self.choice.config.get("data"), self.options.held_out, self.size()[0])
+        self.reference = reference_pictures(
+            self.lora.config.get("data"), self.options.held_out, self.size()[0]
+        )
         self.pictures = self._pictures(Path(given.pictures or self.folder / "pictures"))
 
     def _pictures(self, folder: Path) -> ComparisonPictures:
@@ -94,10 +96,10 @@ class TestCLI(PaintingCLI):
             subjects_of(self._entries(), options.of_pictures(), height=height, width=width),
             repetitions=options.seeds,
             lora_scale=options.lora_scale,
-            strengths=options.strengths if self.style.held_out else [],
+            strengths=options.strengths if self.reference.held_out else [],
             enhancement=options.enhancement,
-            trained_captions=self._captions(self.style.training),
-            unseen_captions=self._captions(self.style.held_out),
+            trained_captions=self._captions(self.reference.training),
+            unseen_captions=self._captions(self.reference.held_out),
             output=folder,
             batch_size=options.batch_size,
         )
@@ -106,7 +108,7 @@ class TestCLI(PaintingCLI):
 
     def _captions(self, records: tuple[Record, ...]) -> list[str]:
         """Some captions of training or of held-out pictures; none where there is nothing to compare."""
-        if not (self.style.training and self.style.held_out):
+        if not (self.reference.training and self.reference.held_out):
             return []
         return [records[place].caption for place in spread(len(records), self.options.training_captions)]
 
@@ -119,10 +121,10 @@ class TestCLI(PaintingCLI):
             return [(f"test.prompts {number}", entry) for number, entry in enumerate(prompts, 1)]
         if prompts is not None:
             return read_entries(Path(prompts))
-        samples = self.choice.setting("samples", "prompts")
+        samples = self.lora.setting("samples", "prompts")
         if not samples:
             raise ValueError(
-                f"{self.choice.run or self.choice.file} doesn't say what to paint: give --prompts FILE, with one a "
+                f"{self.lora.run or self.lora.path} doesn't say what to paint: give --prompts FILE, with one a "
                 "line."
             )
         return [(f"samples.prompts {number}", entry) for number, entry in enumerate(samples, 1)]
@@ -131,7 +133,7 @@ class TestCLI(PaintingCLI):
         """Paint what isn't there, then measure and write."""
         if self.trainer.is_global_zero:
             print(f"Judged by {self.clip.name}")  # loaded here, so that a wrong one is said at once
-            print(f"Adapter: {self.choice.file} on {self.model.base_model}", flush=True)
+            print(f"Adapter: {self.lora.path} on {self.model.base_model}", flush=True)
             print(what_is_there(self.pictures), flush=True)
         if self.pictures.waiting() or local_rank() is not None:  # then all have to go the same way
             self.paint(self.pictures)
@@ -146,13 +148,13 @@ class TestCLI(PaintingCLI):
     def write(self) -> None:
         """Measure what was painted and write the report."""
         style_prompt = self._judged_by("style_prompt", "style_prompt", STYLE_PROMPT)
-        judged = judge(self.pictures, self.style, self.clip, style_prompt)
+        judged = judge(self.pictures, self.reference, self.clip, style_prompt)
         found = report(
             self.pictures,
-            compare(self.pictures, judged, self.style, [*self.style.reasons, *self._left_out()]),
-            self.style,
+            compare(self.pictures, judged, self.reference, [*self.reference.reasons, *self._left_out()]),
+            self.reference,
             self.options,
-            title=f"{self.options.labels[1]}: {(self.choice.run or self.choice.file).name}",
+            title=f"{self.options.labels[1]}: {(self.lora.run or self.lora.path).name}",
             style_prompt=style_prompt,
             facts=self._facts(),
         )
@@ -166,7 +168,7 @@ class TestCLI(PaintingCLI):
 
     def _judged_by(self, option: str, setting: str, default: str) -> str:
         """An option, else the run's setting of its CLIP scores, else the default."""
-        value: str = getattr(self.options, option) or self.choice.setting("clip_score", setting) or default
+        value: str = getattr(self.options, option) or self.lora.setting("clip_score", setting) or default
         return value
 
     def _left_out(self) -> list[str]:
@@ -183,7 +185,7 @@ class TestCLI(PaintingCLI):
         """How it was made."""
         model, jobs = self.model, [subject.job for subject in self.pictures.subjects]
         said = {
-            "adapter": f"{self.choice.file} ({model.adapter.format}), SHA-256 {model.adapter.digest[:12]}",
+            "adapter": f"{self.lora.path} ({model.adapter.format}), SHA-256 {model.adapter.digest[:12]}",
             "base model": str(model.base_model),
             "strength": f"{self.options.lora_scale:g}",
             "seeds of each prompt": str(len(self.options.seeds)),
@@ -191,8 +193,8 @@ class TestCLI(PaintingCLI):
             "sampler": _each(f"{job.sampler}, {job.steps} steps" for job in jobs),
             "guidance scale": _each(f"{job.guidance_scale:g}" for job in jobs),
             "CLIP": self.clip.name,
-            "training pictures": str(len(self.style.training)),
-            "held-out pictures": str(len(self.style.held_out)),
+            "training pictures": str(len(self.reference.training)),
+            "held-out pictures": str(len(self.reference.held_out)),
             "date": date.today().isoformat(),
         }
         if model.adapter.alpha_assumed:

@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any, get_args
 
 from callbacks.lora_export import outcome
-from commands.export.chosen_adapter import Chosen, add_options, choose
-from commands.runs.adapter_choice import AdapterChoice
+from commands.runs.lora_file import LoraFile, LoraOnBase, add_lora_options, find_lora_on_base
 from commands.runs.model_card import write_model_card
 from commands.terminal.command_line import HelpfulParser
+from foundation.adapter_export import LoraFormat
 from foundation.missing_paths import hindrance
 from lightning_modules.base.loading import describe_base, unet_without_weights
 from lightning_modules.lora.export_check import check_export
 from lightning_modules.lora.formats import Adapter, describe
 from lightning_modules.lora.reading import PICKLED, SavedAdapter, read_adapter, unet_adapter
 from lightning_modules.lora.verification import verify_file
-from lightning_modules.lora.writing import Dtype, LoraFormat, write_adapter
+from lightning_modules.lora.writing import Dtype, write_adapter
 
 FAILED = 1
 """Exit status when a file doesn't paint what it should."""
@@ -46,26 +46,26 @@ def export(args: Sequence[str]) -> None:
         SystemExit: status 1, a written file failed its test.
     """
     given = _parser().parse_args(list(args))
-    chosen = choose(given)
-    choice, saved = chosen.choice, chosen.saved
-    facts = header_facts(saved, describe_base(chosen.base_model, chosen.base_config))
+    found = find_lora_on_base(given)
+    lora, saved = found.lora, found.saved
+    facts = header_facts(saved, describe_base(found.base_model, found.base_config))
     formats: tuple[LoraFormat, ...] = (given.format,) if given.format else get_args(LoraFormat)
-    targets = {format: target(choice, format, given.dtype, given.output) for format in formats}
-    _refuse_own_source(choice, targets)
+    targets = {format: target(lora, format, given.dtype, given.output) for format in formats}
+    _refuse_own_source(lora, targets)
     for path in targets.values():
         _check_place(path)
 
-    unet = unet_without_weights(chosen.base_model, chosen.base_config)
+    unet = unet_without_weights(found.base_model, found.base_config)
     adapter = unet_adapter(saved, unet)
-    print(f"Adapter: {choice.file} ({describe(adapter)}) on {facts['base']}", flush=True)
+    print(f"Adapter: {lora.path} ({describe(adapter)}) on {facts['base']}", flush=True)
     for format, path in targets.items():
         _write(path, adapter, format, facts, given.dtype)
         verify_file(path, adapter, unet, given.dtype)
         print(f"Wrote {path} ({format}, {given.dtype})", flush=True)
         if format == "kohya" and len({adapter.alpha(layer) for layer in adapter.strengths}) > 1:
             print(f"Note: {MIXED_ALPHAS}", flush=True)
-    passed = not given.self_test or _test(list(targets.values()), chosen)
-    print(f"Wrote {write_model_card(list(targets.values()), saved.digest, choice.run)}", flush=True)
+    passed = not given.self_test or _test(list(targets.values()), found)
+    print(f"Wrote {write_model_card(list(targets.values()), saved.digest, lora.run)}", flush=True)
     if not passed:
         sys.exit(FAILED)
 
@@ -83,11 +83,11 @@ def header_facts(saved: SavedAdapter, base: Mapping[str, str]) -> dict[str, str]
     return {**saved.metadata, **base, **own}
 
 
-def target(choice: AdapterChoice, format: LoraFormat, dtype: Dtype, output: str | None) -> Path:
+def target(lora: LoraFile, format: LoraFormat, dtype: Dtype, output: str | None) -> Path:
     """Where a file goes.
 
     Args:
-        choice: the adapter; files of a run go to its `exports`, others lie beside their source.
+        lora: the adapter; files of a run go to its `exports`, others lie beside their source.
         format: ends the name, so that both can lie side by side.
         dtype: stands in the name unless it is fp32.
         output: a folder or a .safetensors file, if given.
@@ -103,12 +103,12 @@ def target(choice: AdapterChoice, format: LoraFormat, dtype: Dtype, output: str 
         raise ValueError(
             f"--output {output} is a file of another kind: give a folder or a .safetensors name."
         )
-    folder = Path(output) if output else choice.run / "exports" if choice.run else choice.file.parent
-    stem = choice.name.removesuffix("_kohya") + ("" if dtype == "fp32" else f"_{dtype}")
+    folder = Path(output) if output else lora.run / "exports" if lora.run else lora.path.parent
+    stem = lora.name.removesuffix("_kohya") + ("" if dtype == "fp32" else f"_{dtype}")
     return folder / f"{stem}_{format}.safetensors"
 
 
-def _refuse_own_source(choice: AdapterChoice, targets: Mapping[LoraFormat, Path]) -> None:
+def _refuse_own_source(lora: LoraFile, targets: Mapping[LoraFormat, Path]) -> None:
     """Nothing is written over what it is made of, and two formats don't go into one file."""
     if len(set(targets.values())) < len(targets):
         raise ValueError(
@@ -116,7 +116,7 @@ def _refuse_own_source(choice: AdapterChoice, targets: Mapping[LoraFormat, Path]
             "kohya, or give a folder."
         )
     for path in targets.values():
-        if path.resolve() == choice.file.resolve():
+        if path.resolve() == lora.path.resolve():
             raise ValueError(f"{path} is what would be exported: give another place with --output.")
 
 
@@ -143,12 +143,12 @@ def _write(path: Path, adapter: Adapter, format: LoraFormat, facts: Mapping[str,
         ) from error
 
 
-def _test(paths: Sequence[Path], chosen: Chosen) -> bool:
+def _test(paths: Sequence[Path], found: LoraOnBase) -> bool:
     """Compare each file's picture with memory's; a file that can't be told from the base passes."""
-    parts = chosen.load()
+    parts = found.load()
     passed = True
     for path in paths:
-        check = check_export(path, parts=parts, base_model=chosen.base_model, base_config=chosen.base_config)
+        check = check_export(path, parts=parts, base_model=found.base_model, base_config=found.base_config)
         if check.passed or check.effect == 0:
             print(f"Tested {path.name}: {outcome(check)}", flush=True)
         else:
@@ -165,7 +165,7 @@ def _parser() -> HelpfulParser:
         "--output": (str | None, None, "folder or .safetensors file (default: the run's exports)"),
         "--self_test": (bool, True, "load each file into a fresh pipeline and compare pictures"),
     }
-    add_options(parser)
+    add_lora_options(parser)
     for name, (kind, default, text) in options.items():
         parser.add_argument(name, type=kind, default=default, help=text)
     return parser

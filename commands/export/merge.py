@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from commands.export.chosen_adapter import Chosen, add_options, choose
+from commands.runs.lora_file import LoraOnBase, add_lora_options, find_lora_on_base
 from commands.terminal.command_line import HelpfulParser
 from foundation.missing_paths import hindrance
 from lightning_modules.base.loading import quiet_libraries
@@ -34,17 +34,17 @@ def merge(args: Sequence[str]) -> None:
     """
     given = _parser().parse_args(list(args))
     output = _free(given.output)
-    chosen = choose(given)
-    if output.resolve().is_relative_to(Path(chosen.base_model).resolve()):
+    found = find_lora_on_base(given)
+    if output.resolve().is_relative_to(Path(found.base_model).resolve()):
         raise ValueError(
-            f"--output {output} lies in the base itself, {chosen.base_model}: name another folder."
+            f"--output {output} lies in the base itself, {found.base_model}: name another folder."
         )
-    parts = chosen.load()
-    print(f"Merging {chosen.choice.file} x {given.lora_scale:g} into {chosen.base_model}", flush=True)
+    parts = found.load()
+    print(f"Merging {found.lora.path} x {given.lora_scale:g} into {found.base_model}", flush=True)
     beside = output.with_name(f".{output.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     try:
-        _write(beside, chosen, adapter_of(parts.unet), given.lora_scale)
+        _write(beside, found, adapter_of(parts.unet), given.lora_scale)
         with quiet_libraries():
             merged = stock_pipeline(str(beside), None, torch.float32)
         check = check_merge(merged, parts, given.lora_scale)
@@ -66,12 +66,12 @@ def merge(args: Sequence[str]) -> None:
     )
 
 
-def _write(folder: Path, chosen: Chosen, adapter: Adapter, scale: float) -> None:
+def _write(folder: Path, found: LoraOnBase, adapter: Adapter, scale: float) -> None:
     """The base with the adapter in it: all its parts, float32."""
     with quiet_libraries():
-        pipeline = stock_pipeline(chosen.base_model, chosen.base_config, torch.float32)
+        pipeline = stock_pipeline(found.base_model, found.base_config, torch.float32)
         merge_adapter(pipeline.unet, adapter, scale)
-        if chosen.choice.setting("model", "zero_terminal_snr"):  # trained so because its user said so
+        if found.lora.setting("model", "zero_terminal_snr"):  # trained so because its user said so
             pipeline.scheduler = _zero_terminal(pipeline.scheduler)
         pipeline.save_pretrained(folder)
 
@@ -104,7 +104,7 @@ def _free(output: str | None) -> Path:
 
 def _parser() -> HelpfulParser:
     parser = HelpfulParser(prog="train.py merge", description="Write base and adapter as one model.")
-    add_options(parser)
+    add_lora_options(parser)
     parser.add_argument(
         "--output", type=str | None, default=None, help="folder to write; it must not exist yet"
     )

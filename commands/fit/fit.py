@@ -20,9 +20,8 @@ from commands.fit.style_cli import StyleCLI
 from commands.runs.run_folder import WholeConfig
 from commands.terminal.arithmetic import arithmetic_restored
 from commands.terminal.command_line import as_typed
-from commands.terminal.command_parser import CommandParser
 from commands.terminal.config_files import DEFAULT_CONFIG, configs_of
-from commands.terminal.quiet_lightning import quiet_lightning
+from commands.terminal.lightning_cli import CommandParser, quiet_lightning
 from commands.watch.parent_watch import is_first_here
 from commands.watch.process_watch import lost_processes_said, watched_children
 from datamodules.caption_images import CaptionImages

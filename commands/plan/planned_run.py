@@ -9,8 +9,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 from callbacks.sample_images import SamplePrompt
 from commands.fit.fit import TRAINER_DEFAULTS
 from commands.fit.style_cli import StyleCLI, say_whose_settings
-from commands.terminal.command_parser import CommandParser
-from commands.terminal.quiet_lightning import quiet_lightning
+from commands.terminal.lightning_cli import CommandParser, quiet_lightning
 from commands.terminal.trainer_options import OTHER_SPELLINGS, check_planned
 from datamodules.caption_images import CaptionImages
 from datamodules.pictures.geometry import bucket_sizes

@@ -5,21 +5,13 @@ from typing import Any
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from datamodules.painting.prompt_entries import SamplerName
 from evaluation.foreign_syntax import foreign_syntax
+from foundation.picture_settings import SHARED, SamplerName
 
 SECTION = "test"
 """Where they stand in a fit config."""
 
-JOB_SETTINGS = (
-    "negative_prompt",
-    "height",
-    "width",
-    "steps",
-    "guidance_scale",
-    "sampler",
-    "clip_skip",
-)
+JOB_SETTINGS = ("negative_prompt", *SHARED)
 """Options that are settings of every picture."""
 
 

@@ -147,10 +147,21 @@ def free_name(folder: Path) -> str:
 
 
 class WholeConfig(SaveConfigCallback):
-    """Writes `config.yaml` whole or not at all."""
+    """Writes `config.yaml` whole or not at all.
+
+    It is written when the model has taken the checkpoint: a resume that is refused leaves the settings that the run
+    really had, with which the next try is compared.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "save_to_log_dir": False})
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Not yet: the checkpoint is read behind this."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write it."""
+        super().setup(trainer, pl_module, "fit")
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write it into the run's folder, in the first process."""

@@ -74,17 +74,21 @@ def note_without_config(base_model: str, folder: str) -> str:
         f"{demo['data']['resolution']} pixels, learning rate {rate:g}, {demo['trainer']['max_steps']} steps, its "
         "prompts)"
     )
-    if base_model != demo["model"]["base_model"]:
+    if not _same_place(base_model, demo["model"]["base_model"]):
         raise ValueError(
             f"--model.base_model is {base_model}, but {whose}, which fit its miniature base alone. Give a config that "
-            "fits yours: --config configs/ghibli.yaml, or a copy of it."
+            "fits yours, before the other options: --config configs/ghibli.yaml, or a copy of it."
         )
-    if Path(folder) == Path(demo["data"]["folder"]):
+    if _same_place(folder, demo["data"]["folder"]):
         return ""
     return (
-        f"Note: {whose}, and its miniature base is trained on your pictures. To train a real model on them, add "
-        "--config configs/ghibli.yaml, or a copy of it."
+        f"Note: {whose}, and its miniature base is trained on your pictures. To train a real model on them, put "
+        "--config configs/ghibli.yaml, or a copy of it, before the other options."
     )
+
+
+def _same_place(one: str, other: str) -> bool:
+    return Path(one).resolve() == Path(other).resolve()
 
 
 def read_config(path: str) -> dict[str, Any]:

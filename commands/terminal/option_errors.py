@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
+from foundation.picture_settings import FLAGS_OF_OTHERS
+
 WANTED = {
     "data.shares": "a positive number for each group, such as {portrait: 2, landscape: 1}, or null",
     "data.loss_weights": "a positive number for each group it names, such as {prior: 0.5}, or null",
@@ -102,17 +104,9 @@ OTHER_TRAINERS = {
     "checkpoint": "lora",
     "num_inference_steps": "steps",
     "cfg": "guidance_scale",
-    "cfg_scale": "guidance_scale",
     "scale": "lora_scale",
     "strength": "lora_scale",
-    "n": "negative_prompt",
-    "w": "width",
-    "h": "height",
-    "d": "seed",
-    "s": "steps",
-    "l": "guidance_scale",
-    "ss": "sampler",
-    "sampler_name": "sampler",
+    **FLAGS_OF_OTHERS,
 }
 """What people's fingers know from other trainers and other commands, and its name here."""
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datamodules.audit.result import GroupRow, Verdict
 from datamodules.folder.records import Record
 
-GOOD = 1 / 3  # landscapes among the draws of the mix that taught the style
 LEANS, FAR, FAILED = 0.45, 0.67, 0.83  # from these on: 60, 75 and 90 % land between them
 FEW = 0.2  # below it scenery is hardly taught
 RECOGNISED = 0.8  # of the draws, for a verdict

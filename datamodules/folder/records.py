@@ -25,7 +25,7 @@ from datamodules.problems import (
     Kind,
     Problem,
 )
-from foundation.missing_paths import similar
+from foundation.missing_paths import is_file, similar
 
 MOST_ENLARGED = 2.0
 
@@ -140,7 +140,7 @@ def _place(folder: Path, entries: Sequence[Entry]) -> tuple[list[tuple[Path, Ent
             problems.append(
                 Problem(LEAVES, entry.name, entry.source if entry.source != entry.name else "a link")
             )
-        elif not _is_file(target):
+        elif not is_file(target):
             problems.append(Problem(ABSENT, entry.name, entry.source))
         elif name in first:
             problems.append(Problem(DUPLICATE, entry.name, f"{first[name].source} and {entry.source}"))
@@ -148,13 +148,6 @@ def _place(folder: Path, entries: Sequence[Entry]) -> tuple[list[tuple[Path, Ent
             first[name] = entry
             placed.append((path, entry))
     return placed, problems
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name longer than the file system takes
-        return False
 
 
 def _size_problems(look: Look, resolution: int, buckets: bool) -> list[tuple[Kind, str]]:

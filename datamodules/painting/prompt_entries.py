@@ -14,16 +14,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import yaml
 
 from datamodules.painting.prompt_flags import OTHER_NAMES, TEXTS, read_prompt
 from evaluation.foreign_syntax import foreign_syntax
 from foundation.missing_paths import similar
-
-SamplerName = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "unipc"]
-"""Written here too, since data don't import the module that samples; a test compares the two."""
+from foundation.picture_settings import LARGEST_SIDE, MOST_STEPS, SamplerName, shared_settings
 
 Entry = tuple[str, Any]
 """Where a prompt stands, e.g. "prompts.jsonl line 3", and what stands there."""
@@ -32,12 +30,8 @@ UNUSED = {"group"}
 LARGEST_SEED = 2**63 - 1
 LARGEST_NUMBER = 1e9
 """Strengths beyond it mean nothing, and NaN and infinity are none."""
-LARGEST_SIDE = 4096
-"""Pixels beyond which no Stable Diffusion 1.x or 2.x paints anything."""
 TEXT, LINES, LISTS = (".txt", ""), (".jsonl",), (".yaml", ".yml", ".json")
 """Suffixes of the kinds of file."""
-MOST_STEPS = 1000
-"""Timesteps of Stable Diffusion's schedule: a sampler has no more."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +64,7 @@ class PictureJob:
 
     def settings(self) -> tuple[object, ...]:
         """What pictures of one batch must share."""
-        return (
-            self.height,
-            self.width,
-            self.steps,
-            self.guidance_scale,
-            self.sampler,
-            self.clip_skip,
-            self.lora_scale,
-        )
+        return (*shared_settings(self), self.lora_scale)
 
 
 def _whole(least: int, most: float = math.inf) -> Callable[[Any], bool]:

@@ -13,21 +13,13 @@ import shlex
 from typing import Any
 
 from evaluation.generation_parameters import SAMPLER_NAMES
+from foundation.picture_settings import FLAGS_OF_OTHERS
 
 TEXTS = ("prompt", "negative_prompt")
 OWN = (*TEXTS, "seed", "steps", "width", "height", "guidance_scale", "sampler", "clip_skip", "lora_scale")
 FLAGS = {
     **{name: name for name in OWN},
-    "n": "negative_prompt",
-    "w": "width",
-    "h": "height",
-    "d": "seed",
-    "s": "steps",
-    "l": "guidance_scale",
-    "ss": "sampler",
-    "am": "lora_scale",
-    "cfg_scale": "guidance_scale",
-    "sampler_name": "sampler",
+    **FLAGS_OF_OTHERS,
 }
 """Flags and the settings that they are."""
 

@@ -7,8 +7,9 @@ from typing import Any
 from jsonargparse.typing import PositiveInt
 
 from datamodules.painting.picture_list import PictureList
-from datamodules.painting.prompt_entries import Entry, PictureJob, SamplerName, make_jobs, read_entries
+from datamodules.painting.prompt_entries import Entry, PictureJob, make_jobs, read_entries
 from foundation.missing_paths import hindrance
+from foundation.picture_settings import SamplerName
 
 
 class PromptList(PictureList):

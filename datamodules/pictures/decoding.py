@@ -42,7 +42,8 @@ def decode(
             than it is, but at least twice as large as that. Null gives every picture in its own size.
 
     Returns:
-        The picture (mode RGB) and what had to be passed over, as kinds of problem with a detail.
+        The picture (mode RGB, nothing but its pixels) and what had to be passed over, as kinds of problem with a
+        detail.
 
     Raises:
         PIL.UnidentifiedImageError: it is no picture.
@@ -57,7 +58,7 @@ def decode(
         file.load()
         profile = file.info.get("icc_profile")
         said = profile_of(file.info) if file.format == "PNG" else None
-        upright = ImageOps.exif_transpose(file)
+        upright = _upright(file)
     alpha, image = _alpha(upright), _eight_bit(upright)
     if said:
         image, profile = _plain_rgb(image), said
@@ -66,6 +67,7 @@ def decode(
     except (ImageCms.PyCMSError, OSError) as error:
         notes.append((BAD_PROFILE, str(error)))
         colours = _plain_rgb(image)
+    colours.info.clear()  # a comment or profile of the file's would go into every copy that is saved, or stop it
     if alpha is None:
         return colours, notes
     paper = Image.new("RGB", colours.size, BACKGROUND)
@@ -116,6 +118,14 @@ def _scale_while_decoding(file: Image.Image, covering: int) -> None:
     surplus = int(1 / (2 * enlargement(*file.size, covering, covering)))
     if surplus > 1:
         file.draft(file.mode, (file.width // surplus, file.height // surplus))
+
+
+def _upright(file: Image.Image) -> Image.Image:
+    """Turned as the camera's mark says; data of a camera that can't be read say nothing against the pixels."""
+    try:
+        return ImageOps.exif_transpose(file)
+    except SyntaxError:  # what Pillow makes of EXIF with another beginning; in a JPEG it passes over it
+        return file.copy()
 
 
 def _alpha(image: Image.Image) -> Image.Image | None:

@@ -18,11 +18,9 @@ from datamodules.stream.balance import Stream
 from datamodules.stream.caption_variation import Wording
 from datamodules.stream.latent_cache import LatentCache, Version
 from foundation.keyed_random import generator
+from foundation.training_pictures import PICTURE_ENTRIES
 
 Item = dict[str, Any]
-
-PICTURE = ("image", "latent_mean", "latent_std")
-"""What an item may hold of its picture."""
 
 
 def make_item(
@@ -62,7 +60,7 @@ def collate(items: Sequence[Item]) -> Item:
     Returns:
         Everything stacked, as [B, ...] or lists of B texts; pictures of several shapes as a list of B tensors.
     """
-    pictures = [name for name in PICTURE if name in items[0]]
+    pictures = [name for name in PICTURE_ENTRIES if name in items[0]]
     if len({item[pictures[0]].shape for item in items}) == 1:
         batch: Item = default_collate(list(items))
         return batch

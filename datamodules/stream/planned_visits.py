@@ -2,28 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from datamodules.folder.records import Record
 from datamodules.stream.balance import Stream
-
-
-@dataclass(frozen=True)
-class PlannedVisits:
-    """One picture's part of the plan.
-
-    Attributes:
-        group: that it is drawn with.
-        key: content hash. Byte-identical pictures of a group are one entry: a batch can't tell them apart.
-        name: path relative to the folder; of identical pictures all, joined by " = ".
-        times: visits of all of them.
-    """
-
-    group: str
-    key: str
-    name: str
-    times: int
+from foundation.training_pictures import PlannedVisits
 
 
 def planned_visits(

@@ -1,11 +1,13 @@
 """Pictures -> latents: what the frozen VAE says of a picture, and the scale at which the UNet reads it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from foundation.transfer import to_device, to_host
+from lightning_modules.base.files import CONFIG_FILES, config_folder, read_json
 from lightning_modules.base.offload import onload
 
 
@@ -33,3 +35,21 @@ def scaled_latents(latents: Tensor, vae: Any) -> Tensor:
     Scale and shift are those of the VAE's config (Rombach et al. 2022, section 3.1 and appendix G).
     """
     return (latents - (vae.config.get("shift_factor") or 0.0)) * float(vae.config.scaling_factor)
+
+
+def vae_factor(config: Mapping[str, Any]) -> int:
+    """Pixels of a side that one latent stands for: the VAE halves between its levels.
+
+    Args:
+        config: of the VAE.
+    """
+    return int(2 ** (len(config["block_out_channels"]) - 1))
+
+
+def own_size(base_model: str, base_config: str | None) -> tuple[int, int]:
+    """Height and width in pixels that a base was made for, from its configs; reads no weight."""
+    configs = config_folder(base_model, base_config)
+    latent = read_json(configs / CONFIG_FILES["unet"]).get("sample_size") or 64
+    height, width = (latent, latent) if isinstance(latent, int) else latent
+    factor = vae_factor(read_json(configs / CONFIG_FILES["vae"]))
+    return height * factor, width * factor

@@ -10,12 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from foundation.training_pictures import PICTURE_ENTRIES
 from foundation.transfer import to_device
 
 Batch = dict[str, Any]
-
-PICTURE = ("image", "latent_mean", "latent_std")
-"""The entries that are a list of B tensors, instead of one tensor, where shapes differ."""
 
 
 def split_by_shape(batch: Batch) -> list[tuple[list[int], Batch]]:
@@ -24,7 +22,7 @@ def split_by_shape(batch: Batch) -> list[tuple[list[int], Batch]]:
     Args:
         batch: tensors [B, ...] and lists of B values; pictures stacked, or a list of B tensors of any shapes.
     """
-    pictures = [name for name in PICTURE if name in batch]
+    pictures = [name for name in PICTURE_ENTRIES if name in batch]
     first = batch[pictures[0]]
     places: dict[tuple[int, ...], list[int]] = {}
     for place, picture in enumerate(first):

@@ -15,7 +15,6 @@ import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,39 +23,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from foundation.adapter_export import TELLING, TOLERANCE, ExportCheck
 from lightning_modules.base.loading import Components, quiet_libraries
 from lightning_modules.base.offload import CPU, onloaded
 from lightning_modules.base.stock_pipeline import paint, stock_pipeline, with_unet
 from lightning_modules.lora.formats import write_safetensors
 from lightning_modules.lora.layers import lora_parameters, scaled
 
-TOLERANCE = 1 / 255
-TELLING = 100
 MOST_ATTEMPTS = 6
-
-
-@dataclass(frozen=True)
-class ExportCheck:
-    """The outcome.
-
-    Attributes:
-        max_difference: largest difference of a colour value between the file's and memory's pictures, in
-            [0, 1].
-        effect: largest difference that the adapter, multiplied by `scale`, makes to the base's picture,
-            in [0, 1].
-        scale: by how much the adapter was multiplied on both sides (1: as trained).
-        tolerance: what `max_difference` may be.
-    """
-
-    max_difference: float
-    effect: float
-    scale: float
-    tolerance: float = TOLERANCE
-
-    @property
-    def passed(self) -> bool:
-        """The pictures agree, and the adapter's effect on them is so large that a wrong file would show."""
-        return self.max_difference <= self.tolerance and self.effect >= TELLING * self.tolerance
 
 
 def check_export(

@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 
+from foundation.adapter_export import LoraFormat
 from lightning_modules.lora.formats import (
     Adapter,
     is_accepted_kohya_name,
@@ -19,7 +20,6 @@ from lightning_modules.lora.formats import (
 )
 from lightning_modules.lora.header import header
 
-LoraFormat = Literal["diffusers", "kohya"]
 Dtype = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

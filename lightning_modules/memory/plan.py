@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from lightning_modules.base.latents import vae_factor
 from lightning_modules.base.loading import WEIGHT_DTYPES
 from lightning_modules.base.stock_pipeline import LARGEST_LATENT
 from lightning_modules.lora.layers import LoraOptions, add_lora
@@ -178,7 +179,7 @@ class _Planner:
         self.base: Shapes = shapes_of(
             shape.base_model, shape.base_config, WEIGHT_DTYPES[shape.setting.precision]
         )
-        self.factor = 2 ** (len(self.base.vae.config.block_out_channels) - 1)
+        self.factor = vae_factor(self.base.vae.config)
         self.unet_bytes = _bytes_of(self.base.unet)
         self.trained = self._adapter()
         self.notes: list[str] = []

@@ -7,14 +7,13 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from foundation.picture_settings import LARGEST_SIDE, SamplerName
+from lightning_modules.base.latents import vae_factor
 from lightning_modules.base.loading import Components
 from lightning_modules.base.noise_schedule import sampling_config
-from lightning_modules.painting.sampling import SamplerName, sample_images
+from lightning_modules.painting.sampling import sample_images
 from lightning_modules.text.conditioning import LongCaptions, lost_of_prompt
 from lightning_modules.text.prompt_cache import PromptMemory
-
-LARGEST_SIDE = 4096
-"""Pixels of a side beyond which no Stable Diffusion 1.x or 2.x paints anything; `datamodules` has it, too."""
 
 
 class PaintingSettings(TypedDict):
@@ -90,7 +89,7 @@ class Painter:
 
     def unpaintable(self, height: int, width: int, clip_skip: int) -> str:
         """What this base can't do of what a picture asks for, or ""."""
-        factor = 2 ** (len(self.parts.vae.config.block_out_channels) - 1)
+        factor = vae_factor(self.parts.vae.config)
         layers = self.parts.text_encoder.config.num_hidden_layers
         if height % factor or width % factor:
             return f"{width}x{height} (width x height) are not multiples of {factor}"

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from diffusers import (
@@ -40,12 +40,12 @@ from diffusers import (
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from foundation.picture_settings import SamplerName
 from foundation.transfer import to_device
+from lightning_modules.base.latents import vae_factor
 from lightning_modules.base.offload import onloaded
 from lightning_modules.text.conditioning import LongCaptions, encode_prompts, join_contexts
 from lightning_modules.text.prompt_cache import PromptMemory
-
-SamplerName = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "unipc"]
 
 _SCHEDULERS: dict[SamplerName, type[SchedulerMixin]] = {
     "ddim": DDIMScheduler,
@@ -208,7 +208,7 @@ def _check(
 
 
 def _check_size(painter: _Painter) -> None:
-    factor = _vae_factor(painter.vae)
+    factor = vae_factor(painter.vae.config)
     if painter.height % factor or painter.width % factor or min(painter.height, painter.width) < factor:
         raise ValueError(
             f"height {painter.height} and width {painter.width} have to be multiples of {factor}, "
@@ -243,7 +243,7 @@ def _denoise(painter: _Painter, texts: Sequence[Tensor], seeds: Sequence[int]) -
     context, mask = join_contexts(texts)
     scheduler = make_scheduler(painter.sampler, painter.scheduler_config)
     scheduler.set_timesteps(painter.steps)  # on the CPU, whose program looks them up in tables
-    factor = _vae_factor(painter.vae)
+    factor = vae_factor(painter.vae.config)
     shape = (painter.unet.config.in_channels, painter.height // factor, painter.width // factor)
     noise, generators = starting_noise(seeds, shape)
     latents: Tensor = to_device(noise, painter.device) * scheduler.init_noise_sigma
@@ -297,11 +297,6 @@ def _decode(painter: _Painter, batches: Sequence[Tensor]) -> Tensor:
             picture: Tensor = painter.vae.decode(z, return_dict=False)[0][0]
             images[place] = (picture / 2 + 0.5).clamp(0, 1).float().cpu()
     return images
-
-
-def _vae_factor(vae: AutoencoderKL) -> int:
-    """Pixels a latent, along one side: the VAE halves between its levels."""
-    return int(2 ** (len(vae.config.block_out_channels) - 1))
 
 
 @contextmanager

@@ -17,17 +17,8 @@ from torch.utils.data import DataLoader
 from callbacks import exposure_ledger
 from callbacks.exposure_ledger import Counts, Exposure, ExposureLedger, difference, flat, nested, table
 from callbacks.training_log import TrainingLog
+from foundation.training_pictures import PlannedVisits
 from tests.callbacks.tiny_painter import TinyData, TinyPainter, curve, events_of, tiny_trainer
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A picture of the plan."""
-
-    group: str
-    key: str
-    name: str
-    times: int
 
 
 class PlannedData(TinyData):
@@ -39,11 +30,13 @@ class PlannedData(TinyData):
         """Batches of 4 draws from the position on."""
         return DataLoader(_Draws(self.position), batch_size=None)
 
-    def planned_visits(self, draws: int) -> Sequence[Planned]:
+    def planned_visits(self, draws: int) -> Sequence[PlannedVisits]:
         """By counting."""
         keys = [_picture(draw)[1] for draw in range(draws - self.planned_too_few)]
         names = {"p0": "portrait", "p1": "portrait", "l0": "landscape"}
-        return [Planned(group, key, f"{key}.png", keys.count(key)) for key, group in sorted(names.items())]
+        return [
+            PlannedVisits(group, key, f"{key}.png", keys.count(key)) for key, group in sorted(names.items())
+        ]
 
 
 def _picture(draw: int) -> tuple[str, str]:
@@ -152,7 +145,7 @@ class _Still:
     data: PlannedData
     position: int
 
-    def planned_visits(self, draws: int) -> Sequence[Planned]:
+    def planned_visits(self, draws: int) -> Sequence[PlannedVisits]:
         return self.data.planned_visits(draws)
 
 

@@ -1,6 +1,6 @@
 """Which files a run leaves, once each, and what is said of their test."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from callbacks.lora_export import LoraExport, outcome
-from callbacks.protocols import LoraFormat
+from foundation.adapter_export import ExportCheck, LoraFormat
 
-
-@dataclass
-class Check:
-    max_difference: float = 0.001
-    effect: float = 0.5
-    scale: float = 1.0
-    tolerance: float = 1 / 255
-    passed: bool = True
+PASSED = ExportCheck(max_difference=0.001, effect=0.5, scale=1.0)
 
 
 @dataclass
@@ -34,7 +27,7 @@ class Written:
 class Exporter(L.LightningModule):
     """One weight, and an adapter file that holds a line of text."""
 
-    def __init__(self, check: Check | Exception) -> None:
+    def __init__(self, check: ExportCheck | Exception) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
         self.written, self._check = Written(), check
@@ -54,14 +47,16 @@ class Exporter(L.LightningModule):
     def base_description(self) -> str:
         return "a base"
 
-    def check_export(self, path: Path) -> Check:
+    def check_export(self, path: Path) -> ExportCheck:
         self.written.tested.append(path)
         if isinstance(self._check, Exception):
             raise self._check
         return self._check
 
 
-def run(folder: Path, check: Check | Exception | Exporter, export: LoraExport | None = None) -> Exporter:
+def run(
+    folder: Path, check: ExportCheck | Exception | Exporter, export: LoraExport | None = None
+) -> Exporter:
     """Four steps with two checkpoint callbacks: every two steps, and every four."""
     module = check if isinstance(check, Exporter) else Exporter(check)
     trainer = L.Trainer(
@@ -84,7 +79,7 @@ def run(folder: Path, check: Check | Exception | Exporter, export: LoraExport | 
 @pytest.mark.filterwarnings("ignore")
 def test_files_at_every_checkpoint_and_at_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "ghibli"
-    module = run(folder, Check())
+    module = run(folder, PASSED)
     files = {
         str(path.relative_to(folder)): (format, facts["steps"])
         for path, format, facts in module.written.files
@@ -109,14 +104,14 @@ def test_files_at_every_checkpoint_and_at_the_end(tmp_path: Path, capsys: pytest
 
 @pytest.mark.filterwarnings("ignore")
 def test_checkpoints_carry_the_header_and_the_first_start(tmp_path: Path) -> None:
-    run(tmp_path / "ghibli", Check())
+    run(tmp_path / "ghibli", PASSED)
     path = tmp_path / "ghibli" / "checkpoints" / "step=2.ckpt"
     header = torch.load(path, weights_only=True)["header"]
     assert (header["run"], header["steps"]) == ("ghibli", "2")
     again = LoraExport(self_test=False)
     started = {"header": header | {"ss_training_started_at": "12.5"}}
     again.on_load_checkpoint(L.Trainer(logger=False, accelerator="cpu"), L.LightningModule(), started)
-    module = run(tmp_path / "again", Check(), again)
+    module = run(tmp_path / "again", PASSED, again)
     assert module.written.files[0][2]["ss_training_started_at"] == "12.5"
 
 
@@ -125,10 +120,10 @@ def test_checkpoints_carry_the_header_and_the_first_start(tmp_path: Path) -> Non
     ("check", "said"),
     [
         (
-            Check(max_difference=0.2, passed=False),
+            ExportCheck(0.2, 0.5, 1.0),
             r"failed its test: .*within 0\.20000 \(allowed 0\.00392\).*rely",
         ),
-        (Check(max_difference=0, effect=0, passed=False), "failed its test: the adapter changes nothing"),
+        (ExportCheck(0.0, 0.0, 1.0), "failed its test: the adapter changes nothing"),
         (RuntimeError("out of memory"), r"written but couldn't be tested: RuntimeError: out of memory"),
     ],
 )
@@ -140,7 +135,7 @@ def test_a_failed_test_warns_and_the_run_ends_well(tmp_path: Path, check: Any, s
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_test_can_be_left_out(tmp_path: Path) -> None:
-    assert not run(tmp_path, Check(), LoraExport(self_test=False)).written.tested
+    assert not run(tmp_path, PASSED, LoraExport(self_test=False)).written.tested
 
 
 def test_a_module_that_cannot_export_is_refused_before_training() -> None:
@@ -150,15 +145,15 @@ def test_a_module_that_cannot_export_is_refused_before_training() -> None:
 
 
 def test_a_strengthened_adapter_is_said() -> None:
-    assert "the adapter, 64 times as strong as trained, paints" in outcome(Check(scale=64.0))
-    assert "the adapter paints what it paints in memory to within 0.00100" in outcome(Check())
+    assert "the adapter, 64 times as strong as trained, paints" in outcome(replace(PASSED, scale=64.0))
+    assert "the adapter paints what it paints in memory to within 0.00100" in outcome(PASSED)
 
 
 class FullDisk(Exporter):
     """Nothing can be written from some step on."""
 
     def __init__(self, full_from: int) -> None:
-        super().__init__(Check())
+        super().__init__(PASSED)
         self.full_from = full_from
 
     def export_lora(self, path: Path, format: LoraFormat, facts: dict[str, str]) -> Path:
@@ -202,4 +197,4 @@ def test_a_full_disk_is_named_as_one_cause_only(tmp_path: Path) -> None:
             OSError, match=r"reads back as another adapter.*If the disk is full, free some space; then"
         ),
     ):
-        run(tmp_path, OtherContent(Check()))
+        run(tmp_path, OtherContent(PASSED))

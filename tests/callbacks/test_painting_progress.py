@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from lightning.pytorch import Trainer
 
-from callbacks.painting_progress import PaintingProgress, line_due, progress_line
+from callbacks.painting_progress import PaintingProgress, progress_line
 from tests.callbacks.tiny_painter import TinyPainter
 
 
@@ -17,11 +17,6 @@ class Data:
 
 def test_a_line_says_how_long_the_rest_will_take() -> None:
     assert progress_line(12, 40, 24.0) == "12/40 pictures | 30% | 2.0 s a picture | 0:56 left"
-
-
-def test_lines_come_every_20th_of_the_work() -> None:
-    assert [now for now in range(1, 101) if line_due(now - 1, now, 100)] == list(range(5, 101, 5))
-    assert [now for now in range(1, 4) if line_due(now - 1, now, 3)] == [1, 2, 3]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from callbacks.progress import RunProgress, announce, clock
+from callbacks.progress import RunProgress, announce, clock, line_due
 from callbacks.sample_images import SampleImages, SamplePrompt
 from callbacks.training_log import TrainingLog
 from tests.callbacks.tiny_painter import TinyData, TinyPainter, tiny_trainer
@@ -141,3 +141,8 @@ def test_announcing_needs_no_bar(tmp_path: Path, capsys: pytest.CaptureFixture[s
 )
 def test_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
+
+
+def test_lines_come_every_20th_of_the_work() -> None:
+    assert [now for now in range(1, 101) if line_due(now - 1, now, 100)] == list(range(5, 101, 5))
+    assert [now for now in range(1, 4) if line_due(now - 1, now, 3)] == [1, 2, 3]

@@ -2,7 +2,7 @@
 
 import pickle
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -13,14 +13,12 @@ from PIL import Image
 from callbacks.sample_images import (
     SampleImages,
     SamplePrompt,
-    SamplerName,
     SampleSet,
     grids,
     paint,
     prompt_table,
 )
 from callbacks.training_log import TrainingLog
-from lightning_modules.painting import sampling
 from tests.callbacks.tiny_painter import TinyData, TinyPainter, curve, events_of, tiny_trainer
 
 PROMPTS = [
@@ -48,10 +46,6 @@ def test_a_picture_is_told_to_other_processes_without_those_of_its_batch() -> No
     )
     assert len(pickle.dumps(one)) < 1.5 * one.numel() * 4
     assert len(pickle.dumps(four)) < 4 * 1.5 * one.numel() * 4
-
-
-def test_samplers_are_those_that_the_module_knows() -> None:
-    assert get_args(SamplerName) == get_args(sampling.SamplerName)
 
 
 def test_a_prompt_is_a_config_entry() -> None:

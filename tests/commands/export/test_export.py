@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from commands.export.export import FAILED
+from foundation.adapter_export import ExportCheck
 from lightning_modules.base.loading import load_components
-from lightning_modules.lora.export_check import ExportCheck
 from lightning_modules.lora.formats import adapter_of
 from lightning_modules.lora.layers import LoraOptions, lora_state
 from lightning_modules.lora.reading import place_adapter, read_adapter
@@ -129,7 +129,7 @@ def test_without_the_test_no_weight_is_read(run: Path, monkeypatch: pytest.Monke
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the base was loaded")
 
-    monkeypatch.setattr("commands.export.chosen_adapter.load_components", refuse)
+    monkeypatch.setattr("commands.runs.lora_file.load_components", refuse)
     export(run, "--self_test", "false")
     assert (run / "exports" / "tiny_kohya.safetensors").is_file()
 

@@ -58,10 +58,14 @@ def test_the_embedded_world_needs_no_config() -> None:
     assert note_without_config("demo/base", "demo/style_set") == ""
 
 
+def test_the_embedded_world_may_be_spelt_in_other_ways() -> None:
+    assert note_without_config("./demo/base/", str(Path("demo/style_set").absolute())) == ""
+
+
 def test_pictures_of_ones_own_without_a_config_are_told_whose_settings_they_get() -> None:
     note = note_without_config("demo/base", "my_pictures")
     assert note.startswith(f"Note: {WHOSE}, and its miniature base is trained on your pictures.")
-    assert "add --config configs/ghibli.yaml" in note
+    assert "put --config configs/ghibli.yaml, or a copy of it, before the other options" in note
 
 
 def test_a_base_of_ones_own_without_a_config_is_refused() -> None:
@@ -70,4 +74,6 @@ def test_a_base_of_ones_own_without_a_config_is_refused() -> None:
     ) as refused:
         note_without_config("owner/name", "demo/style_set")
     assert WHOSE in str(refused.value)
-    assert "Give a config that fits yours: --config configs/ghibli.yaml" in str(refused.value)
+    assert "Give a config that fits yours, before the other options: --config configs/ghibli.yaml" in str(
+        refused.value
+    )

@@ -1,12 +1,10 @@
 """Prompt files, the options over them, and what is said of bad ones."""
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
-from datamodules.painting.prompt_entries import PictureJob, SamplerName, make_jobs, read_entries
-from lightning_modules.painting.sampling import SamplerName as Sampler
+from datamodules.painting.prompt_entries import PictureJob, make_jobs, read_entries
 
 
 def jobs_of(path: Path, text: str, **options: object) -> list[PictureJob]:
@@ -161,7 +159,3 @@ def test_an_absent_file_and_another_encoding_are_refused(tmp_path: Path) -> None
             read_entries(tmp_path / name)
     with pytest.raises(ValueError, match="that is a folder; give a file"):
         read_entries(tmp_path)
-
-
-def test_the_samplers_are_those_of_the_model() -> None:
-    assert get_args(SamplerName) == get_args(Sampler)

@@ -35,6 +35,24 @@ def test_exif_rotation_comes_first() -> None:
     assert upright.getpixel((1, 0)) == (255, 0, 0)
 
 
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    "camera_data", [b"Exif\0\0no camera data", b"Exif\0\0" + bytes(60)], ids=["words", "zeros"]
+)
+def test_camera_data_that_cannot_be_read_leave_the_pixels(format: str, camera_data: bytes) -> None:
+    picture, notes = decode(saved(Image.new("RGB", (4, 2), "red"), format, exif=camera_data))
+    assert picture.size == (4, 2)
+    assert picture.getpixel((0, 0)) == pytest.approx((255, 0, 0), abs=2)
+    assert notes == []
+
+
+def test_what_a_file_says_beside_its_pixels_goes_into_no_copy() -> None:
+    longer_than_a_jpeg_can_hold = b"c" * 70_000
+    picture, _ = decode(saved(Image.new("P", (4, 2)), "GIF", comment=longer_than_a_jpeg_can_hold))
+    assert picture.info == {}
+    assert Image.open(saved(picture, "JPEG")).size == (4, 2)
+
+
 def test_transparency_is_composited_on_white() -> None:
     assert first_pixel(decode(saved(Image.new("RGBA", (2, 2), (0, 0, 0, 0))))[0]) == (255, 255, 255)
     half = first_pixel(decode(saved(Image.new("RGBA", (2, 2), (200, 0, 100, 128))))[0])

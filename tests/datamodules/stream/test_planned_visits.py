@@ -4,7 +4,8 @@ from pathlib import Path
 
 from datamodules.folder.records import Record
 from datamodules.stream.balance import Stream
-from datamodules.stream.planned_visits import PlannedVisits, planned_visits
+from datamodules.stream.planned_visits import planned_visits
+from foundation.training_pictures import PlannedVisits
 
 
 def record(name: str, group: str, key: str) -> Record:

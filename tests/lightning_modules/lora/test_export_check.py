@@ -7,11 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from foundation.adapter_export import TOLERANCE, ExportCheck, LoraFormat
 from lightning_modules.base.loading import Components, load_components
-from lightning_modules.lora.export_check import TOLERANCE, ExportCheck, check_export
+from lightning_modules.lora.export_check import check_export
 from lightning_modules.lora.formats import adapter_of, write_safetensors
 from lightning_modules.lora.layers import LoraOptions, add_lora, lora_layers, lora_state
-from lightning_modules.lora.writing import Dtype, LoraFormat, write_adapter
+from lightning_modules.lora.writing import Dtype, write_adapter
 from tests.ldm_checkpoint import save_ldm_checkpoint
 from tests.tiny_adapters import fill
 

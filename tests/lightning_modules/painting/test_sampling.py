@@ -20,8 +20,9 @@ from diffusers import (
 from peft import LoraConfig
 from torch import Tensor
 
+from foundation.picture_settings import SamplerName
 from lightning_modules.painting import sampling
-from lightning_modules.painting.sampling import SamplerName, make_scheduler, sample_images, starting_noise
+from lightning_modules.painting.sampling import make_scheduler, sample_images, starting_noise
 from lightning_modules.text.conditioning import encode_prompts
 from lightning_modules.text.prompt_cache import PromptMemory
 

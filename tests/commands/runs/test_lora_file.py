@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from callbacks.sound_checkpoint import ADAPTER_PARTS
-from commands.runs.adapter_choice import choose_adapter, own_size
+from commands.runs.lora_file import find_lora
 
 
 def run_folder(runs: Path, name: str, *files: str, age: int = 0) -> Path:
@@ -32,10 +32,10 @@ def test_a_run_is_its_newest_checkpoint_by_number(tmp_path: Path) -> None:
         "pytorch_lora_weights.safetensors",
     )
     run = run_folder(tmp_path, "ghibli", *files)
-    choice = choose_adapter(str(run), tmp_path)
-    assert (choice.file, choice.name, choice.run) == (run / files[1], "ghibli_kohya", run)
-    assert (choice.base_model(), choice.setting("data", "resolution")) == ("some/base", 96)
-    assert choice.setting("samples", "prompts") is None
+    lora = find_lora(str(run), tmp_path)
+    assert (lora.path, lora.name, lora.run) == (run / files[1], "ghibli_kohya", run)
+    assert (lora.base_model(), lora.setting("data", "resolution")) == ("some/base", 96)
+    assert lora.setting("samples", "prompts") is None
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path: Path) -> None:
@@ -43,33 +43,33 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path: Pat
     run = run_folder(tmp_path, "ghibli", *files, "pytorch_lora_weights.safetensors")
     (run / files[1]).write_bytes((run / files[1]).read_bytes()[:-100])
     with pytest.warns(UserWarning, match=r"step_000010\.ckpt is cut short.*passed over"):
-        assert choose_adapter(str(run), tmp_path).file == run / files[0]
+        assert find_lora(str(run), tmp_path).path == run / files[0]
     with pytest.warns(UserWarning, match=r"step_000010\.ckpt is cut short"):
-        assert choose_adapter(None, tmp_path).file == run / files[0]
+        assert find_lora(None, tmp_path).path == run / files[0]
     (run / files[0]).write_bytes(b"")
     with pytest.warns(UserWarning, match=r"step_000009\.ckpt is cut short"):
-        assert choose_adapter(str(run), tmp_path).file == run / "pytorch_lora_weights.safetensors"
+        assert find_lora(str(run), tmp_path).path == run / "pytorch_lora_weights.safetensors"
 
 
 def test_a_folder_of_runs_names_them(tmp_path: Path) -> None:
     run_folder(tmp_path / "runs", "ghibli", "checkpoints/step_000001.ckpt")
     with pytest.raises(ValueError, match=r"runs is a folder without an adapter.* It holds runs: .*ghibli\."):
-        choose_adapter(str(tmp_path / "runs"), tmp_path)
+        find_lora(str(tmp_path / "runs"), tmp_path)
     with pytest.raises(ValueError, match=r"--lora is empty: give a run's folder or a file"):
-        choose_adapter("", tmp_path)
+        find_lora("", tmp_path)
 
 
 @pytest.mark.parametrize("file", ["pytorch_lora_weights.safetensors", "ghibli_kohya.safetensors"])
 def test_a_run_without_checkpoints_is_its_export(tmp_path: Path, file: str) -> None:
     run = run_folder(tmp_path, "ghibli", file)
-    assert choose_adapter(str(run), tmp_path).file == run / file
+    assert find_lora(str(run), tmp_path).path == run / file
 
 
 def test_nothing_given_is_the_run_trained_last(tmp_path: Path) -> None:
     run_folder(tmp_path, "new", "checkpoints/step_000001.ckpt", age=10)
     run_folder(tmp_path, "old", "checkpoints/step_000009.ckpt", age=20)
     run_folder(tmp_path, "empty")
-    assert choose_adapter(None, tmp_path).run == tmp_path / "new"
+    assert find_lora(None, tmp_path).run == tmp_path / "new"
 
 
 @pytest.mark.parametrize(
@@ -84,27 +84,23 @@ def test_nothing_given_is_the_run_trained_last(tmp_path: Path) -> None:
 )
 def test_a_file_knows_its_run_and_its_kohya_name(tmp_path: Path, file: str, name: str) -> None:
     run = run_folder(tmp_path, "ghibli", file, "exports/ghibli_step_000100_kohya.safetensors")
-    choice = choose_adapter(str(run / file), tmp_path)
-    assert (choice.file, choice.name, choice.run) == (run / file, name, run)
+    lora = find_lora(str(run / file), tmp_path)
+    assert (lora.path, lora.name, lora.run) == (run / file, name, run)
 
 
 def test_a_file_on_its_own_has_no_run_and_needs_its_base(tmp_path: Path) -> None:
-    choice = choose_adapter(str(tmp_path / "style.safetensors"), tmp_path)
-    assert (choice.name, choice.run, choice.config) == ("style", None, {})
+    lora = find_lora(str(tmp_path / "style.safetensors"), tmp_path)
+    assert (lora.name, lora.run, lora.config) == ("style", None, {})
     with pytest.raises(
         ValueError, match=r"where its base lies isn't known.*--model\.base_model .*header says: wd \(SD 2\)"
     ):
-        choice.base_model("wd (SD 2)")
+        lora.base_model("wd (SD 2)")
 
 
 def test_folders_without_an_adapter_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"there is no trained run in .*python train\.py fit"):
-        choose_adapter(None, tmp_path)
+        find_lora(None, tmp_path)
     with pytest.raises(
         ValueError, match=r"is a folder without an adapter.*a whole checkpoints/step_\*\.ckpt"
     ):
-        choose_adapter(str(run_folder(tmp_path, "empty")), tmp_path)
-
-
-def test_a_base_knows_its_own_size(tiny_base: Path) -> None:
-    assert own_size(str(tiny_base), None) == (64, 64)  # latents of 8, an autoencoder of 8
+        find_lora(str(run_folder(tmp_path, "empty")), tmp_path)

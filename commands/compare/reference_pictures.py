@@ -1,4 +1,4 @@
-"""The pictures of the style behind an adapter: those it was trained on and held-out ones, as training crops them."""
+"""The reference pictures of an adapter's style: those it was trained on and held-out ones, as training crops them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from foundation.missing_paths import similar
 
 
 @dataclass(frozen=True)
-class StylePictures:
+class ReferencePictures:
     """What is known of an adapter's data.
 
     Attributes:
@@ -42,9 +42,9 @@ class StylePictures:
             yield to_picture((read_part(record.path, *size) + 1) / 2)
 
 
-def style_pictures(
+def reference_pictures(
     settings: Mapping[str, Any] | None, held_out: str | None, resolution: int
-) -> StylePictures:
+) -> ReferencePictures:
     """The pictures of a run, with another hold-out if one is given.
 
     Args:
@@ -65,7 +65,7 @@ def style_pictures(
             "are left out: train with data.holdout_fraction, or give --held_out FOLDER."
         )
     used = settings or {}
-    return StylePictures(
+    return ReferencePictures(
         training, own, used.get("resolution", resolution), used.get("buckets", False), tuple(reasons)
     )
 

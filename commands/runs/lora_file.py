@@ -1,4 +1,4 @@
-"""Which adapter `--lora` means, and what its run says of it: for commands that use a trained adapter.
+"""Which LoRA file `--lora` or `--ckpt_path` means, and which base belongs to it: for commands that use a trained one.
 
 A run's folder stands for its newest whole checkpoint, by step number; a file for itself. Nothing given is the run
 that was trained last. Where the run's config.yaml is found (beside the file, or one folder up), base model, size and
@@ -12,8 +12,10 @@ from typing import Any
 from callbacks.checkpoints import newest, newest_sound
 from callbacks.lora_export import DIFFUSERS_FILE
 from callbacks.sound_checkpoint import ADAPTER_PARTS
+from commands.terminal.command_line import HelpfulParser
 from commands.terminal.config_files import read_config
-from lightning_modules.base.files import CONFIG_FILES, config_folder, read_json
+from lightning_modules.base.loading import Components, load_components
+from lightning_modules.lora.reading import SavedAdapter, notes, place_adapter, read_adapter
 
 CONFIG = "config.yaml"
 PEFT_FILE = "adapter_model.safetensors"
@@ -21,17 +23,17 @@ PEFT_FILE = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
-class AdapterChoice:
-    """An adapter and where it comes from.
+class LoraFile:
+    """A file with an adapter, and the run that it comes from.
 
     Attributes:
-        file: a checkpoint or an exported file.
+        path: of a checkpoint or an exported file.
         name: of its kohya file, without the suffix: what stands in `<lora:name:1>`.
         run: the run's folder; None for a file on its own.
         option: by which it was chosen, for messages.
     """
 
-    file: Path
+    path: Path
     name: str
     run: Path | None
     option: str = "--lora"
@@ -57,15 +59,42 @@ class AdapterChoice:
         base: str | None = self.setting("model", "base_model")
         if base is None:
             raise ValueError(
-                f"{self.option} {self.file} doesn't lie in a run's folder (with {CONFIG}), so where its base lies "
+                f"{self.option} {self.path} doesn't lie in a run's folder (with {CONFIG}), so where its base lies "
                 "isn't known. Say which model it was trained on: --model.base_model FOLDER_OR_HUB_ID"
                 + (f". The file's header says: {described}" if described else "")
             )
         return base
 
 
-def choose_adapter(lora: str | None, runs: Path, option: str = "--lora") -> AdapterChoice:
-    """The adapter that `--lora` (or `--ckpt_path`, of commands that don't paint) names.
+@dataclass(frozen=True)
+class LoraOnBase:
+    """An adapter and its base.
+
+    Attributes:
+        lora: the file.
+        saved: what it holds.
+        base_model: as `--model.base_model` names it.
+        base_config: as `--model.base_config` names it.
+    """
+
+    lora: LoraFile
+    saved: SavedAdapter
+    base_model: str
+    base_config: str | None
+
+    def load(self) -> Components:
+        """The base in float32 with the adapter on its UNet.
+
+        Raises:
+            ValueError: the base is absent, or the adapter doesn't fit it.
+        """
+        parts = load_components(self.base_model, self.base_config)
+        place_adapter(parts.unet, self.saved)
+        return parts
+
+
+def find_lora(lora: str | None, runs: Path, option: str = "--lora") -> LoraFile:
+    """The file that `--lora` (or `--ckpt_path`, of commands that don't paint) names.
 
     Args:
         lora: a run's folder, a checkpoint, an exported file, or null for the run in `runs` that was trained last.
@@ -87,19 +116,58 @@ def choose_adapter(lora: str | None, runs: Path, option: str = "--lora") -> Adap
     run = next(
         (f for f in (path.absolute().parent, path.absolute().parent.parent) if (f / CONFIG).is_file()), None
     )
-    return AdapterChoice(path, _kohya_name(path, run), run, option)
+    return LoraFile(path, _kohya_name(path, run), run, option)
 
 
-def own_size(base_model: str, base_config: str | None) -> tuple[int, int]:
-    """Height and width in pixels that a base was made for, from its configs; reads no weight."""
-    configs = config_folder(base_model, base_config)
-    latent = read_json(configs / CONFIG_FILES["unet"]).get("sample_size") or 64
-    height, width = (latent, latent) if isinstance(latent, int) else latent
-    factor = 2 ** (len(read_json(configs / CONFIG_FILES["vae"])["block_out_channels"]) - 1)
-    return height * factor, width * factor
+def add_lora_options(parser: HelpfulParser) -> None:
+    """The options that say which adapter and which base."""
+    options: dict[str, tuple[Any, Any, str]] = {
+        "--ckpt_path": (
+            str | None,
+            None,
+            "run folder, checkpoint, or LoRA file of any trainer in diffusers, peft or kohya format (default: the "
+            "last run)",
+        ),
+        "--runs": (str, "runs", "folder that holds all runs"),
+        "--model.base_model": (str | None, None, "base of the adapter (default: the run's)"),
+        "--model.base_config": (str | None, None, "folder of the configs of a single-file base"),
+    }
+    for name, (kind, default, text) in options.items():
+        parser.add_argument(name, type=kind, default=default, help=text)
 
 
-def _of_run(run: Path, option: str) -> AdapterChoice:
+def find_lora_on_base(given: Any) -> LoraOnBase:
+    """Find what the options name, and print what is to be known of the file.
+
+    Args:
+        given: parsed options, those of `add_lora_options` among them.
+
+    Raises:
+        ValueError: there is no such adapter, or its base isn't known.
+    """
+    lora = find_lora(given.ckpt_path, Path(given.runs), "--ckpt_path")
+    saved = read_adapter(lora.path, "--ckpt_path")
+    for note in notes(saved):
+        print(f"Note: {note}", flush=True)
+    base = base_of(lora, saved, given.model.base_model, given.model.base_config)
+    return LoraOnBase(lora, saved, *base)
+
+
+def base_of(
+    lora: LoraFile, saved: SavedAdapter, base_model: str | None, base_config: str | None
+) -> tuple[str, str | None]:
+    """The base as it was given, or else that of the file's run: as `--model.base_model` and `.base_config` name it.
+
+    Raises:
+        ValueError: nothing says it.
+    """
+    if base_model is not None:
+        return base_model, base_config
+    described = saved.metadata.get("base") or saved.metadata.get("ss_sd_model_name")
+    return lora.base_model(described), base_config or lora.setting("model", "base_config")
+
+
+def _of_run(run: Path, option: str) -> LoraFile:
     file = newest_sound(run / "checkpoints", ADAPTER_PARTS) or _exported(run)
     if file is None:
         inside = [str(folder) for folder in sorted(run.glob("*/")) if _adapter_file(folder)]
@@ -109,7 +177,7 @@ def _of_run(run: Path, option: str) -> AdapterChoice:
             + (f" It holds runs: {', '.join(inside)}." if inside else "")
         )
     own = run if (run / CONFIG).is_file() else None
-    return AdapterChoice(file, f"{run.absolute().name}_kohya", own, option)
+    return LoraFile(file, f"{run.absolute().name}_kohya", own, option)
 
 
 def _adapter_file(run: Path) -> Path | None:

@@ -1,0 +1,36 @@
+"""What one picture to paint is, to all who ask for one or paint it: samplers, limits, and names of its settings.
+
+A picture has a prompt, a negative prompt, a seed, the settings of `SHARED`, and a strength of the adapter.
+"""
+
+from typing import Any, Literal
+
+SamplerName = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "unipc"]
+
+LARGEST_SIDE = 4096
+"""Pixels of a side beyond which no Stable Diffusion 1.x or 2.x paints anything."""
+
+MOST_STEPS = 1000
+"""Timesteps of Stable Diffusion's schedule: a sampler has no more."""
+
+SHARED = ("height", "width", "steps", "guidance_scale", "sampler", "clip_skip")
+"""Settings that pictures painted together must share."""
+
+FLAGS_OF_OTHERS = {
+    "n": "negative_prompt",
+    "w": "width",
+    "h": "height",
+    "d": "seed",
+    "s": "steps",
+    "l": "guidance_scale",
+    "ss": "sampler",
+    "am": "lora_scale",
+    "cfg_scale": "guidance_scale",
+    "sampler_name": "sampler",
+}
+"""Flags of kohya's sample prompts and of A1111's "prompts from file", and the settings that they are here."""
+
+
+def shared_settings(picture: Any) -> tuple[object, ...]:
+    """A picture's own of `SHARED`."""
+    return tuple(getattr(picture, name) for name in SHARED)

@@ -1,0 +1,24 @@
+"""What is told once is what all who use it mean."""
+
+from typing import get_args
+
+import pytest
+
+from callbacks.sample_images import SamplePrompt
+from datamodules.painting.prompt_entries import PictureJob
+from evaluation.generation_parameters import SAMPLER_NAMES
+from foundation.picture_settings import FLAGS_OF_OTHERS, SamplerName, shared_settings
+
+
+def test_every_sampler_has_its_name_in_a1111() -> None:
+    assert set(get_args(SamplerName)) == SAMPLER_NAMES.keys()
+
+
+def test_flags_of_others_are_settings_of_a_picture() -> None:
+    assert set(FLAGS_OF_OTHERS.values()) <= PictureJob.__dataclass_fields__.keys()
+
+
+@pytest.mark.parametrize("picture", [SamplePrompt("hills", height=64, width=96), PictureJob("hills", 64, 96)])
+def test_what_pictures_painted_together_share(picture: SamplePrompt | PictureJob) -> None:
+    """Neither words nor seed."""
+    assert shared_settings(picture) == (64, 96, 25, 7.5, "ddim", 0)
