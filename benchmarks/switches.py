@@ -1,6 +1,9 @@
 """What a step would gain or lose by settings that aren't the default: each against the floor, in the same round.
 
 The bare step is enough: all of them are about kernels, which the run and its floor have in common.
+
+cuDNN's trying of kernels (`torch.backends.cudnn.benchmark`) isn't among them: PyTorch keeps the kernel that it has
+chosen for a convolution's shape as long as the process lives, whatever is set later.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,8 +22,7 @@ FUSED = "AdamW(fused=True)"
 CHANNELS_LAST = "channels_last"
 DETERMINISTIC = "deterministic kernels"
 ANY_KERNELS = "kernels that needn't be deterministic"
-AUTOTUNED = "convolutions chosen by trial (cudnn.benchmark)"
-SWITCHES = (FUSED, CHANNELS_LAST, DETERMINISTIC, ANY_KERNELS, AUTOTUNED)
+SWITCHES = (FUSED, CHANNELS_LAST, DETERMINISTIC, ANY_KERNELS)
 
 
 class Switches(Interludes):
@@ -35,7 +37,6 @@ class Switches(Interludes):
             CHANNELS_LAST: partial(channels_last, module.unet),
             DETERMINISTIC: partial(deterministic, True),
             ANY_KERNELS: partial(deterministic, False),
-            AUTOTUNED: autotuned,
         }
         fused = FloorStep(module, batch, partial(torch.optim.AdamW, fused=True))
         return {FLOOR: floor, FLOOR_AGAIN: floor, FUSED: fused, **dict.fromkeys(self.around, floor)}
@@ -61,14 +62,3 @@ def deterministic(on: bool) -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warned)
-
-
-@contextmanager
-def autotuned() -> Iterator[None]:
-    """Inside, cuDNN tries its kernels for each new shape and takes the fastest."""
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = True
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before

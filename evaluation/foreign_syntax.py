@@ -2,8 +2,8 @@ r"""What other programs read in a prompt and this one doesn't: painted as words,
 
 Prompt editing, alternation and `AND` are those of AUTOMATIC1111's `prompt_parser.py`, `<lora:x:1>` of its
 `extra_networks.py`; `{a|b}` and `__x__` of the dynamic prompts extension; `embedding:x` of ComfyUI; `(x)1.3` and
-`x++` of compel (InvokeAI); `::` of Midjourney and NovelAI; flags such as `--n` of kohya's sample prompts. What stands
-behind a backslash is text, as for weights (`evaluation/prompts.py`).
+`word++` of compel (InvokeAI; of one letter it is C++); `::` of Midjourney and NovelAI; flags such as `--n` of kohya's
+sample prompts. What stands behind a backslash is text, as for weights (`evaluation/prompts.py`).
 """
 
 import re
@@ -25,7 +25,7 @@ SYNTAX = (
     (r"(?<!\w)__[^\s_]\S*?__(?!\w)", "stands for a line of a file: write each as a prompt of its own"),
     (r"\bembedding:[^\s,()]+", "names a textual inversion, which isn't read here: take it out"),
     (
-        r"\)(?:\d+\.\d+|\++)|\w+\+\++|\.(?:blend|swap|and)\(",
+        r"\)(?:\d+\.\d+|\++)|\w{2,}\+\++|\.(?:blend|swap|and)\(",
         "is compel's: a weight is written (x:1.3), and prompts aren't blended or swapped here",
     ),
     (rf"\S*::\s*-?\d\S*|{_NUMBER}::", "isn't read here: a weight is written (x:1.3)"),

@@ -1,6 +1,6 @@
 """Which of a network's weight files are read: a folder or a repository often holds the same weights several times.
 
-safetensors before pickles, which could hold code; whole numbers before 16 bits. diffusers and transformers name 16-bit
+safetensors before pickles, which could hold code; 32 bits before 16. diffusers and transformers name 16-bit
 files `STEM.fp16.safetensors`, those of several parts `STEM-00001-of-00002.safetensors` with a list of the parts beside
 them. Other variants are other weights (`non_ema`) and aren't taken.
 """

@@ -44,7 +44,7 @@ def test_what_would_be_painted_as_words_is_named(prompt: str, found: str, advice
     [
         "a girl, (smile:1.2), [grey], ((sky)) BREAK sea",
         r"\[cat:dog:0.5\], \[a\|b\], saber \(fate\)",
-        "16:9, 10:30, ratio 3:1.5) stays, :3, >:[, |_|, +_+, ^_^, 18+, c--",
+        "16:9, 10:30, ratio 3:1.5) stays, :3, >:[, |_|, +_+, ^_^, 18+, c--, a book on C++",
         "{sea: 1}, my__x__y, _ _, ANDROID, sand AND_sea, hand and hand",
         "a girl -- smiling, well--known, a - b",
         "x < y > z, <3, 50% off, a#b, a@b",
