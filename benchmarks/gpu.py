@@ -143,7 +143,7 @@ def tests(bench: Bench) -> dict[str, Measurement]:
 
 def run_tests(share: float) -> list[Row]:
     """In a process of their own, which takes its memory with it."""
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-rsfE", "tests/test_gpu.py"]
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-m", "gpu", "-rsfE", "tests/test_gpu.py"]
     began = time.monotonic()
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=share - began - 1)

@@ -1,6 +1,11 @@
 """Whole runs on pictures of several shapes: buckets change shapes, and none of the promises."""
 
 import json
+import shutil
+import warnings
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -48,17 +53,38 @@ def fit(config: Path, name: str, *options: str) -> Path:
     return runs / name
 
 
-def test_a_draw_names_the_same_picture_with_and_without_buckets(config: Path) -> None:
+@dataclass(frozen=True)
+class Straight:
+    """Twelve steps without a stop: the run's folder, what was printed and warned of, draws and shapes. Read only."""
+
+    folder: Path
+    printed: str
+    warned: list[str]
+    draws: list[tuple[int, str]]
+    shapes: list[list[tuple[int, ...]]]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Straight:
+    folder = tmp_path_factory.mktemp("straight")
+    pictures = picture_folder(folder / "pictures", portraits=12, landscapes=10, sizes=SIZES)
+    with redirect_stdout(StringIO()) as printed, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        run = fit(small_config(folder, tiny_base, pictures), "straight", *OPTIONS)
+    words = [str(warning.message) for warning in warned]
+    return Straight(run, printed.getvalue(), words, Watch.draws, Watch.shapes)
+
+
+def test_a_draw_names_the_same_picture_with_and_without_buckets(config: Path, straight: Straight) -> None:
     fit(config, "square", *OPTIONS, "--data.buckets", "false", "--trainer.max_steps", "8")
-    square, squares = Watch.draws, Watch.shapes
-    run = fit(config, "buckets", *OPTIONS, "--trainer.max_steps", "8")
-    assert Watch.draws == square
-    assert [draw for draw, _ in square] == list(range(32))
-    assert {shape for batch in squares for shape in batch} == {(16, 16)}
-    assert {shape for batch in Watch.shapes for shape in batch} == {(16, 16), (32, 8), (8, 32)}
-    assert max(len(set(batch)) for batch in Watch.shapes) == 3
-    assert (run / "samples/step_000008.png").exists()
-    assert any(bool(t.any()) for name, t in load_file(run / "pytorch_lora_weights.safetensors").items())
+    assert Watch.draws == straight.draws[:32]
+    assert [draw for draw, _ in Watch.draws] == list(range(32))
+    assert {shape for batch in Watch.shapes for shape in batch} == {(16, 16)}
+    assert {shape for batch in straight.shapes for shape in batch} == {(16, 16), (32, 8), (8, 32)}
+    assert max(len(set(batch)) for batch in straight.shapes) == 3
+    assert (straight.folder / "samples/step_000012.png").exists()
+    exported = load_file(straight.folder / "pytorch_lora_weights.safetensors")
+    assert any(bool(tensor.any()) for tensor in exported.values())
 
 
 @pytest.mark.parametrize(
@@ -66,19 +92,18 @@ def test_a_draw_names_the_same_picture_with_and_without_buckets(config: Path) ->
     [(), ("--data.num_workers", "2", "--trainer.accumulate_grad_batches", "2")],
     ids=["plain", "workers and accumulation"],
 )
-def test_stopping_and_going_on_equals_never_stopping(config: Path, more: tuple[str, ...]) -> None:
-    straight = fit(config, "straight", *OPTIONS, *more)
+def test_stopping_and_going_on_equals_never_stopping(
+    config: Path, straight: Straight, more: tuple[str, ...]
+) -> None:
+    whole = fit(config, "whole", *OPTIONS, *more) if more else straight.folder
     fit(config, "stopped", *OPTIONS, *more, "--trainer.max_steps", "5")
     stopped = fit(config, "stopped", *OPTIONS, *more, "--ckpt_path", "last")
-    assert same(adapter(straight, 12), adapter(stopped, 12))
-    assert (straight / "exposure.json").read_text() == (stopped / "exposure.json").read_text()
+    assert same(adapter(whole, 12), adapter(stopped, 12))
+    assert (whole / "exposure.json").read_text() == (stopped / "exposure.json").read_text()
 
 
-def test_the_log_is_whole_and_says_what_the_batches_were(
-    config: Path, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
-) -> None:
-    run = fit(config, "buckets", *OPTIONS)
-    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
+def test_the_log_is_whole_and_says_what_the_batches_were(straight: Straight) -> None:
+    events = EventAccumulator(str(straight.folder), size_guidance={"scalars": 0})
     events.Reload()
     tags = events.Tags()["scalars"]
     for tag in ("train/loss", "train/loss_group/portrait", "val/loss", "val/loss_group/landscape"):
@@ -86,11 +111,10 @@ def test_the_log_is_whole_and_says_what_the_batches_were(
         assert steps == sorted(set(steps)), tag
         assert all(torch.isfinite(torch.tensor(event.value)) for event in events.Scalars(tag)), tag
     assert "exposure/realised/portrait" in tags
-    assert not [str(w.message) for w in recwarn if "batch size" in str(w.message).lower()]
-    printed = capsys.readouterr().out
+    assert not [words for words in straight.warned if "batch size" in words.lower()]
     # pictures 0 to 21: sizes 0 and 3 are near the square, 1 and 4 tall, 2 wide
-    assert "Pictures a size (width x height): 64x256 9, 128x128 9, 256x64 4" in printed
-    ledger = json.loads((run / "exposure.json").read_text())
+    assert "Pictures a size (width x height): 64x256 9, 128x128 9, 256x64 4" in straight.printed
+    ledger = json.loads((straight.folder / "exposure.json").read_text())
     assert (ledger["draws"], ledger["as_planned"]) == (48, True)
     assert ledger["groups"]["portrait"]["seen"] == 32
 
@@ -104,18 +128,18 @@ def test_a_resolution_that_is_no_multiple_of_64_is_refused(
     assert text in capsys.readouterr().err
 
 
-def test_a_run_with_buckets_is_another_run(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fit(config, "run", *OPTIONS, "--trainer.max_steps", "1")
+def test_a_run_with_buckets_is_another_run(
+    config: Path, straight: Straight, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(straight.folder, config.parent / "runs" / "run")
+    going_on = ("--ckpt_path", "last", "--trainer.max_steps", "13")
     with pytest.raises(SystemExit):
-        fit(config, "run", *OPTIONS, "--data.buckets", "false", "--ckpt_path", "last")
+        fit(config, "run", *OPTIONS, "--data.buckets", "false", *going_on)
     assert "buckets: the checkpoint has True, this run False" in capsys.readouterr().err
 
 
-def test_loss_weights_change_what_is_learned_and_not_what_is_drawn(config: Path) -> None:
-    fit(config, "plain", *OPTIONS, "--trainer.max_steps", "3")
-    plain = Watch.draws
-    weighted = fit(
-        config, "prior", *OPTIONS, "--trainer.max_steps", "3", "--data.loss_weights", "{landscape: 0.1}"
-    )
-    assert Watch.draws == plain
-    assert not same(adapter(config.parent / "runs/plain", 3), adapter(weighted, 3))
+def test_loss_weights_change_what_is_learned_and_not_what_is_drawn(config: Path, straight: Straight) -> None:
+    weights = ("--data.loss_weights", "{landscape: 0.1}")
+    weighted = fit(config, "prior", *OPTIONS, "--trainer.max_steps", "3", *weights)
+    assert Watch.draws == straight.draws[:12]
+    assert not same(adapter(straight.folder, 3), adapter(weighted, 3))

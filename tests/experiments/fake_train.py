@@ -2,7 +2,7 @@
 
 The style score of a picture is that of its arm (an option `score.portrait` or `score.landscape`) plus the training seed
 over 100, plus the picture's seed over 1000. Each call is noted in `calls.txt` in the experiment's folder when it has
-begun and again when it has ended.
+begun and again when it has ended. A `fit` with the option `gate` ends when that file is there.
 """
 
 import json
@@ -49,7 +49,8 @@ def fit(given: dict[str, str]) -> None:
     scores = {group: float(given.get(f"score.{group}", "1")) for group in ("portrait", "landscape")}
     config = {"trainer": {"max_steps": STEPS}, "scores": scores, "seed": int(given["seed_everything"])}
     write(run / "config.yaml", json.dumps(config))
-    time.sleep(float(given.get("sleep", "0")))
+    while "gate" in given and not Path(given["gate"]).exists():
+        time.sleep(0.01)
     if given.get("fail") == "true":
         print("the learning rate is a fish")
         sys.exit(2)

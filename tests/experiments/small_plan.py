@@ -5,7 +5,7 @@ from pathlib import Path
 TEXT = """
 question: Does it matter?
 config: small.yaml
-options: {sleep: SLEEP}
+options: {trainer.max_steps: 3}
 seeds: [0, 1]
 held_out: held_out
 arms:
@@ -22,9 +22,9 @@ notes: [Everything is fake.]
 """
 
 
-def write_plan(folder: Path, sleep: float = 0.0, replace: dict[str, str] | None = None) -> Path:
+def write_plan(folder: Path, replace: dict[str, str] | None = None) -> Path:
     """Write the experiment, changed as asked; `small.yaml` beside it is the config."""
-    text = TEXT.replace("SLEEP", str(sleep)).replace("small.yaml", str(folder / "small.yaml"))
+    text = TEXT.replace("small.yaml", str(folder / "small.yaml"))
     for old, new in (replace or {}).items():
         assert old in text, old
         text = text.replace(old, new)

@@ -54,10 +54,16 @@ def test_after_a_failure_nothing_new_starts(tmp_path: Path) -> None:
 def test_the_lock_is_waited_for(tmp_path: Path) -> None:
     """A process that inherited the lock holds it after its parent has let go."""
     said: list[str] = []
+
+    def told(text: str) -> None:
+        said.append(text)
+        assert orphan.stdin is not None
+        orphan.stdin.close()  # what it waits for
+
     with locked(tmp_path) as lock:
-        code = f"import time; time.sleep(0.5); {touch(tmp_path / 'late')}"
-        orphan = subprocess.Popen([sys.executable, "-c", code], pass_fds=[lock])
-    with locked(tmp_path, said.append):
+        code = f"import sys; sys.stdin.read(); {touch(tmp_path / 'late')}"
+        orphan = subprocess.Popen([sys.executable, "-c", code], pass_fds=[lock], stdin=subprocess.PIPE)
+    with locked(tmp_path, told):
         assert (tmp_path / "late").exists()
     assert "is in use by an earlier start, or by commands that it left behind: waiting" in said[0]
     orphan.wait()

@@ -79,7 +79,7 @@ def test_the_committed_experiment_keeps_the_draws_of_all_arms_equal(monkeypatch:
             "{}",
             r"has the effects \['curation'\] and the ranges \[\]: it needs one",
         ),
-        ("options: {sleep", "options: [sleep", "expected ',' or '\\]'"),
+        ("options: {trainer", "options: [trainer", "expected ',' or '\\]'"),
     ],
 )
 def test_what_is_wrong_is_said(old: str, new: str, says: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch.distributed
 
+from commands.watch import process_watch
 from commands.watch.process_watch import how_it_ended, is_lost, lost_processes_said
 
 HANGS = """
@@ -79,7 +80,8 @@ def test_how_a_process_ended_is_said(status: int, words: str) -> None:
         "Timed out waiting 1800000ms for recv operation to complete",
     ],
 )
-def test_a_lost_process_is_said_in_plain_words(text: str) -> None:
+def test_a_lost_process_is_said_in_plain_words(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_watch, "POLL_SECONDS", 0.0)  # nobody is waited for
     with (
         pytest.raises(
             ConnectionError, match=r"Process 0: another process of this run has ended.*--ckpt_path last"
