@@ -60,5 +60,6 @@ def test_each_is_named_once_in_its_order() -> None:
 
 
 @given(st.text(alphabet=r"ab1:.-+()[]{}|<>_\ $AND", max_size=60))
-def test_no_text_is_an_error(prompt: str) -> None:
-    foreign_syntax(prompt)
+def test_no_text_is_an_error_or_names_a_thing_twice(prompt: str) -> None:
+    said = foreign_syntax(prompt)
+    assert len(said) == len(set(said))
