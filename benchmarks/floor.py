@@ -20,7 +20,7 @@ from lightning_modules.diffusion.timesteps import draw_timesteps
 from lightning_modules.diffusion.weighting import min_snr_weight
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 from lightning_modules.text.caption_dropout import drop_captions
-from lightning_modules.text.conditioning import join_contexts
+from lightning_modules.text.conditions import join_conditions
 
 Batch = dict[str, Any]
 
@@ -32,16 +32,14 @@ class FloorInputs:
     Attributes:
         x_t: noisy latents [B, C, h, w], in the UNet's dtype.
         t: timesteps, int64 [B].
-        context: embeddings of the captions [B, 77 k, D], in the UNet's dtype.
-        mask: what hides the filling of shorter captions, bool [B, 77 k]; nothing if all are equally long.
+        conditions: what the UNet reads of the captions, and is told of the pictures.
         wanted: what a perfect UNet would put out, float32 [B, C, h, w].
         weight: of each picture in the loss, float32 [B].
     """
 
     x_t: Tensor
     t: Tensor
-    context: Tensor
-    mask: Tensor | None
+    conditions: dict[str, Any]
     wanted: Tensor
     weight: Tensor
 
@@ -59,12 +57,12 @@ def floor_inputs(module: StableDiffusionLora, batch: Batch) -> FloorInputs:
     )
     alpha, sigma = module.schedule.alpha_sigma(t)
     captions = drop_captions(batch["caption"], module.caption_dropout, seed=module.seed, draws=draws)
-    context, mask = join_contexts(module.text(captions, module.device))
+    texts = join_conditions(module.text(captions, module.device))
+    assert module.parts is not None
     return FloorInputs(
         x_t=add_noise(x0, eps, alpha, sigma).to(dtype),
         t=t,
-        context=context.to(dtype),
-        mask=mask,
+        conditions=module.parts.family.unet_inputs(texts, module.sizes(x0), dtype),
         wanted=target(module.prediction_type, x0, eps, alpha, sigma),
         weight=min_snr_weight(module.prediction_type, module.schedule.snr(t), module.min_snr_gamma)
         * batch["loss_weight"].to(module.device),
@@ -73,9 +71,7 @@ def floor_inputs(module: StableDiffusionLora, batch: Batch) -> FloorInputs:
 
 def floor_loss(unet: Any, inputs: FloorInputs) -> Tensor:
     """The weighted loss of a training step, a scalar."""
-    prediction = unet(
-        inputs.x_t, inputs.t, encoder_hidden_states=inputs.context, encoder_attention_mask=inputs.mask
-    ).sample
+    prediction = unet(inputs.x_t, inputs.t, **inputs.conditions).sample
     error = functional.mse_loss(prediction.float(), inputs.wanted, reduction="none").mean(dim=(1, 2, 3))
     return (inputs.weight * error).mean()
 

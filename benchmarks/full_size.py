@@ -19,7 +19,7 @@ import torch
 
 from demo.style_set import paint_style_set
 from foundation.given_paths import folder_to_fill
-from lightning_modules.base.family import SD_2
+from lightning_modules.base.families.sd_2 import SD_2
 from train import main
 
 

@@ -28,7 +28,8 @@ class ScriptStep:
         """Take the run's model, and its pictures in their order."""
         assert module.parts is not None
         self.module = module
-        self.tokenizer, self.text_encoder = module.parts.tokenizer, module.text_encoder.to(module.device)
+        encoders = module.parts.text_encoders
+        self.tokenizer, self.text_encoder = encoders.tokenizer, encoders["text_encoder"].to(module.device)
         self.vae = deepcopy(module.vae).to(module.device, module.unet.dtype)
         self.optimizer = module.optimizer_factory(module.trainable)
         self.scaler = gradient_scaler(module)
@@ -57,8 +58,7 @@ class ScriptStep:
         return FloorInputs(
             x_t=add_noise(x0, eps, alpha, sigma).to(module.unet.dtype),
             t=t,
-            context=self.read([record.caption for record in records]),
-            mask=None,
+            conditions={"encoder_hidden_states": self.read([record.caption for record in records])},
             wanted=target(module.prediction_type, x0, eps, alpha, sigma),
             weight=min_snr_weight(module.prediction_type, module.schedule.snr(t), module.min_snr_gamma),
         )

@@ -12,7 +12,7 @@ from foundation.adapter_export import ExportCheck, LoraFormat
 from foundation.transfer import to_device
 from lightning_modules.base.compilation import compile_blocks, uncompiled
 from lightning_modules.base.fingerprints import quick_fingerprint
-from lightning_modules.base.latents import picture_posterior, scaled_latents
+from lightning_modules.base.latents import picture_posterior, picture_sizes, scaled_latents, vae_factor
 from lightning_modules.base.loading import Components, load_components, weight_dtype
 from lightning_modules.base.noise_schedule import training_schedule
 from lightning_modules.base.offload import onload
@@ -33,13 +33,14 @@ from lightning_modules.memory.work import Precision, Setting
 from lightning_modules.model_options import ModelOptions
 from lightning_modules.painting.painter import Painter, PaintingSettings
 from lightning_modules.text.cache import TextCache
-from lightning_modules.text.conditioning import encode_contexts
+from lightning_modules.text.conditioning import caption_pieces, encode_texts
+from lightning_modules.text.conditions import TextConditions
 
 
 class AdaptedModel(ModelOptions):
     """A frozen Stable Diffusion model with LoRA adapters on its UNet, and all that callbacks use of it.
 
-    `configure_model` makes the networks, `unet`, `vae` and `text_encoder`; `callbacks.protocols` has the contracts of
+    `configure_model` makes the networks, `unet`, `vae` and `text_encoders`; `callbacks.protocols` has the contracts of
     painting and exporting.
     """
 
@@ -61,10 +62,12 @@ class AdaptedModel(ModelOptions):
 
     def _load_parts(self) -> None:
         dtype = weight_dtype(self._precision())
-        parts = load_components(self.base_model, self.base_config, weight_dtype=dtype)
+        parts = load_components(
+            self.base_model, self.base_config, prediction_type=self.declared_type, weight_dtype=dtype
+        )
         self.schedule = training_schedule(parts, self.zero_terminal_snr)
         self.prediction_type = parts.prediction_type
-        self.text_encoder, self.vae, self.unet = parts.text_encoder, parts.vae, parts.unet
+        self.text_encoders, self.vae, self.unet = parts.text_encoders, parts.vae, parts.unet
         self._base_weights = quick_fingerprint(parts.unet)
         self.trainable: list[nn.Parameter] = put_first_adapter(
             self.unet, self.lora_options, self.init_lora, seed=self.seed
@@ -94,22 +97,26 @@ class AdaptedModel(ModelOptions):
         x0 = draw_latents(mean, std, seed=self.seed, draws=batch["draw"]) if sample else mean
         return scaled_latents(to_device(x0, self.device), self.vae)
 
+    def sizes(self, latents: Tensor) -> Tensor:
+        """What the UNet is told of the sizes of pictures, float32 [B, 6]: what it is told when it paints them."""
+        factor = vae_factor(self.vae.config)
+        height, width = latents.shape[-2:]
+        return picture_sizes(len(latents), height * factor, width * factor)
+
     def encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """See `picture_posterior`; the VAE stays on the accelerator until `on_fit_start` sends it away."""
         return picture_posterior(self.vae, images, self.device)
 
     @torch.no_grad()
-    def encode_text(self, captions: Sequence[str]) -> list[Tensor]:
-        """Embeddings of training captions in the text encoder's dtype, each [77 k, D] with its own number k of windows.
+    def encode_text(self, captions: Sequence[str]) -> list[TextConditions]:
+        """What the UNet reads of training captions, each of its own length.
 
-        The text encoder comes to the accelerator for it, and stays: captions that vary need it at every step.
+        The text encoders come to the accelerator for it, and stay: captions that vary need them at every step.
         """
-        assert self.parts is not None
-        onload(self.text_encoder, self.device)
-        return encode_contexts(
-            captions,
-            self.parts.tokenizer,
-            self.text_encoder,
+        onload(self.text_encoders, self.device)
+        return encode_texts(
+            [caption_pieces(caption) for caption in captions],
+            self.text_encoders,
             long_captions=self.long_captions,
             device=self.device,
         )
@@ -173,9 +180,7 @@ class AdaptedModel(ModelOptions):
         """Compare a fresh stock pipeline's picture with memory's."""
         assert self.parts is not None
         with self.shown_adapter():
-            return check_export(
-                path, parts=self.parts, base_model=self.base_model, base_config=self.base_config
-            )
+            return check_export(path, self.parts)
 
     def base_description(self) -> str:
         """The base in a few words, and the adapter that the run starts from."""

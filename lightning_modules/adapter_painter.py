@@ -74,7 +74,7 @@ class AdapterPainter(L.LightningModule):
     def _load(self) -> None:
         dtype = weight_dtype(str(self.trainer.precision))
         parts = load_components(self.base_model, self.base_config, weight_dtype=dtype)
-        self.text_encoder, self.vae, self.unet = parts.text_encoder, parts.vae, parts.unet
+        self.text_encoders, self.vae, self.unet = parts.text_encoders, parts.vae, parts.unet
         self.painter = Painter(
             parts, zero_terminal_snr=self.zero_terminal_snr, long_captions=self.long_captions
         )
@@ -103,7 +103,7 @@ class AdapterPainter(L.LightningModule):
                 "Change --height, --width or --clip_skip, or the prompt's own."
             )
         offload(self.vae)
-        offload(self.text_encoder)
+        offload(self.text_encoders)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Paint a batch of pictures that share their settings.

@@ -17,7 +17,9 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import nn
 
-from lightning_modules.base.loading import base_name, base_prediction_type
+from lightning_modules.base.files import open_base
+from lightning_modules.base.loading import base_name
+from lightning_modules.diffusion.prediction import PredictionType
 from lightning_modules.diffusion.timesteps import TimestepDistribution
 from lightning_modules.lora.layers import LoraOptions
 from lightning_modules.lora.reading import read_adapter
@@ -47,6 +49,8 @@ class ModelOptions(L.LightningModule):
         base_model: a diffusers folder, a hub id such as `waifu-diffusion/wd-1-5-beta2`, or a `.safetensors` file
             (then `base_config` is needed).
         base_config: folder with the diffusers configs and the tokenizer that belong to a single-file `base_model`.
+        prediction_type: what the base's UNet predicts, where that is known better than by its scheduler config (or a
+            single file's marks); null is as those say. A check before the first step refuses what doesn't fit.
         lora: rank, alpha, dropout and target modules of the adapters.
         init_lora: adapter to start from instead of a fresh one: a file of any trainer in diffusers, peft or kohya
             format, or a checkpoint of this one. Layers, ranks and alphas are then the file's; of `lora` only dropout
@@ -76,6 +80,7 @@ class ModelOptions(L.LightningModule):
         self,
         base_model: str,
         base_config: str | None = None,
+        prediction_type: PredictionType | None = None,
         lora: LoraOptions = LoraOptions(),  # noqa: B008 - never changed; its fields are shown as options
         init_lora: str | None = None,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1e-4),
@@ -111,6 +116,7 @@ class ModelOptions(L.LightningModule):
         try_optimizer_and_schedule(optimizer, lr_scheduler)
         self.base_model = base_model
         self.base_config = base_config
+        self.declared_type = prediction_type
         self.lora_options = lora
         self.init_lora = None if init_lora is None else Path(init_lora)
         self.optimizer_factory = optimizer
@@ -141,7 +147,9 @@ class ModelOptions(L.LightningModule):
         start = None if self.init_lora is None else read_adapter(self.init_lora, "--model.init_lora")
         return {
             "base model": base_name(self.base_model),
-            "prediction type": base_prediction_type(self.base_model, self.base_config),
+            "prediction type": open_base(
+                self.base_model, self.base_config, self.declared_type
+            ).prediction_type,
             "seed": str(self.seed),
             **{f"lora {name}": str(value) for name, value in sorted(asdict(self.lora_options).items())},
             **({} if start is None else {"init lora": start.digest}),

@@ -10,7 +10,6 @@ makes, paints with, exports and saves; what can be set, `model_options.py` lists
 (seed, purpose, draw).
 """
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
@@ -36,14 +35,14 @@ from lightning_modules.model_options import check_fused
 from lightning_modules.optimization.rate_schedule import check_length
 from lightning_modules.optimization.resumed_optimizer import resumed_states
 from lightning_modules.text.caption_dropout import drop_captions
-from lightning_modules.text.conditioning import join_contexts
+from lightning_modules.text.conditions import join_conditions
 
 LOSS_BINS = 4
 """Timestep ranges, from nearly clean to nearly noise, that losses are reported for."""
 
 
 class StableDiffusionLora(AdaptedModel):
-    """A frozen Stable Diffusion 1.x or 2.x model with trainable LoRA adapters on its UNet; see `ModelOptions`."""
+    """A frozen Stable Diffusion model with trainable LoRA adapters on its UNet; see `ModelOptions`."""
 
     # ------------------------------------------------------------------ setting up
 
@@ -68,16 +67,14 @@ class StableDiffusionLora(AdaptedModel):
         VAE and text encoder are on the accelerator for their own part only; whoever needs one later brings it back.
         """
         assert self.parts is not None
-        offload(self.text_encoder)
+        offload(self.text_encoders)
         self.schedule = self.schedule.to(self.device)
         if self.ema is not None:
             self.ema.to(self.device)
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         with ThreadPoolExecutor() as threads:  # hashing leaves the interpreter to others
             vae = threads.submit(model_fingerprint, self.vae)
-            reading = threads.submit(
-                reading_fingerprint, self.text_encoder, self.parts.tokenizer, self.long_captions
-            )
+            reading = threads.submit(reading_fingerprint, self.text_encoders, self.long_captions)
         data.use_encoder(self.encode_images, vae.result())
         offload(self.vae)
         self.text.open(None if data.cache_folder is None else data.cache_folder / "text", reading.result())
@@ -88,10 +85,10 @@ class StableDiffusionLora(AdaptedModel):
             world_size=self.trainer.world_size,
             barrier=lambda: self.trainer.strategy.barrier("captions"),
         )
-        offload(self.text_encoder)
+        offload(self.text_encoders)
         self._check_prediction_type(data.examples(8))
         offload(self.vae)  # came back for pictures or captions that are encoded anew at each draw
-        offload(self.text_encoder)
+        offload(self.text_encoders)
         garbage_collection_cuda()
 
     def on_train_start(self) -> None:
@@ -148,7 +145,7 @@ class StableDiffusionLora(AdaptedModel):
             x0.shape[1:], seed=self.seed, draws=draws, device=self.device, offset=self.noise_offset
         )
         captions = drop_captions(batch["caption"], self.caption_dropout, seed=self.seed, draws=draws)
-        return self.prediction_error(x0, eps, t, captions)
+        return self.prediction_error(x0, eps, t, {**batch, "caption": captions})
 
     @torch.no_grad()
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -161,7 +158,7 @@ class StableDiffusionLora(AdaptedModel):
                 draws = batch["draw"] * len(levels) + level
                 t = torch.full((len(draws),), timestep, device=self.device)
                 errors = [
-                    self._validation_error(x0, of_part(draws, rows), of_part(t, rows), part["caption"])
+                    self._validation_error(x0, of_part(draws, rows), of_part(t, rows), part)
                     for x0, (rows, part) in zip(latents, parts, strict=True)
                 ]
                 error = in_batch_order([rows for rows, _ in parts], errors)
@@ -172,41 +169,37 @@ class StableDiffusionLora(AdaptedModel):
         for name, mean in self.held_out_loss.means().items():
             self.log(name, mean, rank_zero_only=False, batch_size=1)
 
-    def _validation_error(self, x0: Tensor, draws: Tensor, t: Tensor, captions: Sequence[str]) -> Tensor:
+    def _validation_error(self, x0: Tensor, draws: Tensor, t: Tensor, batch: Batch) -> Tensor:
         """The error of each picture with its fixed noise, float32 [B]."""
         eps = draw_noise(
             x0.shape[1:], seed=self.seed, draws=draws, device=self.device, purpose="validation_noise"
         )
-        return self.prediction_error(x0, eps, t, captions)
+        return self.prediction_error(x0, eps, t, batch)
 
-    def prediction_error(self, x0: Tensor, eps: Tensor, t: Tensor, captions: Sequence[str]) -> Tensor:
+    def prediction_error(self, x0: Tensor, eps: Tensor, t: Tensor, batch: Batch) -> Tensor:
         """Mean squared error of the UNet's prediction, a value a picture.
 
         Args:
             x0: scaled latents, float32 [B, C, h, w].
             eps: noise of the same shape.
             t: timesteps, int64 [B].
-            captions: B texts.
+            batch: what the UNet is told of the pictures: `caption`, and what `sizes` takes.
 
         Returns:
             float32 [B].
         """
         alpha, sigma = self.schedule.alpha_sigma(t)
-        prediction = self.predict(add_noise(x0, eps, alpha, sigma), t, captions)
+        prediction = self.predict(add_noise(x0, eps, alpha, sigma), t, batch)
         wanted = target(self.prediction_type, x0, eps, alpha, sigma)
         return functional.mse_loss(prediction, wanted, reduction="none").mean(dim=(1, 2, 3))
 
-    def predict(self, x_t: Tensor, t: Tensor, captions: Sequence[str]) -> Tensor:
+    def predict(self, x_t: Tensor, t: Tensor, batch: Batch) -> Tensor:
         """The UNet's raw output for noisy latents, in float32, shape of `x_t`."""
-        context, mask = join_contexts(self.text(captions, self.device))
+        assert self.parts is not None
+        texts = join_conditions(self.text(batch["caption"], self.device))
         dtype = next(self.unet.parameters()).dtype  # `unet.dtype` walks through all modules: milliseconds
-        prediction = self.unet(
-            x_t.to(dtype),
-            t,
-            encoder_hidden_states=context.to(dtype),
-            encoder_attention_mask=mask,
-        ).sample
-        return cast(Tensor, prediction.float())
+        conditions = self.parts.family.unet_inputs(texts, self.sizes(x_t), dtype)
+        return cast(Tensor, self.unet(x_t.to(dtype), t, **conditions).sample.float())
 
     def _bins(self, t: Tensor) -> Tensor:
         """The timestep bin of each picture, int64 [B], 0 nearly clean."""

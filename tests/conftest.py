@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from tests.tiny_models import save_tiny_base
+from tests.tiny_models import save_tiny_base, save_tiny_sdxl
 
 torch.set_num_threads(1)  # where a plugin had loaded PyTorch before
 
@@ -24,6 +24,12 @@ settings.load_profile("steady")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny base shaped as Stable Diffusion 2: v-prediction, linear projections. Read only."""
     return save_tiny_base(tmp_path_factory.mktemp("bases") / "tiny_sd2")
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny base shaped as Stable Diffusion XL: epsilon, two text encoders. Read only."""
+    return save_tiny_sdxl(tmp_path_factory.mktemp("bases") / "tiny_sdxl")
 
 
 @pytest.fixture(scope="session")

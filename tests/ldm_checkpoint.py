@@ -6,8 +6,11 @@ The inverse of diffusers' conversion, for one layer a block as the tiny models h
 import re
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from lightning_modules.base.families.ldm_names import ldm_path
 
 RESNET = {
     "norm1": "in_layers.0",
@@ -40,6 +43,55 @@ def save_ldm_checkpoint(base: Path, path: Path) -> Path:
     tensors |= {f"cond_stage_model.transformer.text_model.{name}": tensor for name, tensor in text.items()}
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
     return path
+
+
+def save_sdxl_checkpoint(base: Path, path: Path, *marks: str, dtype: torch.dtype = torch.float32) -> Path:
+    """Write the four networks of a Stable Diffusion XL folder into the single file `path`.
+
+    Args:
+        base: the folder.
+        path: of the file.
+        marks: names of empty tensors that are added, such as `v_pred`.
+        dtype: of all weights.
+    """
+    unet = load_file(base / "unet/diffusion_pytorch_model.safetensors")
+    vae = load_file(base / "vae/diffusion_pytorch_model.safetensors")
+    texts = [load_file(base / f"{name}/model.safetensors") for name in ("text_encoder", "text_encoder_2")]
+    tensors = {}
+    for name, tensor in unet.items():
+        layer, _, kind = name.rpartition(".")
+        ldm = ldm_path(layer, layers_per_block=2, attending=(0, 1))
+        tensors[f"model.diffusion_model.{ldm}.{kind}"] = tensor
+    tensors |= {f"first_stage_model.{_vae_name(n)}": _as_convolution(n, t) for n, t in vae.items()}
+    first = {name.removeprefix("text_model."): tensor for name, tensor in texts[0].items()}
+    tensors |= {f"conditioner.embedders.0.transformer.text_model.{n}": t for n, t in first.items()}
+    tensors |= {f"conditioner.embedders.1.model.{name}": t for name, t in _open_clip(texts[1]).items()}
+    tensors = {name: tensor.to(dtype).contiguous() for name, tensor in tensors.items()}
+    save_file(tensors | {mark: torch.zeros(0) for mark in marks}, path)
+    return path
+
+
+def _open_clip(text: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A transformers CLIP text model's weights as OpenCLIP stores them: q, k and v of a layer in one tensor."""
+    text = {name.removeprefix("text_model."): tensor for name, tensor in text.items()}
+    found = {
+        "positional_embedding": text["embeddings.position_embedding.weight"],
+        "token_embedding.weight": text["embeddings.token_embedding.weight"],
+        "ln_final.weight": text["final_layer_norm.weight"],
+        "ln_final.bias": text["final_layer_norm.bias"],
+        "text_projection": text["text_projection.weight"].T,
+    }
+    inside = {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
+    layers = {name.split(".")[2] for name in text if name.startswith("encoder.layers.")}
+    for layer in layers:
+        ours, theirs = f"encoder.layers.{layer}", f"transformer.resblocks.{layer}"
+        for kind in ("weight", "bias"):
+            qkv = [text[f"{ours}.self_attn.{part}_proj.{kind}"] for part in "qkv"]
+            found[f"{theirs}.attn.in_proj_{kind}"] = torch.cat(qkv)
+            found[f"{theirs}.attn.out_proj.{kind}"] = text[f"{ours}.self_attn.out_proj.{kind}"]
+            for name, other in inside.items():
+                found[f"{theirs}.{other}.{kind}"] = text[f"{ours}.{name}.{kind}"]
+    return found
 
 
 def _unet_name(name: str, unet: dict[str, Tensor]) -> str:

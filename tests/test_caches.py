@@ -139,21 +139,21 @@ def test_frozen_models_are_away_while_training_and_there_for_their_work(
 
     def load(self: StableDiffusionLora) -> None:
         plain_load(self)
-        for name, model in (("vae", self.vae), ("text", self.text_encoder)):
-            for part in (model.encoder, getattr(model, "decoder", None)):
-                if part is not None:
-                    part.register_forward_pre_hook(
-                        lambda *_, name=name, model=model: seen.append(
-                            name if present.get(id(model), True) else f"{name} was away"
-                        )
+        for name, model in (("vae", self.vae), ("text", self.text_encoders)):
+            parts: Any = (model.encoder, model.decoder) if name == "vae" else model.values()
+            for part in parts:
+                part.register_forward_pre_hook(
+                    lambda *_, name=name, model=model: seen.append(
+                        name if present.get(id(model), True) else f"{name} was away"
                     )
+                )
 
     monkeypatch.setattr(StableDiffusionLora, "_load_parts", load)
     plain_step = StableDiffusionLora.training_step
     away: list[bool] = []
 
     def step(self: StableDiffusionLora, batch: Any, batch_idx: int) -> Any:
-        away.append(not present[id(self.vae)] and not present[id(self.text_encoder)])
+        away.append(not present[id(self.vae)] and not present[id(self.text_encoders)])
         return plain_step(self, batch, batch_idx)
 
     monkeypatch.setattr(StableDiffusionLora, "training_step", step)

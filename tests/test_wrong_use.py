@@ -626,7 +626,7 @@ def test_a_base_in_one_pickled_file_is_not_opened(
 def test_a_single_file_that_is_no_base(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_file({"lora_unet_x.lora_down.weight": torch.zeros(1)}, "lora.safetensors")
     given = ("--model.base_model", "lora.safetensors")
-    assert "Add --model.base_config DIR" in refusal(capsys, *FIT, *given)
+    assert "is a LoRA, not a model. Give it to --model.init_lora" in refusal(capsys, *FIT, *given)
     assert "lora.safetensors" in refusal(capsys, *FIT, *given, "--model.base_config", "base")
     Path("cut.safetensors").write_bytes(b"garbage")
     words = refusal(capsys, *FIT, "--model.base_model", "cut.safetensors", "--model.base_config", "base")

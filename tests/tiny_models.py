@@ -6,10 +6,21 @@ of 64x64 have latents of 4x8x8.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    EulerDiscreteScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from lightning_modules.base.families.known import family_of
+from lightning_modules.base.loading import Components
 
 TEXT_WIDTH = 32
 MERGED_WORDS = (
@@ -77,6 +88,61 @@ def save_tiny_base(
     return folder
 
 
+def save_tiny_sdxl(
+    folder: Path,
+    *,
+    seed: int = 0,
+    prediction_type: str = "epsilon",
+    tokenizers: tuple[CLIPTokenizer, CLIPTokenizer] | None = None,
+) -> Path:
+    """Write a tiny Stable Diffusion XL in diffusers layout and return its folder: random weights, paints noise.
+
+    Kept of the real one is what names and arithmetic depend on: three levels, the first without attention, two layers
+    a block, two text encoders of different width and depth, different padding tokens, the end token last.
+    """
+    tokenizers = tokenizers or (tiny_tokenizer("<|endoftext|>"), tiny_tokenizer("!"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        pipeline = StableDiffusionXLPipeline(
+            vae=_vae(scaling_factor=0.13025, force_upcast=True),
+            text_encoder=CLIPTextModel(_text_config(tokenizers[0], 32, 2, "quick_gelu")),
+            text_encoder_2=CLIPTextModelWithProjection(_text_config(tokenizers[1], 48, 3, "gelu")),
+            tokenizer=tokenizers[0],
+            tokenizer_2=tokenizers[1],
+            unet=tiny_sdxl_unet(),
+            scheduler=EulerDiscreteScheduler(
+                beta_start=0.00085,
+                beta_end=0.012,
+                beta_schedule="scaled_linear",
+                steps_offset=1,
+                timestep_spacing="leading",
+                prediction_type=prediction_type,
+            ),
+            add_watermarker=False,
+        )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def tiny_sdxl_unet() -> UNet2DConditionModel:
+    """32, 32 and 64 channels; text 32 + 48 wide, pooled 40."""
+    return UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(32, 32, 64),
+        layers_per_block=2,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 1, 2),
+        attention_head_dim=(2, 2, 4),
+        cross_attention_dim=32 + 48,
+        norm_num_groups=8,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=40 + 6 * 8,
+    )
+
+
 def tiny_unet(*, sd2: bool = True) -> UNet2DConditionModel:
     """32 and 64 channels, one layer a block, cross attention on the upper level and in the middle."""
     return UNet2DConditionModel(
@@ -105,8 +171,28 @@ def tiny_scheduler(prediction_type: str) -> DDIMScheduler:
     )
 
 
-def _vae() -> AutoencoderKL:
+def components_of(pipeline: Any) -> Components:
+    """The networks of a stock pipeline as this project's parts of a base."""
+    family = family_of(pipeline.unet.config)
+    assert family is not None
+    return Components(
+        text_encoders=family.text_encoders(
+            {part: getattr(pipeline, part) for part in family.tokenizers},
+            {part: getattr(pipeline, name) for part, name in family.tokenizers.items()},
+        ),
+        vae=pipeline.vae,
+        unet=pipeline.unet,
+        scheduler_config=dict(pipeline.scheduler.config),
+        alphas_cumprod=pipeline.scheduler.alphas_cumprod,
+        prediction_type=pipeline.scheduler.config.prediction_type,
+        name="tiny",
+        family=family,
+    )
+
+
+def _vae(**config: Any) -> AutoencoderKL:
     return AutoencoderKL(
+        **config,
         block_out_channels=(8, 8, 16, 16),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
@@ -118,19 +204,22 @@ def _vae() -> AutoencoderKL:
 
 
 def _text_encoder(tokenizer: CLIPTokenizer, sd2: bool) -> CLIPTextModel:
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=TEXT_WIDTH,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=77,
-            hidden_act="gelu" if sd2 else "quick_gelu",
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
+    return CLIPTextModel(_text_config(tokenizer, TEXT_WIDTH, 2, "gelu" if sd2 else "quick_gelu"))
+
+
+def _text_config(tokenizer: CLIPTokenizer, width: int, layers: int, activation: str) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=64,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        max_position_embeddings=77,
+        hidden_act=activation,
+        projection_dim=40,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
 
 

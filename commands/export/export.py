@@ -148,7 +148,7 @@ def _test(paths: Sequence[Path], found: LoraOnBase) -> bool:
     parts = found.load()
     passed = True
     for path in paths:
-        check = check_export(path, parts=parts, base_model=found.base_model, base_config=found.base_config)
+        check = check_export(path, parts)
         if check.passed or check.effect == 0:
             print(f"Tested {path.name}: {outcome(check)}", flush=True)
         else:

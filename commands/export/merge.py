@@ -17,10 +17,10 @@ import torch
 from commands.runs.lora_file import LoraOnBase, add_lora_options, find_lora_on_base
 from commands.terminal.command_line import HelpfulParser
 from foundation.missing_paths import hindrance
-from lightning_modules.base.loading import quiet_libraries
-from lightning_modules.base.stock_pipeline import stock_pipeline
-from lightning_modules.lora.formats import Adapter, adapter_of
-from lightning_modules.lora.merging import check_merge, merge_adapter
+from lightning_modules.base.loading import Components, quiet_libraries
+from lightning_modules.base.stock_pipeline import stock_pipeline, unet_without_adapter
+from lightning_modules.lora.formats import adapter_of
+from lightning_modules.lora.merging import check_merge, merge_adapter, pictures_to_match
 
 
 def merge(args: Sequence[str]) -> None:
@@ -40,14 +40,18 @@ def merge(args: Sequence[str]) -> None:
             f"--output {output} lies in the base itself, {found.base_model}: name another folder."
         )
     parts = found.load()
+    pipeline_class = type(stock_pipeline(parts, parts.unet))
     print(f"Merging {found.lora.path} x {given.lora_scale:g} into {found.base_model}", flush=True)
+    base, expected = pictures_to_match(parts, given.lora_scale)
     beside = output.with_name(f".{output.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     try:
-        _write(beside, found, adapter_of(parts.unet), given.lora_scale)
+        _write(beside, found, parts, given.lora_scale)
+        del parts  # never two bases in memory
         with quiet_libraries():
-            merged = stock_pipeline(str(beside), None, torch.float32)
-        check = check_merge(merged, parts, given.lora_scale)
+            merged = pipeline_class.from_pretrained(beside, local_files_only=True, dtype=torch.float32)
+            merged.set_progress_bar_config(disable=True)
+        check = check_merge(merged, base, expected)
         if not check.passed:
             raise ValueError(
                 f"the merged model paints something else than base and adapter (a colour value differs by "
@@ -66,11 +70,12 @@ def merge(args: Sequence[str]) -> None:
     )
 
 
-def _write(folder: Path, found: LoraOnBase, adapter: Adapter, scale: float) -> None:
-    """The base with the adapter in it: all its parts, float32."""
+def _write(folder: Path, found: LoraOnBase, parts: Components, scale: float) -> None:
+    """The base with the adapter in it: all its parts, float32. The base in memory is the merged one afterwards."""
     with quiet_libraries():
-        pipeline = stock_pipeline(found.base_model, found.base_config, torch.float32)
-        merge_adapter(pipeline.unet, adapter, scale)
+        plain = unet_without_adapter(parts.unet)
+        merge_adapter(plain, adapter_of(parts.unet), scale)
+        pipeline = stock_pipeline(parts, plain)
         if found.lora.setting("model", "zero_terminal_snr"):  # trained so because its user said so
             pipeline.scheduler = _zero_terminal(pipeline.scheduler)
         pipeline.save_pretrained(folder)

@@ -1,32 +1,95 @@
 """Where a base model's files are, and whether they are a model that can be trained here.
 
 A base is a folder in diffusers layout, the id of such a repository on the Hugging Face hub, or a single
-`.safetensors` file with a folder of configs. From the hub the configs come first, a few kilobytes, and all
+`.safetensors` file (`single_file.py`). From the hub the configs come first, a few kilobytes, and all
 checks read nothing but configs: a wrong model is refused before gigabytes are fetched or read. Existing paths
 are never looked up on the network.
 """
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from foundation.hub import HubModel, fetch_settings, fetch_weights, get_again, is_hub_id, listed
 from foundation.missing_paths import similar
 from foundation.weight_choice import Weights, choose_weights
+from lightning_modules.base.families.family import Configs, Family
+from lightning_modules.base.families.known import FAMILIES, family_of
+from lightning_modules.base.single_file import configs_of, distilled_note, read_header, scheduler_marks
+from lightning_modules.diffusion.prediction import PredictionType
 
 HUB_PAGE = re.compile(r"(https?://)?(www\.)?(huggingface\.co|hf\.co)/")
-CONFIG_FILES = {
-    "unet": "unet/config.json",
-    "vae": "vae/config.json",
-    "text_encoder": "text_encoder/config.json",
-    "scheduler": "scheduler/scheduler_config.json",
-}
-WEIGHT_STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
-# transformers' own name for pickled weights differs from the stem of its safetensors.
-PICKLE_STEMS = {**WEIGHT_STEMS, "text_encoder": "pytorch_model"}
-SETTINGS = ("model_index.json", "tokenizer/*", *CONFIG_FILES.values())
+TRAINED = "This trainer teaches Stable Diffusion 1.x, 2.x and XL."
+EVERY_SETTING = (
+    "model_index.json",
+    *sorted({f"{folder}/*" for family in FAMILIES for folder in family.tokenizers.values()}),
+    *sorted({file for family in FAMILIES for file in family.config_files.values()}),
+)
+"""Small files of a base of any family."""
+
+DIFFUSERS = "diffusion_pytorch_model"
+TRANSFORMERS = ("model", "pytorch_model")
+"""How weight files begin; transformers' own name for pickled weights differs from that of its safetensors."""
+
+
+@dataclass(frozen=True)
+class BaseSettings:
+    """What a base says of itself without its weights.
+
+    Attributes:
+        folder: where its configs and tokenizers are.
+        configs: of its parts.
+        family: how it is built.
+        prediction_type: what its UNet predicts.
+        notes: what the user should know of it, a sentence each.
+    """
+
+    folder: Path
+    configs: Configs
+    family: Family
+    prediction_type: PredictionType
+    notes: Sequence[str] = ()
+
+
+def open_base(
+    base_model: str, base_config: str | None = None, prediction_type: PredictionType | None = None
+) -> BaseSettings:
+    """Read a base's settings, and refuse what can't be trained; reads no weight.
+
+    Args:
+        base_model: folder in diffusers layout, hub id "owner/name", or a single .safetensors file.
+        base_config: with a single file, the folder of configs and tokenizers that it belongs to; else None.
+        prediction_type: what its UNet predicts, if that is known better than by its scheduler's config.
+
+    Raises:
+        ValueError: there is no such model, it is incomplete, or of a kind that can't be trained here.
+    """
+    folder = config_folder(base_model, base_config)
+    unet = read_json(folder / "unet/config.json")
+    family = family_of(unet)
+    if family is None:
+        raise ValueError(
+            f"--model.base_model {base_model}: its UNet is conditioned on {unet.get('addition_embed_type')} beside "
+            f"text. {TRAINED}"
+        )
+    configs = {part: read_json(folder / file) for part, file in family.config_files.items()}
+    check_shapes(base_model, folder.name, family, configs)
+    notes = [note] if (note := distilled_note(base_model)) else []
+    scheduler = configs["scheduler"]
+    if Path(base_model).is_file():
+        marks = scheduler_marks(read_header(Path(base_model)))
+        scheduler |= marks
+        if prediction_type is None and base_config is None and "prediction_type" not in marks:
+            notes.append(
+                f"{base_model} doesn't say what its UNet predicts: epsilon is assumed. If its page says v-prediction, "
+                "set --model.prediction_type v_prediction (and --model.zero_terminal_snr true if it says so)."
+            )
+    if prediction_type is not None:
+        scheduler["prediction_type"] = prediction_type
+    return BaseSettings(folder, configs, family, _prediction_type(base_model, scheduler), notes)
 
 
 def config_folder(base_model: str, base_config: str | None) -> Path:
@@ -49,7 +112,7 @@ def config_folder(base_model: str, base_config: str | None) -> Path:
             )
         return _complete(path, f"--model.base_model {base_model}")
     if path.is_file():
-        return _complete(_config_of_single_file(path, base_config), f"--model.base_config {base_config}")
+        return _config_of_single_file(path, base_config)
     if page := HUB_PAGE.match(base_model):
         parts = re.split(r"[/?#]", base_model[page.end() :])
         raise ValueError(
@@ -67,13 +130,12 @@ def config_folder(base_model: str, base_config: str | None) -> Path:
             "layout (with model_index.json in it), a hub id like waifu-diffusion/wd-1-5-beta2, or a "
             f".safetensors file.{similar(path)}"
         )
-    folder = fetch_settings(_on_hub(base_model), SETTINGS)
+    folder = fetch_settings(_on_hub(base_model), EVERY_SETTING)
     single = [name for name in listed(base_model, folder) if re.fullmatch(r"[^/]+\.safetensors", name)]
     if single and not (folder / "model_index.json").is_file():
         raise ValueError(
             f"--model.base_model {base_model} is not a model in diffusers layout; it has single files: "
-            f"{', '.join(single)}. Fetch one: hf download {base_model} {single[0]} --local-dir models. Then give "
-            f"--model.base_model models/{single[0]} and, with --model.base_config, the configs of its family."
+            f"{', '.join(single)}. Give one of them: --model.base_model {base_model}/{single[0]}"
         )
     return _complete(folder, f"--model.base_model {base_model}")
 
@@ -85,20 +147,15 @@ def _config_of_single_file(path: Path, base_config: str | None) -> Path:
             "opening one runs whatever code is in it. Convert it, or use the model's diffusers folder."
         )
     if base_config is None:
-        raise ValueError(
-            f"--model.base_model {path} is a bare weights file: it doesn't say what its UNet predicts or "
-            "how its captions are tokenized. Add --model.base_config DIR, a diffusers folder of the same "
-            "model family (model_index.json, scheduler, tokenizer and the config.json of unet, vae and "
-            "text_encoder; no weights)."
-        )
+        return configs_of(path)
     folder = Path(base_config)
     if not folder.is_dir():
         raise ValueError(f"--model.base_config {base_config}: there is no such folder.")
-    return folder
+    return _complete(folder, f"--model.base_config {base_config}")
 
 
 def _complete(folder: Path, shown: str) -> Path:
-    """The folder itself, once every small file that a Stable Diffusion needs is known to be there."""
+    """The folder itself, once every small file that its family needs is known to be there."""
     index = folder / "model_index.json"
     if not index.is_file():
         inside = next((one.parent for one in sorted(folder.glob("*/model_index.json"))), None)
@@ -109,50 +166,54 @@ def _complete(folder: Path, shown: str) -> Path:
             "file and the folders unet, vae, text_encoder, tokenizer and scheduler."
         )
     _check_pipeline(shown, read_json(index))
-    absent = [file for file in CONFIG_FILES.values() if not (folder / file).is_file()]
-    absent += [] if any((folder / "tokenizer").glob("*.json")) else ["tokenizer/*.json"]
+    unet = folder / "unet/config.json"
+    family = (family_of(read_json(unet)) if unet.is_file() else None) or FAMILIES[-1]
+    absent = [file for file in family.config_files.values() if not (folder / file).is_file()]
+    absent += [
+        f"{name}/*.json" for name in family.tokenizers.values() if not any((folder / name).glob("*.json"))
+    ]
     if absent:
         raise ValueError(f"{shown} is incomplete, it lacks {', '.join(absent)}. {get_again(folder)}")
     return folder
 
 
 def _on_hub(base_model: str) -> HubModel:
-    folders = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+    folders = sorted({file.partition("/")[0] for file in EVERY_SETTING if "/" in file})
     return HubModel(
         base_model, "--model.base_model", ["model_index.json", *(f"{name}/*" for name in folders)]
     )
 
 
 def _check_pipeline(shown: str, index: dict[str, Any]) -> None:
-    """Refuse other families by their model_index.json, which is there before gigabytes are."""
+    """Refuse other kinds by their model_index.json, which is there before gigabytes are."""
     kind = index.get("_class_name", "")
-    if "text_encoder_2" in index or "XL" in kind:
-        family = "Stable Diffusion XL (two text encoders)"
+    if "unet" in index and index.get("text_encoder", [""]) == [None, None]:
+        what = "a refiner of Stable Diffusion XL, which paints details into its pictures"
     elif "transformer" in index or "StableDiffusion3" in kind or "Flux" in kind:
-        family = "a transformer model such as Stable Diffusion 3 or Flux"
+        what = "a transformer model such as Stable Diffusion 3 or Flux"
     elif "unet" not in index or "vae" not in index or "text_encoder" not in index:
-        family = f"a {kind or 'pipeline without a name'} without unet, vae or text_encoder"
+        what = f"a {kind or 'pipeline without a name'} without unet, vae or text_encoder"
     else:
         return
-    raise ValueError(
-        f"{shown} is {family}; this trainer teaches Stable Diffusion 1.x and 2.x. "
-        "waifu-diffusion/wd-1-5-beta2 is one that works."
-    )
+    raise ValueError(f"{shown} is {what}. {TRAINED} waifu-diffusion/wd-1-5-beta2 is one that works.")
 
 
-def check_family(base_model: str, configs: Path, settings: dict[str, dict[str, Any]]) -> None:
-    """Refuse what has the files of a Stable Diffusion but not its shape.
+def check_shapes(
+    base_model: str, folder: str, family: Family, configs: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Refuse what has the files of a family but not its shape.
 
     Args:
         base_model: as the user wrote it.
-        configs: the folder that the settings come from.
-        settings: the configs of "unet", "vae" and "text_encoder".
+        folder: that the settings come from, its name.
+        family: by the UNet.
+        configs: of all parts.
 
     Raises:
         ValueError: the UNet takes more than latents, or text of another width.
     """
-    _check_classes(base_model, settings)
-    channels, latent = settings["unet"].get("in_channels", 4), settings["vae"].get("latent_channels", 4)
+    _check_classes(base_model, family, configs)
+    channels, latent = configs["unet"].get("in_channels", 4), configs["vae"].get("latent_channels", 4)
     if channels != latent:
         kind = "an inpainting model" if channels == 2 * latent + 1 else "a depth, editing or upscaling model"
         raise ValueError(
@@ -160,37 +221,44 @@ def check_family(base_model: str, configs: Path, settings: dict[str, dict[str, A
             f"{latent}: {kind}. Only text-to-image models can be trained; choose the model that it was made "
             "from."
         )
-    width = settings["text_encoder"].get("hidden_size", 512)
-    wanted = settings["unet"].get("cross_attention_dim")
+    width = sum(configs[part].get("hidden_size", 512) for part in family.tokenizers)
+    wanted = configs["unet"].get("cross_attention_dim")
     if width != wanted:
         raise ValueError(
             f"--model.base_model {base_model}: the text encoder is {width} wide but the UNet's "
             f"cross_attention_dim is {wanted}: they belong to different models (see "
-            f"{configs.name}/text_encoder/config.json and unet/config.json)."
+            f"{folder}/text_encoder/config.json and unet/config.json)."
         )
 
 
-def _check_classes(base_model: str, settings: dict[str, dict[str, Any]]) -> None:
+def _check_classes(base_model: str, family: Family, configs: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse networks of other kinds that lie in folders of the usual names."""
-    found = {
-        "unet": settings["unet"].get("_class_name", "UNet2DConditionModel"),
-        "vae": settings["vae"].get("_class_name", "AutoencoderKL"),
-        "text_encoder": settings["text_encoder"].get("model_type", "clip_text_model"),
-    }
-    wanted = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL", "text_encoder": "clip_text_model"}
+    clip = ("clip_text_model", "clip_text_model_with_projection")
     wrong = [
-        f"its {part} is a {found[part]}, not a {wanted[part]}"
-        for part in wanted
-        if found[part] != wanted[part]
+        f"its {part} is a {found}, not a {wanted}"
+        for part, wanted in (("unet", "UNet2DConditionModel"), ("vae", "AutoencoderKL"))
+        if (found := configs[part].get("_class_name", wanted)) != wanted
     ]
-    if settings["unet"].get("addition_embed_type") is not None:
-        wrong.append("its UNet is conditioned on more than text, as Stable Diffusion XL's is")
-    if "FlowMatch" in str(settings["scheduler"].get("_class_name", "")):
+    wrong += [
+        f"its {part} is a {found}, not a {clip[0]}"
+        for part in family.tokenizers
+        if (found := configs[part].get("model_type", clip[0])) not in clip
+    ]
+    if "FlowMatch" in str(configs["scheduler"].get("_class_name", "")):
         wrong.append("its scheduler is for flow matching, as Stable Diffusion 3's is")
     if wrong:
+        raise ValueError(f"--model.base_model {base_model}: {'; '.join(wrong)}. {TRAINED}")
+
+
+def _prediction_type(base_model: str, scheduler_config: Mapping[str, Any]) -> PredictionType:
+    """What the UNet predicts; a config that doesn't say means epsilon, as in every diffusers scheduler."""
+    declared = scheduler_config.get("prediction_type", "epsilon")
+    if declared not in get_args(PredictionType):
         raise ValueError(
-            f"--model.base_model {base_model}: {'; '.join(wrong)}. This trainer teaches Stable Diffusion 1.x and 2.x."
+            f"--model.base_model {base_model}: scheduler/scheduler_config.json declares the prediction_type "
+            f"{declared!r}; known are {', '.join(get_args(PredictionType))}. Say which with --model.prediction_type."
         )
+    return cast(PredictionType, declared)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -208,14 +276,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return cast(dict[str, Any], content)
 
 
-def download_weights(base_model: str, configs: Path) -> None:
-    """Fetch the weights of the three networks of a hub model to their configs, unless they are there."""
+def download_weights(base_model: str, settings: BaseSettings) -> None:
+    """Fetch the weights of a hub model's networks to their configs, unless they are there."""
 
     def wanted(names: Sequence[str]) -> list[str]:
-        chosen = [_choose(names, part) for part in WEIGHT_STEMS]
+        chosen = [_choose(names, part) for part in settings.family.networks]
         return [file for weights in chosen if weights for file in weights.files]
 
-    fetch_weights(_on_hub(base_model), configs, wanted)
+    fetch_weights(_on_hub(base_model), settings.folder, wanted)
 
 
 def weights_in(folder: Path, part: str) -> Weights:
@@ -226,12 +294,18 @@ def weights_in(folder: Path, part: str) -> Weights:
     """
     weights = _choose([f"{part}/{file.name}" for file in (folder / part).glob("*")], part)
     if weights is None:
+        safe, pickled = _stems(part)
         raise ValueError(
-            f"{folder}/{part} has no weights: neither {WEIGHT_STEMS[part]}.safetensors nor "
-            f"{PICKLE_STEMS[part]}.bin, nor the same for 16 bits (.fp16.). {get_again(folder)}"
+            f"{folder}/{part} has no weights: neither {safe}.safetensors nor {pickled}.bin, nor the same for 16 bits "
+            f"(.fp16.). {get_again(folder)}"
         )
     return weights
 
 
 def _choose(names: Sequence[str], part: str) -> Weights | None:
-    return choose_weights(names, f"{part}/{WEIGHT_STEMS[part]}", f"{part}/{PICKLE_STEMS[part]}")
+    safe, pickled = _stems(part)
+    return choose_weights(names, f"{part}/{safe}", f"{part}/{pickled}")
+
+
+def _stems(part: str) -> tuple[str, str]:
+    return (DIFFUSERS, DIFFUSERS) if part in ("unet", "vae") else TRANSFORMERS

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from lightning_modules.text.encoders import TextEncoders
+
 
 def model_fingerprint(model: Any) -> str:
     """SHA-256 of a model's configuration and of the names, types, shapes and bytes of its weights.
@@ -62,19 +64,21 @@ def tokenizer_fingerprint(tokenizer: Any) -> str:
     return hashlib.sha256(whole.encode()).hexdigest()
 
 
-def reading_fingerprint(text_encoder: Any, tokenizer: Any, long_captions: str) -> str:
+def reading_fingerprint(encoders: TextEncoders, long_captions: str) -> str:
     """SHA-256 of everything that decides which embeddings a caption gets.
 
     Args:
-        text_encoder: of transformers, on any device.
-        tokenizer: its own.
-        long_captions: what becomes of captions that are too long for it.
+        encoders: on any device.
+        long_captions: what becomes of captions that are too long for them.
 
     Returns:
         64 hexadecimal digits.
     """
-    whole = f"{model_fingerprint(text_encoder)} {tokenizer_fingerprint(tokenizer)} {long_captions}"
-    return hashlib.sha256(whole.encode()).hexdigest()
+    prints = [
+        f"{model_fingerprint(encoder)} {tokenizer_fingerprint(encoders.tokenizers[name])}"
+        for name, encoder in encoders.items()
+    ]
+    return hashlib.sha256(" ".join([*prints, long_captions]).encode()).hexdigest()
 
 
 def _is_origin(name: str) -> bool:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from foundation.transfer import to_device, to_host
-from lightning_modules.base.files import CONFIG_FILES, config_folder, read_json
+from lightning_modules.base.files import open_base
 from lightning_modules.base.offload import onload
 
 
@@ -46,10 +46,19 @@ def vae_factor(config: Mapping[str, Any]) -> int:
     return int(2 ** (len(config["block_out_channels"]) - 1))
 
 
+def picture_sizes(count: int, height: int, width: int) -> Tensor:
+    """The six numbers that some families read beside the text, of pictures that are painted: float32 [count, 6].
+
+    Original height and width, crop top and left, target height and width: in painting, every program gives the
+    picture's own size twice and no crop (Podell et al. 2023, section 2.2).
+    """
+    return torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32).expand(count, -1)
+
+
 def own_size(base_model: str, base_config: str | None) -> tuple[int, int]:
     """Height and width in pixels that a base was made for, from its configs; reads no weight."""
-    configs = config_folder(base_model, base_config)
-    latent = read_json(configs / CONFIG_FILES["unet"]).get("sample_size") or 64
+    configs = open_base(base_model, base_config).configs
+    latent = configs["unet"].get("sample_size") or 64
     height, width = (latent, latent) if isinstance(latent, int) else latent
-    factor = vae_factor(read_json(configs / CONFIG_FILES["vae"]))
+    factor = vae_factor(configs["vae"])
     return height * factor, width * factor

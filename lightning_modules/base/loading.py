@@ -9,29 +9,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
+import diffusers
 import diffusers.utils.logging as diffusers_logging
 import torch
+import transformers
 import transformers.utils.logging as transformers_logging
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTokenizer
 
 from foundation.full_memory import memory_is_full
 from foundation.given_paths import shipped_name
 from foundation.hub import get_again
-from lightning_modules.base.family import Family, family_of
-from lightning_modules.base.files import (
-    CONFIG_FILES,
-    check_family,
-    config_folder,
-    download_weights,
-    read_json,
-    weights_in,
-)
+from lightning_modules.base.families.family import Family
+from lightning_modules.base.files import BaseSettings, config_folder, download_weights, open_base, weights_in
 from lightning_modules.base.weights import load_network, look_at
 from lightning_modules.diffusion.prediction import PredictionType
+from lightning_modules.text.encoders import TextEncoders
 
 WEIGHT_DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 """Storage of the frozen UNet and text encoder by `--trainer.precision`; the adapter is always float32."""
@@ -46,20 +43,18 @@ class Components:
     """The frozen parts of a Stable Diffusion model and what its configs say.
 
     Attributes:
-        tokenizer: text to token ids.
-        text_encoder: token ids to embeddings; in the weight dtype.
+        text_encoders: texts to what the UNet reads; in the weight dtype.
         vae: pictures to latents and back; float32.
         unet: predicts; in the weight dtype.
         scheduler_config: the base's scheduler_config.json, from which any diffusers scheduler can be made.
         alphas_cumprod: float32 [T], as the config's betas say: a zero-terminal-SNR rescale that the
             config asks for (`rescale_betas_zero_snr`) is left to who builds the schedule.
-        prediction_type: what the UNet predicts, from the scheduler's config.
+        prediction_type: what the UNet predicts.
         name: the base as the user wrote it (of an absolute path the last part).
         family: how it is built.
     """
 
-    tokenizer: Any
-    text_encoder: Any
+    text_encoders: TextEncoders
     vae: Any
     unet: Any
     scheduler_config: dict[str, Any]
@@ -70,65 +65,60 @@ class Components:
 
 
 def load_components(
-    base_model: str, base_config: str | None = None, *, weight_dtype: torch.dtype = torch.float32
+    base_model: str,
+    base_config: str | None = None,
+    *,
+    prediction_type: PredictionType | None = None,
+    weight_dtype: torch.dtype = torch.float32,
 ) -> Components:
     """Load a base model, check that it can be trained here, and freeze it.
 
     Args:
         base_model: folder in diffusers layout, hub id "owner/name", or a single .safetensors file.
         base_config: with a single file, the folder of configs and tokenizer that it belongs to; else None.
-        weight_dtype: of the UNet and the text encoder.
+        prediction_type: what its UNet predicts; null is as the base says.
+        weight_dtype: of the UNet and the text encoders.
 
     Raises:
         ValueError: the model is absent, incomplete, or of a kind that can't be trained here.
     """
-    configs = config_folder(base_model, base_config)
-    settings = {part: read_json(configs / file) for part, file in CONFIG_FILES.items()}
-    check_family(base_model, configs, settings)
-    scheduler_config = settings["scheduler"]
-    prediction_type = _prediction_type(base_model, scheduler_config)
+    settings = open_base(base_model, base_config, prediction_type)
+    for note in settings.notes:
+        rank_zero_warn(note)
+    family, scheduler_config = settings.family, settings.configs["scheduler"]
+    alphas_cumprod = _alphas_cumprod(scheduler_config)
     if not Path(base_model).exists():
-        download_weights(base_model, configs)
+        download_weights(base_model, settings)
     with quiet_libraries():
-        tokenizer = _tokenizer(configs)
-        if base_config is None:
-            models = _load_folder(configs, weight_dtype)
+        tokenizers = {part: _tokenizer(settings.folder, name) for part, name in family.tokenizers.items()}
+        if Path(base_model).is_file():
+            models = _load_single_file(base_model, settings, weight_dtype)
         else:
-            look_at(Path(base_model))
-            try:
-                models = _load_single_file(Path(base_model), configs, weight_dtype)
-            except Exception as error:  # diffusers raises many kinds, by what it misses
-                if memory_is_full(error):
-                    raise
-                raise ValueError(
-                    f"--model.base_model {base_model} doesn't hold the networks that --model.base_config "
-                    f"{base_config} describes ({type(error).__name__}). Give a whole Stable Diffusion checkpoint, and "
-                    "the configs of its own family."
-                ) from error
+            models = _load_folder(settings, weight_dtype)
     for model in models.values():
         model.requires_grad_(False).eval()
     return Components(
-        tokenizer=tokenizer,
+        text_encoders=family.text_encoders({part: models[part] for part in tokenizers}, tokenizers),
+        vae=models["vae"],
+        unet=models["unet"],
         scheduler_config=scheduler_config,
-        alphas_cumprod=_alphas_cumprod(scheduler_config),
-        prediction_type=prediction_type,
+        alphas_cumprod=alphas_cumprod,
+        prediction_type=settings.prediction_type,
         name=base_name(base_model),
-        family=family_of(settings["unet"]),
-        **models,
+        family=family,
     )
 
 
-def describe_base(base_model: str, base_config: str | None = None) -> dict[str, str]:
+def describe_base(
+    base_model: str, base_config: str | None = None, prediction_type: PredictionType | None = None
+) -> dict[str, str]:
     """What file headers say of a base (see `Family.header`), from its configs; reads no weight.
 
     Raises:
         ValueError: the model is absent or of a kind that can't be trained here.
     """
-    configs = config_folder(base_model, base_config)
-    settings = {part: read_json(configs / file) for part, file in CONFIG_FILES.items()}
-    check_family(base_model, configs, settings)
-    prediction_type = _prediction_type(base_model, settings["scheduler"])
-    return family_of(settings["unet"]).header(base_name(base_model), prediction_type)
+    settings = open_base(base_model, base_config, prediction_type)
+    return settings.family.header(base_name(base_model), settings.prediction_type)
 
 
 def unet_without_weights(base_model: str, base_config: str | None = None) -> Any:
@@ -137,7 +127,7 @@ def unet_without_weights(base_model: str, base_config: str | None = None) -> Any
     Raises:
         ValueError: the model is absent.
     """
-    config = read_json(config_folder(base_model, base_config) / CONFIG_FILES["unet"])
+    config = open_base(base_model, base_config).configs["unet"]
     with torch.device("meta"):
         return UNet2DConditionModel.from_config(config)
 
@@ -148,17 +138,7 @@ def load_tokenizer(base_model: str, base_config: str | None = None) -> Any:
     Raises:
         ValueError: the model is absent or has no tokenizer.
     """
-    return _tokenizer(config_folder(base_model, base_config))
-
-
-def base_prediction_type(base_model: str, base_config: str | None = None) -> PredictionType:
-    """What the base's scheduler config says that its UNet predicts; reads no weight.
-
-    Raises:
-        ValueError: the model is absent, or predicts something else than epsilon, v or the sample.
-    """
-    configs = config_folder(base_model, base_config)
-    return _prediction_type(base_model, read_json(configs / CONFIG_FILES["scheduler"]))
+    return _tokenizer(config_folder(base_model, base_config), "tokenizer")
 
 
 def base_name(base_model: str) -> str:
@@ -198,17 +178,6 @@ def quiet_libraries() -> Iterator[None]:
                 module.enable_progress_bar()
 
 
-def _prediction_type(base_model: str, scheduler_config: dict[str, Any]) -> PredictionType:
-    """What the UNet predicts; a config that doesn't say means epsilon, as in every diffusers scheduler."""
-    declared = scheduler_config.get("prediction_type", "epsilon")
-    if declared not in get_args(PredictionType):
-        raise ValueError(
-            f"--model.base_model {base_model}: scheduler/scheduler_config.json declares the prediction_type "
-            f"{declared!r}; known are {', '.join(get_args(PredictionType))}."
-        )
-    return cast(PredictionType, declared)
-
-
 def _alphas_cumprod(scheduler_config: dict[str, Any]) -> Tensor:
     options = {name: scheduler_config[name] for name in BETA_OPTIONS if name in scheduler_config}
     try:
@@ -221,41 +190,59 @@ def _alphas_cumprod(scheduler_config: dict[str, Any]) -> Tensor:
     return table
 
 
-def _tokenizer(configs: Path) -> Any:
+def _tokenizer(configs: Path, name: str) -> Any:
     try:
-        tokenizer = CLIPTokenizer.from_pretrained(configs / "tokenizer", local_files_only=True)
+        tokenizer = CLIPTokenizer.from_pretrained(configs / name, local_files_only=True)
     except Exception as error:  # a damaged file raises what its library likes
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{configs}/tokenizer can't be read ({reason}). {get_again(configs)}") from error
+        raise ValueError(f"{configs}/{name} can't be read ({reason}). {get_again(configs)}") from error
     if len(tokenizer) < FEWEST_TOKENS:
         raise ValueError(
-            f"{configs}/tokenizer knows {len(tokenizer)} tokens, too few for any text. {get_again(configs)}"
+            f"{configs}/{name} knows {len(tokenizer)} tokens, too few for any text. {get_again(configs)}"
         )
     return tokenizer
 
 
-def _load_folder(folder: Path, weight_dtype: torch.dtype) -> dict[str, Any]:
-    """The three networks from a folder in diffusers layout."""
-    classes = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
+def _load_folder(settings: BaseSettings, weight_dtype: torch.dtype) -> dict[str, Any]:
+    """The networks from a folder in diffusers layout."""
+    classes: dict[str, Any] = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}
+    classes |= {part: getattr(transformers, name) for part, name in settings.family.encoder_classes.items()}
     return {
         part: load_network(
             cls,
-            folder,
+            settings.folder,
             part,
             dtype=torch.float32 if part == "vae" else weight_dtype,
-            weights=weights_in(folder, part),
+            weights=weights_in(settings.folder, part),
         )
         for part, cls in classes.items()
     }
 
 
-def _load_single_file(path: Path, configs: Path, weight_dtype: torch.dtype) -> dict[str, Any]:
-    """The three networks out of one .safetensors file, converted by diffusers with the configs beside it."""
-    from diffusers import StableDiffusionPipeline  # imports much, and only this way in needs it
+def _load_single_file(path: str, settings: BaseSettings, weight_dtype: torch.dtype) -> dict[str, Any]:
+    """The networks out of one .safetensors file, converted by diffusers with the configs in the settings' folder."""
+    look_at(Path(path))
+    try:
+        return _converted(path, settings, weight_dtype)
+    except Exception as error:  # diffusers raises many kinds, by what it misses
+        if memory_is_full(error):
+            raise
+        raise ValueError(
+            f"--model.base_model {path} doesn't hold the networks that the configs of {settings.family} in "
+            f"{settings.folder} describe ({type(error).__name__}). Give a whole Stable Diffusion checkpoint and, with "
+            "--model.base_config, the configs of its own family."
+        ) from error
 
-    options = {"config": str(configs), "local_files_only": True}
-    vae = AutoencoderKL.from_single_file(str(path), subfolder="vae", dtype=torch.float32, **options)
-    pipeline = StableDiffusionPipeline.from_single_file(
-        str(path), vae=vae, safety_checker=None, feature_extractor=None, dtype=weight_dtype, **options
+
+def _converted(path: str, settings: BaseSettings, weight_dtype: torch.dtype) -> dict[str, Any]:
+    family = settings.family
+    options = {"config": str(settings.folder), "local_files_only": True}
+    vae = AutoencoderKL.from_single_file(path, subfolder="vae", dtype=torch.float32, **options)
+    pipeline = getattr(diffusers, family.pipeline).from_single_file(
+        path, vae=vae, dtype=weight_dtype, **family.pipeline_options, **options
     )
-    return {"unet": pipeline.unet, "vae": vae, "text_encoder": pipeline.text_encoder}
+    return {
+        "vae": vae,
+        "unet": pipeline.unet,
+        **{part: getattr(pipeline, part) for part in family.tokenizers},
+    }

@@ -1,4 +1,4 @@
-"""A base model as everybody else loads it: diffusers' own pipeline, and one picture of it from fixed noise.
+"""A base model as everybody else paints with it: diffusers' own pipeline, and one picture of it from fixed noise.
 
 Exports and merged models are judged by such pictures. DDIM has no randomness of its own, the noise comes from a
 CPU generator, and the VAE decodes in float32, so two pipelines that compute the same paint the same.
@@ -6,11 +6,13 @@ CPU generator, and the VAE decodes in float32, so two pipelines that compute the
 
 from typing import Any
 
+import diffusers
 import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
 from foundation.keyed_random import generator
-from lightning_modules.base.files import WEIGHT_STEMS, config_folder, weights_in
+from lightning_modules.base.loading import Components
 
 PROMPT = "portrait of a girl with red hair, blue sky background"
 STEPS = 4
@@ -18,47 +20,42 @@ GUIDANCE = 5.0
 LARGEST_LATENT = 32
 
 
-def stock_pipeline(base_model: str, base_config: str | None, dtype: torch.dtype) -> Any:
-    """A fresh StableDiffusionPipeline with the base's own scheduler, in main memory.
+def stock_pipeline(parts: Components, unet: Any) -> Any:
+    """Diffusers' own pipeline around the networks that are loaded, with the base's own scheduler.
 
     Args:
-        base_model: folder, hub id whose files are in the hub's cache, or single file.
-        base_config: of a single file.
-        dtype: of UNet and text encoder; the VAE is float32.
+        parts: of the base; nothing of it is copied.
+        unet: of the pipeline: the base's, or another of its shape.
     """
-    from diffusers import StableDiffusionPipeline  # imports much, needed at the end only
-
-    folder = config_folder(base_model, base_config)  # of a hub id, its place in the hub's cache
-    options: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "local_files_only": True}
-    if base_config is None:
-        variants = [weights_in(folder, part).variant for part in WEIGHT_STEMS]
-        pipeline = StableDiffusionPipeline.from_pretrained(
-            str(folder),
-            variant=next(filter(None, variants), None),
-            dtype={"default": dtype, "vae": torch.float32},
-            requires_safety_checker=False,
-            **options,
-        )
-    else:
-        pipeline = StableDiffusionPipeline.from_single_file(
-            base_model, config=str(folder), dtype=dtype, **options
-        )
-        pipeline.vae.float()
+    family, encoders = parts.family, parts.text_encoders
+    scheduler: Any = getattr(diffusers, str(parts.scheduler_config.get("_class_name")), DDIMScheduler)
+    pipeline = getattr(diffusers, family.pipeline)(
+        unet=unet,
+        vae=parts.vae,
+        scheduler=scheduler.from_config(parts.scheduler_config),
+        **dict(encoders.items()),
+        **{family.tokenizers[part]: tokenizer for part, tokenizer in encoders.tokenizers.items()},
+        **family.pipeline_options,
+    )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def with_unet(pipeline: Any, unet: Any) -> Any:
-    """The same pipeline around another UNet."""
-    other = type(pipeline)(**{**pipeline.components, "unet": unet}, requires_safety_checker=False)
-    other.set_progress_bar_config(disable=True)
-    return other
+def unet_without_adapter(unet: Any) -> Any:
+    """A second UNet around the same base weights, which are not copied, and without the adapter."""
+    weights = {
+        name.replace(".base_layer.", "."): tensor
+        for name, tensor in unet.state_dict().items()
+        if ".lora_" not in name
+    }
+    with torch.device("meta"):
+        plain = UNet2DConditionModel.from_config(unet.config)
+    plain.load_state_dict(weights, assign=True)
+    return plain.requires_grad_(False).eval()
 
 
 def paint(pipeline: Any) -> Tensor:
     """One picture from fixed noise: [3, H, W] in [0, 1], float32 on the CPU. The pipeline's scheduler stays."""
-    from diffusers import DDIMScheduler
-
     unet, vae, own = pipeline.unet, pipeline.vae, pipeline.scheduler
     side = min(unet.config.sample_size, LARGEST_LATENT)
     noise = torch.randn(

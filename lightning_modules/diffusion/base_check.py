@@ -9,7 +9,7 @@ everywhere scores, whatever the variance of the latents.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -45,7 +45,7 @@ def check_base(
     batch: Batch,
     *,
     latents: Callable[[Batch], Tensor],
-    predict: Callable[[Tensor, Tensor, Sequence[str]], Tensor],
+    predict: Callable[[Tensor, Tensor, Batch], Tensor],
     schedule: Schedule,
     declared: PredictionType,
     seed: int,
@@ -58,7 +58,7 @@ def check_base(
     Args:
         batch: pictures of the run, of any shapes.
         latents: a batch of one shape -> x0, scaled latents float32 [B, C, h, w].
-        predict: x_t, t and captions -> the UNet's raw output without the adapter, float32 [B, C, h, w].
+        predict: x_t, t and the batch -> the UNet's raw output without the adapter, float32 [B, C, h, w].
         schedule: of the run, on the device.
         declared: the type that will be trained.
         seed: the run's seed.
@@ -71,7 +71,7 @@ def check_base(
         x0 = latents(part)
         eps = draw_noise(x0.shape[1:], seed=seed, draws=part["draw"], device=device, purpose="base_check")
         alpha, sigma = schedule.alpha_sigma(t)
-        prediction = predict(add_noise(x0, eps, alpha, sigma), t, part["caption"])
+        prediction = predict(add_noise(x0, eps, alpha, sigma), t, part)
         found.append((prediction, x0, eps, alpha.expand_as(x0), sigma.expand_as(x0)))
     # flat: parts differ in shape, and an error is a mean over all values
     prediction, x0, eps, alpha, sigma = (
@@ -122,9 +122,7 @@ def judge(errors: Mapping[PredictionType, float], declared: PredictionType) -> V
 def _wrong_type(figures: str, best: str, declared: str) -> str:
     return (
         f"The base model is declared as {declared} but predicts {best}: {figures}. "
-        f'Trained as {declared} it would learn noise. Set "prediction_type": "{best}" in '
-        "scheduler/scheduler_config.json of the folder given as --model.base_model (of --model.base_config "
-        "for a single file; a model from the hub has to be saved to a folder first)."
+        f"Trained as {declared} it would learn noise. Set --model.prediction_type {best}."
     )
 
 

@@ -1,8 +1,9 @@
-"""Does the exported file paint what the adapter in memory paints? A fresh stock pipeline tells.
+"""Does the exported file paint what the adapter in memory paints? A stock pipeline tells.
 
-The base is loaded again from its files, the adapter with `load_lora_weights` (which reads both formats), and one
-picture is painted from fixed noise. The same pipeline then paints with the UNet in memory. Both UNets compute
-in the run's weight dtype, to which `load_lora_weights` rounds the adapter (so memory's is rounded for the
+Diffusers' own pipeline is put together around the networks in memory, with a second UNet that shares the base's weights
+(free Colab has no room for a second base of Stable Diffusion XL). The file goes into that with `load_lora_weights`,
+which reads both formats, and one picture is painted from fixed noise; then one with the UNet that was trained. Both
+compute in the run's weight dtype, to which `load_lora_weights` rounds the adapter (so memory's is rounded for the
 length of the picture): the pictures may differ by one colour step at most.
 
 Two pictures that hardly differ from the base's would agree whatever the file holds. So where the adapter's
@@ -10,7 +11,6 @@ effect is less than 100 times the tolerance, its B matrices are multiplied by a 
 floating point) on both sides, in memory and in a temporary copy of the file.
 """
 
-import gc
 import math
 import tempfile
 from collections.abc import Iterator
@@ -25,52 +25,41 @@ from torch import Tensor
 
 from foundation.adapter_export import TELLING, TOLERANCE, ExportCheck
 from lightning_modules.base.loading import Components, quiet_libraries
-from lightning_modules.base.offload import CPU, onloaded
-from lightning_modules.base.stock_pipeline import paint, stock_pipeline, with_unet
+from lightning_modules.base.offload import onloaded
+from lightning_modules.base.stock_pipeline import paint, stock_pipeline, unet_without_adapter
 from lightning_modules.lora.formats import write_safetensors
 from lightning_modules.lora.layers import lora_parameters, scaled
 
 MOST_ATTEMPTS = 6
 
 
-def check_export(
-    path: Path, *, parts: Components, base_model: str, base_config: str | None = None
-) -> ExportCheck:
+def check_export(path: Path, parts: Components) -> ExportCheck:
     """Compare the picture of an exported file with that of the adapter in memory.
 
     Args:
         path: the exported file.
         parts: the model in memory; its UNet has the adapter and stays as it is.
-        base_model: where the base came from; it is loaded a second time for the length of the check.
-        base_config: as in `load_components`.
     """
     unet = parts.unet
     was_training = unet.training
     unet.eval()  # dropout would make the adapter's picture another one each time
+    visitors = onloaded(unet.device, parts.vae, parts.text_encoders)
     try:
-        with quiet_libraries(), torch.random.fork_rng(devices=[]), torch.no_grad():
-            fresh = stock_pipeline(base_model, base_config, unet.dtype)
-            fresh.vae.to(unet.device)
-            fresh.text_encoder.to(unet.device)
-            return _check(path, unet, fresh)
+        with visitors, quiet_libraries(), torch.random.fork_rng(devices=[]), torch.no_grad():
+            return _check(path, parts)
     finally:
         unet.train(was_training)
-        gc.collect()  # the second copy of the base
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
 
 
-def _check(path: Path, unet: Any, fresh: Any) -> ExportCheck:
-    in_memory = with_unet(fresh, unet)
-    with scaled(unet, 0):
+def _check(path: Path, parts: Components) -> ExportCheck:
+    in_memory = stock_pipeline(parts, parts.unet)
+    with scaled(parts.unet, 0):
         base = paint(in_memory)
     scale, effect, expected = _telling_picture(in_memory, base)
+    fresh = stock_pipeline(parts, unet_without_adapter(parts.unet))
     with tempfile.TemporaryDirectory() as folder:
         fresh.load_lora_weights(str(_multiplied(path, scale, Path(folder) / "adapter.safetensors")))
-    device = unet.device
-    with onloaded(CPU, unet), onloaded(device, fresh.unet):  # a card that trains one UNet may not hold two
-        picture = paint(fresh)
-    return ExportCheck(_largest(picture, expected), effect, scale)
+    return ExportCheck(_largest(paint(fresh), expected), effect, scale)
 
 
 def _telling_picture(in_memory: Any, base: Tensor) -> tuple[float, float, Tensor]:

@@ -6,7 +6,8 @@
 fields that every peft knows are written. * kohya (ComfyUI, A1111): `lora_unet_<module path with
 underscores>.lora_down.weight` (A), `.lora_up.weight` (B) and a scalar `.alpha`; strength is alpha / rows of
 lora_down. The file is the same for 1.x and 2.x but for `proj_in` and `proj_out`: 1x1 convolutions [r, C, 1, 1]
-in 1.x, linear [r, C] in 2.x, as the UNet has them.
+in 1.x, linear [r, C] in 2.x, as the UNet has them. For XL the path is LDM's (`families/ldm_names.py`), as sd-scripts
+has it: A1111 finds one layer by diffusers' names in the wrong place.
 
 What else the header says is in `lora/header.py`; how other trainers name their tensors in `lora/names.py`.
 """
@@ -15,7 +16,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,22 +26,29 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from foundation.atomic_file import atomic_file
+from lightning_modules.base.families.ldm_names import ldm_paths
 from lightning_modules.lora.layers import ADAPTER, lora_layers, lora_state
-from lightning_modules.lora.ldm_names import ldm_paths
 from lightning_modules.lora.names import UNDERSCORED, peft_name
 
 ADAPTER_METADATA = "lora_adapter_metadata"
 KOHYA_SUFFIXES = {"lora_down.weight": "lora_A.weight", "lora_up.weight": "lora_B.weight"}
 MIDDLE = "lora_mid.weight"
 """LyCORIS' middle of a convolution (Tucker decomposition): B (mid (A x)), with A and B of size 1x1."""
-KOHYA_NAME = re.compile(
-    r"lora_unet_"
-    r"(((down|up)_blocks_\d+|mid_block)_"
-    r"(attentions_\d+_(proj_in|proj_out|transformer_blocks_\d+_(attn[12]_to_(q|k|v|out_0)|ff_net_(0_proj|2)))"
+IN_ATTENTION = r"(proj_in|proj_out|transformer_blocks_\d+_(attn[12]_to_(q|k|v|out_0)|ff_net_(0_proj|2)))"
+DIFFUSERS_PATH = (
+    r"((down|up)_blocks_\d+|mid_block)_"
+    rf"(attentions_\d+_{IN_ATTENTION}"
     r"|resnets_\d+_(conv1|conv2|conv_shortcut|time_emb_proj)"
     r"|(down|up)samplers_0_conv)"
-    r"|conv_in|conv_out|time_embedding_linear_[12])"
-    r"\.(lora_down\.weight|lora_up\.weight|alpha)"
+    r"|conv_in|conv_out|time_embedding_linear_[12]"
+)
+LDM_PATH = (
+    r"(input_blocks_\d+|middle_block|output_blocks_\d+)_\d+_"
+    rf"({IN_ATTENTION}|in_layers_2|out_layers_3|skip_connection|emb_layers_1|op|conv)"
+    r"|input_blocks_0_0|out_2|time_embed_[02]|label_emb_0_[02]"
+)
+KOHYA_NAME = re.compile(
+    rf"lora_unet_({DIFFUSERS_PATH}|{LDM_PATH})\.(lora_down\.weight|lora_up\.weight|alpha)"
 )
 Number = TypeVar("Number", int, float)
 SafetensorsFile = tuple[dict[str, Tensor], dict[str, str]]
@@ -103,11 +111,16 @@ def to_diffusers(adapter: Adapter) -> SafetensorsFile:
     return {f"unet.{name}": tensor for name, tensor in adapter.state.items()}, metadata
 
 
-def to_kohya(adapter: Adapter) -> SafetensorsFile:
-    """An adapter as a kohya file. Alphas are float32 whatever the matrices are: nothing is gained by rounding."""
+def to_kohya(adapter: Adapter, kohya_path: Callable[[str], str]) -> SafetensorsFile:
+    """An adapter as a kohya file. Alphas are float32 whatever the matrices are: nothing is gained by rounding.
+
+    Args:
+        adapter: what the file holds.
+        kohya_path: a layer's path in diffusers -> its path in the file: `Family.kohya_path`.
+    """
     tensors: dict[str, Tensor] = {}
     for path in adapter.strengths:
-        name = "lora_unet_" + path.replace(".", "_")
+        name = "lora_unet_" + kohya_path(path).replace(".", "_")
         for kohya, peft in KOHYA_SUFFIXES.items():
             if f"{path}.{peft}" in adapter.state:
                 tensors[f"{name}.{kohya}"] = adapter.state[f"{path}.{peft}"]
@@ -116,7 +129,7 @@ def to_kohya(adapter: Adapter) -> SafetensorsFile:
 
 
 def is_accepted_kohya_name(name: str) -> bool:
-    """Whether ComfyUI and A1111 find the place of a tensor of this name in a UNet of 1.x or 2.x.
+    """Whether ComfyUI and A1111 find the place of a tensor of this name in a UNet.
 
     The names are those of ComfyUI's `unet_to_diffusers` map and of A1111's
     `convert_diffusers_name_to_compvis`; the test derives them from a UNet's config as those do.

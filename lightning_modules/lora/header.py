@@ -9,7 +9,7 @@ Two vocabularies, both strings only: `ss_*` is kohya-ss/sd-scripts' (`train_netw
 * `sshs_model_hash` and `modelspec.hash_sha256` are the SHA-256 of what stands behind the header, which is the hash
   that A1111 writes into pictures.
 
-What a run knows of itself (settings, steps, tags) and of its base (`base/family.py`) comes in as facts; here stands
+What a run knows of itself (settings, steps, tags) and of its base (`base/families/`) comes in as facts; here stands
 what follows from the tensors.
 """
 

@@ -4,6 +4,8 @@ Arithmetic and storage are float32, so that the merged model paints what base an
 section 4: no latency is added). For a convolution, B A is the convolution of A's maps with B's 1x1 kernel.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.base.loading import Components, quiet_libraries
-from lightning_modules.base.stock_pipeline import paint, with_unet
+from lightning_modules.base.stock_pipeline import paint, stock_pipeline
 from lightning_modules.lora.formats import Adapter
 from lightning_modules.lora.layers import scaled
 
@@ -56,19 +58,36 @@ def product(b: Tensor, a: Tensor) -> Tensor:
     return (b.flatten(1) @ a.flatten(1)).reshape(len(b), *a.shape[1:])
 
 
-def check_merge(merged: Any, parts: Components, scale: float) -> MergeCheck:
-    """Paint one picture with the merged pipeline and with base and adapter side by side.
+def pictures_to_match(parts: Components, scale: float) -> tuple[Tensor, Tensor]:
+    """One picture of the base, and the same with its adapter: what a merged model must paint.
 
     Args:
-        merged: a stock pipeline, loaded from the merged files.
         parts: the base with the adapter on its UNet.
         scale: the adapter's strength.
     """
-    with quiet_libraries(), torch.random.fork_rng(devices=[]), torch.no_grad():
-        unmerged = with_unet(merged, parts.unet)
+    with _alone():
+        pipeline = stock_pipeline(parts, parts.unet)
         with scaled(parts.unet, 0):
-            base = paint(unmerged)
+            base = paint(pipeline)
         with scaled(parts.unet, scale):
-            expected = paint(unmerged)
+            return base, paint(pipeline)
+
+
+def check_merge(merged: Any, base: Tensor, expected: Tensor) -> MergeCheck:
+    """Hold the merged pipeline's picture against `pictures_to_match`.
+
+    Args:
+        merged: a stock pipeline, loaded from the merged files.
+        base: the base's picture.
+        expected: that of base and adapter.
+    """
+    with _alone():
         found = paint(merged)
     return MergeCheck(float((found - expected).abs().max()), float((expected - base).abs().max()))
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Without the libraries' notices, gradients, or a trace in the global generators."""
+    with quiet_libraries(), torch.random.fork_rng(devices=[]), torch.no_grad():
+        yield

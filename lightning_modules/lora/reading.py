@@ -25,7 +25,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from foundation.missing_paths import similar
-from lightning_modules.base.family import family_by_header, family_of
+from lightning_modules.base.families.known import FAMILIES, family_by_header, family_of
 from lightning_modules.lora.formats import (
     ADAPTER_METADATA,
     Adapter,
@@ -95,7 +95,8 @@ class SavedAdapter:
             return hashlib.sha256(behind_header(self.path.read_bytes())).hexdigest()
         adapter = _dotted(self)
         whole = Adapter({name: tensor.float() for name, tensor in adapter.state.items()}, adapter.strengths)
-        tensors = {name: tensor.contiguous() for name, tensor in to_kohya(whole)[0].items()}
+        names = (family_by_header(self.metadata) or FAMILIES[-1]).kohya_path
+        tensors = {name: tensor.contiguous() for name, tensor in to_kohya(whole, names)[0].items()}
         return hashlib.sha256(behind_header(save(tensors))).hexdigest()
 
 
@@ -322,10 +323,10 @@ def _check_family(unet: nn.Module, saved: SavedAdapter) -> None:
     """Attention to the picture and convolutions are of one shape in 1.x and 2.x; the header tells them apart."""
     config: Any = getattr(unet, "config", {})
     trained_on, base = family_by_header(saved.metadata), family_of(config)
-    if config and trained_on not in (None, base):
+    if config and base is not None and trained_on not in (None, base):
         raise ValueError(
-            f"{saved.given} was trained on Stable Diffusion {trained_on.generation}, as its header says (ss_v2), and "
-            f"this base is {base.generation}. Give its own base with --model.base_model."
+            f"{saved.given} was trained on {trained_on}, as its header says, and this base is {base}. Give its own "
+            "base with --model.base_model."
         )
 
 

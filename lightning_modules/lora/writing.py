@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 
 from foundation.adapter_export import LoraFormat
+from lightning_modules.base.families.known import FAMILIES, family_by_header
 from lightning_modules.lora.formats import (
     Adapter,
     is_accepted_kohya_name,
@@ -33,7 +34,7 @@ def write_adapter(
         path: of the file.
         adapter: what it holds.
         format: for whom.
-        facts: for the header (see `lora/header.py`).
+        facts: for the header (see `lora/header.py`); they say the family, and that the names.
         dtype: what A and B are stored in.
 
     Returns:
@@ -43,7 +44,8 @@ def write_adapter(
         ValueError: the numbers don't fit the dtype, or ComfyUI and A1111 have no place for a layer.
     """
     stored = stored_as(adapter, dtype)
-    tensors, own = to_kohya(stored) if format == "kohya" else to_diffusers(stored)
+    names = (family_by_header(facts) or FAMILIES[-1]).kohya_path
+    tensors, own = to_kohya(stored, names) if format == "kohya" else to_diffusers(stored)
     if format == "kohya":
         _check_names(list(tensors))
     return write_safetensors(path, tensors, {**header(stored, tensors, facts), **own})

@@ -203,6 +203,7 @@ class _Planner:
         work = max(
             training_step(
                 self.base.unet,
+                self.base.family.unet_inputs,
                 Pictures(shape.batch, *size),
                 self.factor,
                 shape.setting,
@@ -223,7 +224,7 @@ class _Planner:
             self._phase(
                 "start: captions, one by one",
                 self.resting,
-                reading(self.base.text_encoder, 1, setting),
+                self._read(),
                 text=True,
             ),
             self._phase(f"start: base check, {ALL_AT_ONCE} pictures", self.resting, checked),
@@ -240,7 +241,6 @@ class _Planner:
             (min(count, ALL_AT_ONCE) * (2 if guided else 1), height, width)
             for count, height, width, guided in shape.samples
         ]
-        read = reading(self.base.text_encoder, 1, shape.setting)
         drawn = max(
             decoding(self.base.vae, Pictures(1, height, width), self.factor, shape.setting)
             for _, height, width, _ in shape.samples
@@ -248,7 +248,7 @@ class _Planner:
         at_once = max(min(count, ALL_AT_ONCE) for count, *_ in shape.samples)
         return [
             *phases,
-            self._phase("samples: prompts, one by one", self.learning, read, text=True),
+            self._phase("samples: prompts, one by one", self.learning, self._read(), text=True),
             self._phase(f"samples: UNet, {at_once} at a time", self.learning, self._predicted(together)),
             self._phase("samples: VAE decode, one by one", self.learning, drawn, vae=True),
         ]
@@ -267,14 +267,23 @@ class _Planner:
     ) -> Phase:
         stays = self.shape.text_encoder_stays and held is self.learning
         here = self.shape.setting.device == "cpu"  # what leaves an accelerator goes there
-        there = {"text encoder": self.base.text_encoder} if text or stays or here else {}
+        there = {"text encoder": self.base.text_encoders} if text or stays or here else {}
         there |= {"VAE": self.base.vae} if vae or here else {}
         visitors = sum(_bytes_of(network) for network in there.values())
         return Phase(name, **held, visitors=visitors, work=work, who=", ".join(there))
 
+    def _read(self) -> int:
+        return reading(self.base.text_encoders, self.base.family.read_states, 1, self.shape.setting)
+
     def _predicted(self, pictures: Sequence[tuple[int, int, int]]) -> int:
         return max(
-            prediction(self.base.unet, Pictures(*these), self.factor, self.shape.setting)
+            prediction(
+                self.base.unet,
+                self.base.family.unet_inputs,
+                Pictures(*these),
+                self.factor,
+                self.shape.setting,
+            )
             for these in dict.fromkeys(pictures)
         )
 

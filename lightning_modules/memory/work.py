@@ -20,8 +20,13 @@ from torch.utils.checkpoint import checkpoint
 from lightning_modules.base.loading import WEIGHT_DTYPES
 from lightning_modules.memory.kernels import ComputeAs, Device
 from lightning_modules.memory.meter import LiveBytes, byte_count
+from lightning_modules.text.conditions import TextBatch
+from lightning_modules.text.encoders import ReadStates
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+UnetInputs = Callable[[TextBatch, Tensor, torch.dtype], dict[str, Any]]
+"""Conditions -> what the UNet takes: `Family.unet_inputs`."""
 
 WINDOW = 77
 """Tokens that a text encoder reads at once."""
@@ -65,12 +70,13 @@ class Setting:
 
 
 def training_step(
-    unet: Any, pictures: Pictures, factor: int, setting: Setting, *, checkpointing: bool
+    unet: Any, inputs: UnetInputs, pictures: Pictures, factor: int, setting: Setting, *, checkpointing: bool
 ) -> int:
     """A forward and a backward pass of the UNet; the adapter's gradients are not counted.
 
     Args:
         unet: with its adapter, on the meta device; its gradients are gone afterwards.
+        inputs: its family's.
         pictures: of one batch.
         factor: by which the VAE shrinks pictures.
         setting: where.
@@ -82,7 +88,7 @@ def training_step(
         parameter.grad = torch.empty_like(parameter)
 
     def work() -> None:
-        torch.autograd.backward([_loss(unet, pictures, factor)])
+        torch.autograd.backward([_loss(unet, inputs, pictures, factor)])
 
     _set_checkpointing(unet, mode if checkpointing else None)
     unet.train()
@@ -95,10 +101,10 @@ def training_step(
             parameter.grad = None
 
 
-def prediction(unet: Any, pictures: Pictures, factor: int, setting: Setting) -> int:
+def prediction(unet: Any, inputs: UnetInputs, pictures: Pictures, factor: int, setting: Setting) -> int:
     """A forward pass of the UNet without gradients; guidance counts a picture twice."""
     with torch.no_grad():
-        return _peak(lambda: _loss(unet, pictures, factor), setting.computing(), unet.parameters())
+        return _peak(lambda: _loss(unet, inputs, pictures, factor), setting.computing(), unet.parameters())
 
 
 def decoding(vae: Any, pictures: Pictures, factor: int, setting: Setting) -> int:
@@ -118,10 +124,10 @@ def encoding(vae: Any, pictures: Pictures, setting: Setting) -> int:
     return _inference(vae, work, setting)
 
 
-def reading(text_encoder: Any, texts: int, setting: Setting) -> int:
-    """Windows of 77 tokens to embeddings."""
+def reading(encoders: nn.ModuleDict, read_states: ReadStates, texts: int, setting: Setting) -> int:
+    """Windows of 77 tokens to what the UNet reads of them, by one encoder after the other."""
     ids = torch.zeros(texts, WINDOW, dtype=torch.long, device="meta")
-    return _inference(text_encoder, lambda: text_encoder(ids).last_hidden_state, setting)
+    return _inference(encoders, lambda: [read_states(one, ids, 0) for one in encoders.values()], setting)
 
 
 def optimizer_bytes(optimizer: Callable[[Any], Any], parameters: Iterable[nn.Parameter]) -> int:
@@ -139,16 +145,24 @@ def optimizer_bytes(optimizer: Callable[[Any], Any], parameters: Iterable[nn.Par
     return byte_count(kept)
 
 
-def _loss(unet: Any, pictures: Pictures, factor: int) -> Tensor:
+def _loss(unet: Any, inputs: UnetInputs, pictures: Pictures, factor: int) -> Tensor:
     """The unweighted loss of a batch, as the training step computes it."""
     config = unet.config
     shape = (pictures.count, config.in_channels, pictures.height // factor, pictures.width // factor)
     x0, eps = _new(shape), _new(shape)
     context = _new((pictures.count, WINDOW, config.cross_attention_dim), unet.dtype)
+    sizes = _new((pictures.count, 6))
+    pooled = _new((pictures.count, _pooled_width(config)), unet.dtype)
     t = torch.zeros(pictures.count, dtype=torch.long, device="meta")
     x_t = (x0 + eps).to(unet.dtype)
-    output = unet(x_t, t, encoder_hidden_states=context).sample.float()
+    output = unet(x_t, t, **inputs(TextBatch(context, None, pooled), sizes, unet.dtype)).sample.float()
     return functional.mse_loss(output, x0 - eps, reduction="none").mean()
+
+
+def _pooled_width(config: Any) -> int:
+    """Of the pooled text: what the UNet's added conditions leave beside the six sizes."""
+    added = config.projection_class_embeddings_input_dim
+    return 0 if added is None else int(added - 6 * config.addition_time_embed_dim)
 
 
 def _set_checkpointing(unet: Any, mode: ComputeAs | None) -> None:
@@ -160,7 +174,7 @@ def _set_checkpointing(unet: Any, mode: ComputeAs | None) -> None:
     unet.enable_gradient_checkpointing(again)
 
 
-def _inference(network: nn.Module, work: Callable[[], Tensor], setting: Setting) -> int:
+def _inference(network: nn.Module, work: Callable[[], object], setting: Setting) -> int:
     with torch.no_grad():
         return _peak(work, setting.plain(), network.parameters())
 

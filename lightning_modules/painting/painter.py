@@ -68,10 +68,7 @@ class Painter:
         """
         self._say_what_is_cut([*prompts, *settings["negative_prompts"]])
         return sample_images(
-            unet=self.parts.unet,
-            vae=self.parts.vae,
-            text_encoder=self.parts.text_encoder,
-            tokenizer=self.parts.tokenizer,
+            parts=self.parts,
             scheduler_config=self.scheduler_config,
             prompts=prompts,
             negative_prompts=settings["negative_prompts"],
@@ -90,13 +87,13 @@ class Painter:
     def unpaintable(self, height: int, width: int, clip_skip: int) -> str:
         """What this base can't do of what a picture asks for, or ""."""
         factor = vae_factor(self.parts.vae.config)
-        layers = self.parts.text_encoder.config.num_hidden_layers
+        most = self.parts.text_encoders.most_clip_skip
         if height % factor or width % factor:
             return f"{width}x{height} (width x height) are not multiples of {factor}"
         if max(height, width) > LARGEST_SIDE:
             return f"{width}x{height} (width x height) are above {LARGEST_SIDE}"
-        if clip_skip >= layers:
-            return f"clip_skip {clip_skip}, valid are 0 to {layers - 1}"
+        if clip_skip > most:
+            return f"clip_skip {clip_skip}, valid are 0 to {most}"
         return ""
 
     def _say_what_is_cut(self, prompts: Sequence[str]) -> None:
@@ -104,7 +101,7 @@ class Painter:
         if self.long_captions == "windows":
             return
         for prompt in dict.fromkeys(prompts):
-            lost = lost_of_prompt(self.parts.tokenizer, prompt)
+            lost = lost_of_prompt(self.parts.text_encoders.tokenizer, prompt)
             if lost and prompt not in self._said_to_be_cut:
                 self._said_to_be_cut.add(prompt)
                 rank_zero_warn(

@@ -28,23 +28,22 @@ from typing import Any, get_args
 
 import torch
 from diffusers import (
-    AutoencoderKL,
     DDIMScheduler,
     DPMSolverMultistepScheduler,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     SchedulerMixin,
-    UNet2DConditionModel,
     UniPCMultistepScheduler,
 )
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from foundation.picture_settings import SamplerName
 from foundation.transfer import to_device
-from lightning_modules.base.latents import vae_factor
+from lightning_modules.base.latents import picture_sizes, vae_factor
+from lightning_modules.base.loading import Components
 from lightning_modules.base.offload import onloaded
-from lightning_modules.text.conditioning import LongCaptions, encode_prompts, join_contexts
+from lightning_modules.text.conditioning import LongCaptions, encode_texts, prompt_pieces
+from lightning_modules.text.conditions import TextConditions, join_conditions
 from lightning_modules.text.prompt_cache import PromptMemory
 
 _SCHEDULERS: dict[SamplerName, type[SchedulerMixin]] = {
@@ -60,10 +59,7 @@ _SCHEDULERS: dict[SamplerName, type[SchedulerMixin]] = {
 class _Painter:
     """The models and settings that all pictures of one call share."""
 
-    unet: UNet2DConditionModel
-    vae: AutoencoderKL
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
+    parts: Components
     scheduler_config: Mapping[str, Any]
     height: int
     width: int
@@ -82,10 +78,7 @@ class _Painter:
 
 def sample_images(
     *,
-    unet: UNet2DConditionModel,
-    vae: AutoencoderKL,
-    text_encoder: CLIPTextModel,
-    tokenizer: CLIPTokenizer,
+    parts: Components,
     scheduler_config: Mapping[str, Any],
     prompts: Sequence[str],
     negative_prompts: Sequence[str],
@@ -104,10 +97,7 @@ def sample_images(
     """Paint one picture a prompt.
 
     Args:
-        unet: float32 or 16 bit, its LoRA weights float32 in either case.
-        vae: float32.
-        text_encoder: float32 or 16 bit.
-        tokenizer: of the base model.
+        parts: the base; UNet and text encoders float32 or 16 bit, LoRA weights float32 in either case.
         scheduler_config: of the base model, as stored or as `scheduler.config`.
         prompts: A1111 weights are honoured.
         negative_prompts: one a prompt; unused without guidance.
@@ -133,10 +123,7 @@ def sample_images(
     """
     _check(prompts, negative_prompts, seeds, sampler, steps)
     painter = _Painter(
-        unet=unet,
-        vae=vae,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
+        parts=parts,
         scheduler_config=scheduler_config,
         height=height,
         width=width,
@@ -149,7 +136,7 @@ def sample_images(
     )
     _check_size(painter)
     batches = [slice(start, start + batch_size) for start in range(0, len(prompts), batch_size)]
-    with torch.no_grad(), _evaluating(unet, vae, text_encoder):
+    with torch.no_grad(), _evaluating(parts.unet, parts.vae, parts.text_encoders):
         texts = [*negative_prompts, *prompts] if painter.guided else prompts
         read = (memory or PromptMemory())(texts, clip_skip, partial(_read, painter), painter.device)
         halves = [read[: -len(prompts)], read[-len(prompts) :]] if painter.guided else [read]
@@ -157,7 +144,7 @@ def sample_images(
             _denoise(painter, [one for half in halves for one in half[batch]], seeds[batch])
             for batch in batches
         ]
-        with onloaded(painter.device, vae):
+        with onloaded(painter.device, parts.vae):
             return _decode(painter, latents)
 
 
@@ -208,7 +195,7 @@ def _check(
 
 
 def _check_size(painter: _Painter) -> None:
-    factor = vae_factor(painter.vae.config)
+    factor = vae_factor(painter.parts.vae.config)
     if painter.height % factor or painter.width % factor or min(painter.height, painter.width) < factor:
         raise ValueError(
             f"height {painter.height} and width {painter.width} have to be multiples of {factor}, "
@@ -216,14 +203,14 @@ def _check_size(painter: _Painter) -> None:
         )
 
 
-def _read(painter: _Painter, prompts: Sequence[str]) -> list[Tensor]:
-    """Embeddings of prompts, each read by itself, so that it doesn't depend on its neighbours."""
-    with onloaded(painter.device, painter.text_encoder):
+def _read(painter: _Painter, prompts: Sequence[str]) -> list[TextConditions]:
+    """What the UNet reads of prompts, each read by itself, so that it doesn't depend on its neighbours."""
+    encoders = painter.parts.text_encoders
+    with onloaded(painter.device, encoders):
         return [
-            encode_prompts(
-                [prompt],
-                painter.tokenizer,
-                painter.text_encoder,
+            encode_texts(
+                [prompt_pieces(prompt)],
+                encoders,
                 long_captions=painter.long_captions,
                 clip_skip=painter.clip_skip,
                 device=painter.device,
@@ -232,48 +219,45 @@ def _read(painter: _Painter, prompts: Sequence[str]) -> list[Tensor]:
         ]
 
 
-def _denoise(painter: _Painter, texts: Sequence[Tensor], seeds: Sequence[int]) -> Tensor:
+def _denoise(painter: _Painter, texts: Sequence[TextConditions], seeds: Sequence[int]) -> Tensor:
     """Run the sampler on one batch: float32 latents [B, C, h, w] on the device.
 
     Args:
         painter: what all batches share.
-        texts: embeddings of B prompts; with guidance those of their negatives come first.
+        texts: what is read of B prompts; with guidance those of their negatives come first.
         seeds: B of them.
     """
-    context, mask = join_contexts(texts)
+    unet = painter.parts.unet
+    sizes = picture_sizes(len(texts), painter.height, painter.width)
+    conditions = painter.parts.family.unet_inputs(join_conditions(texts), sizes, unet.dtype)
     scheduler = make_scheduler(painter.sampler, painter.scheduler_config)
     scheduler.set_timesteps(painter.steps)  # on the CPU, whose program looks them up in tables
-    factor = vae_factor(painter.vae.config)
-    shape = (painter.unet.config.in_channels, painter.height // factor, painter.width // factor)
+    factor = vae_factor(painter.parts.vae.config)
+    shape = (unet.config.in_channels, painter.height // factor, painter.width // factor)
     noise, generators = starting_noise(seeds, shape)
     latents: Tensor = to_device(noise, painter.device) * scheduler.init_noise_sigma
     levels = to_device(scheduler.timesteps, painter.device)
     draws = {"generator": generators} if painter.sampler == "euler_a" else {}  # the others draw nothing
     for t, level in zip(scheduler.timesteps, levels, strict=True):
-        prediction = _predict(painter, scheduler.scale_model_input(latents, t), level, context, mask)
+        prediction = _predict(painter, scheduler.scale_model_input(latents, t), level, conditions)
         latents = scheduler.step(prediction, t, latents, **draws, return_dict=False)[0]
     if not torch.isfinite(latents).all():
         raise FloatingPointError(
             f"sampling with {painter.sampler} gave NaN or infinity: the UNet may overflow in "
-            f"{painter.unet.dtype}; try --trainer.precision 32-true or bf16-mixed, or a lower guidance_scale"
+            f"{unet.dtype}; try --trainer.precision 32-true or bf16-mixed, or a lower guidance_scale"
         )
     return latents
 
 
-def _predict(painter: _Painter, latents: Tensor, t: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+def _predict(painter: _Painter, latents: Tensor, t: Tensor, conditions: dict[str, Any]) -> Tensor:
     """The UNet's guided output in float32: uncond + guidance_scale (cond - uncond), Ho & Salimans 2021."""
-    dtype = painter.unet.dtype
+    unet = painter.parts.unet
+    dtype = unet.dtype
     inputs = torch.cat([latents, latents]) if painter.guided else latents
     # autocast also brings the float32 LoRA weights of a 16-bit UNet to its dtype; off, it shuts out the
     # caller's
     with torch.autocast(painter.device.type, dtype=_autocast_dtype(dtype), enabled=dtype != torch.float32):
-        output = painter.unet(
-            inputs.to(dtype),
-            t,
-            encoder_hidden_states=context.to(dtype),
-            encoder_attention_mask=mask,
-            return_dict=False,
-        )
+        output = unet(inputs.to(dtype), t, **conditions, return_dict=False)
     prediction: Tensor = output[0].float()
     if not painter.guided:
         return prediction
@@ -288,13 +272,14 @@ def _autocast_dtype(dtype: torch.dtype) -> torch.dtype:
 
 def _decode(painter: _Painter, batches: Sequence[Tensor]) -> Tensor:
     """Latents, each [B, C, h, w] -> all pictures float32 [N, 3, H, W] in [0, 1] on the CPU, one decoded at a time."""
-    config = painter.vae.config
+    vae = painter.parts.vae
+    config = vae.config
     images = torch.empty(sum(map(len, batches)), 3, painter.height, painter.width)
     each = (latents for batch in batches for latents in torch.split(batch, 1))
     with torch.autocast(painter.device.type, enabled=False):
         for place, latents in enumerate(each):
             z = latents / config.scaling_factor + (config.shift_factor or 0)
-            picture: Tensor = painter.vae.decode(z, return_dict=False)[0][0]
+            picture: Tensor = vae.decode(z, return_dict=False)[0][0]
             images[place] = (picture / 2 + 0.5).clamp(0, 1).float().cpu()
     return images
 

@@ -11,23 +11,27 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from foundation.tensor_store import Entry, TensorStore
 from foundation.transfer import to_device
+from lightning_modules.text.conditions import TextConditions
 
-EncodeText = Callable[[Sequence[str]], Sequence[Tensor]]
+EncodeText = Callable[[Sequence[str]], Sequence[TextConditions]]
 
 EMPTY = ""
 
 
 def is_embedding(entry: Entry) -> bool:
-    """Whether an entry holds finite numbers of the shape [77 k, D]."""
-    text = entry.get("text")
-    if text is None or len(entry) > 1 or text.dim() != 2 or not text.is_floating_point():
+    """Whether an entry holds finite numbers of the shape [77 k, D], and perhaps a pooled vector [P]."""
+    dims = {name: tensor.dim() for name, tensor in entry.items()}
+    if dims not in ({"text": 2}, {"text": 2, "pooled": 1}):
         return False
-    return bool(text.isfinite().all())
+    return all(one.is_floating_point() and bool(one.isfinite().all()) for one in entry.values())
+
+
+def _entry(text: TextConditions) -> Entry:
+    return {"text": text.context} | ({} if text.pooled is None else {"pooled": text.pooled})
 
 
 class TextCache:
@@ -37,7 +41,7 @@ class TextCache:
         """Start empty: every caption is encoded when it is asked for.
 
         Args:
-            encode: B captions -> B of [77 k, D], each of its own length k.
+            encode: captions -> what the UNet reads of each.
         """
         self._encode = encode
         self._store = TensorStore(None)
@@ -77,23 +81,22 @@ class TextCache:
 
         def encoded(names: Sequence[str]) -> Iterator[tuple[str, Entry]]:
             for name in tqdm(names, "Encoding captions", disable=not progress or not names):
-                yield name, {"text": self._encode([named[name]])[0]}
+                yield name, _entry(self._encode([named[name]])[0])
 
         self._store.fill(named, encoded, rank=rank, world_size=world_size, barrier=barrier)
 
-    def __call__(self, captions: Sequence[str], device: torch.device) -> list[Tensor]:
-        """The embeddings of a batch.
-
-        Returns:
-            B times [77 k, D] on the device; k is each caption's own.
+    def __call__(self, captions: Sequence[str], device: torch.device) -> list[TextConditions]:
+        """The embeddings of a batch, on the device.
 
         Raises:
             OSError: a cached embedding was in the folder when the run began, and is no more.
         """
-        known: dict[str, Tensor] = {}
+        known: dict[str, TextConditions] = {}
         for caption in dict.fromkeys(captions):
             entry = self._store.get(self._name(caption))
-            known[caption] = to_device(self._encode([caption])[0] if entry is None else entry["text"], device)
+            entry = _entry(self._encode([caption])[0]) if entry is None else entry
+            there = {name: to_device(tensor, device) for name, tensor in entry.items()}
+            known[caption] = TextConditions(there["text"], there.get("pooled"))
         return [known[caption] for caption in captions]
 
     def _name(self, caption: str) -> str:

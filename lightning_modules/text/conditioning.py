@@ -22,16 +22,20 @@ Diffusion 2 has its skip baked in (23 of 24 layers are stored): there 0 is right
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from evaluation.prompts import BREAK, parse, strip_weights
 from foundation.transfer import to_device
+from lightning_modules.text.conditions import TextConditions
+from lightning_modules.text.encoders import TextEncoders
 
 LongCaptions = Literal["truncate", "windows"]
+
+Pieces = Sequence[tuple[str, float]]
+"""A text in pieces with their weights."""
 
 
 @dataclass
@@ -42,89 +46,65 @@ class _Chunk:
     weights: list[float] = field(default_factory=list)
 
 
-def encode_prompts(
-    prompts: Sequence[str],
-    tokenizer: CLIPTokenizer,
-    text_encoder: CLIPTextModel,
+def caption_pieces(caption: str) -> Pieces:
+    """A training caption: brackets are characters."""
+    return [(caption, 1.0)]
+
+
+def prompt_pieces(prompt: str) -> Pieces:
+    """A prompt in A1111 syntax."""
+    return parse(prompt)
+
+
+def encode_texts(
+    texts: Sequence[Pieces],
+    encoders: TextEncoders,
     *,
     long_captions: LongCaptions,
     clip_skip: int = 0,
     device: torch.device | str,
-) -> list[Tensor]:
-    """Embeddings of weighted prompts, each of its own length.
+) -> list[TextConditions]:
+    """What the UNet reads of captions (`caption_pieces`) or prompts (`prompt_pieces`), each of its own length.
 
     Args:
-        prompts: in A1111 syntax, B of them.
-        tokenizer: of the base model; its padding token is used.
-        text_encoder: of the base model.
+        texts: B of them, in pieces.
+        encoders: of the base model; each tokenizer's padding token is used.
         long_captions: what becomes of more than 75 tokens, see above.
         clip_skip: layers left out at the end, see above.
-        device: where the text encoder sits.
+        device: where the text encoders sit.
 
     Returns:
-        For each prompt [77 k, D] in the text encoder's dtype; k is 1 unless it takes several windows.
+        Of each text, in the text encoders' dtype.
 
     Raises:
         ValueError: if `clip_skip` is negative or leaves no layer.
     """
-    chunked = [_chunks(tokenizer, parse(prompt), long_captions) for prompt in prompts]
-    ids, weights = _with_special_tokens(tokenizer, [chunk for chunks in chunked for chunk in chunks])
-    z = _encode(ids, text_encoder, clip_skip, device)
-    if not torch.all(weights == 1):
-        empty_ids, _ = _with_special_tokens(tokenizer, [_Chunk()])
-        z = _weighted(z, _encode(empty_ids, text_encoder, clip_skip, device), to_device(weights, z.device))
-    return _by_text(z, chunked)
+    if not 0 <= clip_skip <= encoders.most_clip_skip:
+        raise ValueError(
+            f"clip_skip is {clip_skip}; with this base's text encoder it has to be 0 to {encoders.most_clip_skip}"
+        )
+    chunked = [_chunks(encoders.tokenizer, text, long_captions) for text in texts]
+    flat = [chunk for chunks in chunked for chunk in chunks]
+    read = [_states(name, encoders, flat, clip_skip, device) for name in encoders]
+    states = [z for z, _ in read]
+    z = states[0] if len(states) == 1 else torch.cat(states, dim=-1)
+    pooled = next((one for _, one in read if one is not None), None)
+    counts = [len(chunks) for chunks in chunked]
+    contexts = [part.flatten(0, 1) for part in torch.split(z, counts)]
+    if pooled is None:
+        return [TextConditions(context) for context in contexts]
+    return [
+        TextConditions(context, part[0])
+        for context, part in zip(contexts, torch.split(pooled, counts), strict=True)
+    ]
 
 
-def encode_contexts(
-    captions: Sequence[str],
-    tokenizer: CLIPTokenizer,
-    text_encoder: CLIPTextModel,
-    *,
-    long_captions: LongCaptions,
-    clip_skip: int = 0,
-    device: torch.device | str,
-) -> list[Tensor]:
-    """Embeddings of training captions, each of its own length; brackets are plain characters.
-
-    Returns:
-        For each caption [77 k, D] in the text encoder's dtype; k is 1 unless it takes several windows.
-
-    Raises:
-        ValueError: if `clip_skip` is negative or leaves no layer.
-    """
-    chunked = [_chunks(tokenizer, [(caption, 1.0)], long_captions) for caption in captions]
-    ids, _ = _with_special_tokens(tokenizer, [chunk for chunks in chunked for chunk in chunks])
-    z = _encode(ids, text_encoder, clip_skip, device)
-    return _by_text(z, chunked)
-
-
-def join_contexts(contexts: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Embeddings of unequal lengths as one batch.
-
-    A text must not depend on its neighbours in the batch: what fills up the shorter ones is hidden by the mask.
-
-    Args:
-        contexts: B of [77 k, D].
-
-    Returns:
-        [B, 77 k, D] with the longest text's k, filled up with zeros; and what the UNet takes as
-        `encoder_attention_mask`, bool [B, 77 k], or nothing if all are equally long.
-    """
-    lengths = torch.tensor([len(context) for context in contexts])
-    joined = torch.nn.utils.rnn.pad_sequence(list(contexts), batch_first=True)
-    if bool((lengths == lengths.max()).all()):
-        return joined, None
-    mask = torch.arange(joined.shape[1]) < lengths.unsqueeze(1)
-    return joined, to_device(mask, joined.device)
-
-
-def token_count(tokenizer: CLIPTokenizer, caption: str) -> int:
+def token_count(tokenizer: Any, caption: str) -> int:
     """Tokens of a caption with the begin and the end token; the encoder reads 77."""
     return len(tokenizer(caption, verbose=False).input_ids)
 
 
-def lost_words(tokenizer: CLIPTokenizer, caption: str) -> str:
+def lost_words(tokenizer: Any, caption: str) -> str:
     """The words of a caption that truncating cuts off or cuts short at its end; "" if it fits."""
     tokens = tokenizer(caption, verbose=False)
     room = tokenizer.model_max_length - 1  # the last place belongs to the end token
@@ -133,15 +113,13 @@ def lost_words(tokenizer: CLIPTokenizer, caption: str) -> str:
     return caption[tokens.word_to_chars(tokens.token_to_word(room)).start :].strip()
 
 
-def lost_of_prompt(tokenizer: CLIPTokenizer, prompt: str) -> str:
+def lost_of_prompt(tokenizer: Any, prompt: str) -> str:
     """The words of a weighted prompt that truncating cuts off, of all its windows between BREAKs; "" if it fits."""
     windows = [strip_weights(part) for part in prompt.split(BREAK)]
     return " ... ".join(filter(None, (lost_words(tokenizer, window) for window in windows)))
 
 
-def _chunks(
-    tokenizer: CLIPTokenizer, pieces: Sequence[tuple[str, float]], long_captions: LongCaptions
-) -> list[_Chunk]:
+def _chunks(tokenizer: Any, pieces: Pieces, long_captions: LongCaptions) -> list[_Chunk]:
     """Tokens and weights of weighted pieces of text in windows of 75; a new one also begins at each BREAK."""
     room = tokenizer.model_max_length - 2
     chunks = [_Chunk()]
@@ -159,7 +137,7 @@ def _chunks(
     return chunks
 
 
-def _with_special_tokens(tokenizer: CLIPTokenizer, chunks: Sequence[_Chunk]) -> tuple[Tensor, Tensor]:
+def _with_special_tokens(tokenizer: Any, chunks: Sequence[_Chunk]) -> tuple[Tensor, Tensor]:
     """Begin, tokens, end, padding: ids int64 [N, 77], weights float32 [N, 77] (1 where there is no word)."""
     ids = torch.full((len(chunks), tokenizer.model_max_length), tokenizer.pad_token_id)
     weights = torch.ones(ids.shape)
@@ -168,12 +146,6 @@ def _with_special_tokens(tokenizer: CLIPTokenizer, chunks: Sequence[_Chunk]) -> 
         ids[row, : len(whole)] = torch.tensor(whole)
         weights[row, 1 : len(whole) - 1] = torch.tensor(chunk.weights)
     return ids, weights
-
-
-def _by_text(z: Tensor, chunked: Sequence[Sequence[_Chunk]]) -> list[Tensor]:
-    """Embeddings of all texts' chunks, [N, 77, D] -> for each text [77 k, D]."""
-    parts = torch.split(z, [len(chunks) for chunks in chunked])
-    return [part.flatten(0, 1) for part in parts]
 
 
 def _weighted(z: Tensor, z0: Tensor, weights: Tensor) -> Tensor:
@@ -190,20 +162,17 @@ def _weighted(z: Tensor, z0: Tensor, weights: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _encode(ids: Tensor, text_encoder: CLIPTextModel, clip_skip: int, device: torch.device | str) -> Tensor:
-    """Token ids int64 [N, 77] -> [N, 77, D] in the encoder's own dtype."""
-    layers = text_encoder.config.num_hidden_layers
-    if not 0 <= clip_skip < layers:
-        raise ValueError(
-            f"clip_skip is {clip_skip}; this text encoder has {layers} layers, "
-            f"so it has to be 0 (none skipped) to {layers - 1}"
-        )
+def _states(
+    name: str, encoders: TextEncoders, chunks: Sequence[_Chunk], clip_skip: int, device: torch.device | str
+) -> tuple[Tensor, Tensor | None]:
+    """What one encoder makes of N chunks: [N, 77, D], weighted; and [N, P] or nothing, never weighted."""
+    tokenizer, encoder = encoders.tokenizers[name], encoders[name]
+    ids, weights = _with_special_tokens(tokenizer, chunks)
     # without the caller's autocast, so that training, validation and sampling read the same embeddings
     with torch.autocast(torch.device(device).type, enabled=False):
-        ids = to_device(ids, device)
-        if clip_skip == 0:
-            z: Tensor = text_encoder(ids).last_hidden_state
-        else:
-            hidden = text_encoder(ids, output_hidden_states=True).hidden_states
-            z = text_encoder.final_layer_norm(hidden[-(clip_skip + 1)])
-    return z
+        z, pooled = encoders.read_states(encoder, to_device(ids, device), clip_skip)
+        if torch.all(weights == 1):
+            return z, pooled
+        nothing, _ = _with_special_tokens(tokenizer, [_Chunk()])
+        z0, _ = encoders.read_states(encoder, to_device(nothing, device), clip_skip)
+    return _weighted(z, z0, to_device(weights, z.device)), pooled

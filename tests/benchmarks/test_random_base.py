@@ -1,6 +1,7 @@
 """A base without files of weights: the shapes of its configs, and each time the same numbers."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -44,8 +45,9 @@ def test_a_base_of_configs_loads_with_random_weights(tmp_path: Path) -> None:
     with random_weights():
         one, other = (load_components(str(folder), weight_dtype=torch.bfloat16) for _ in range(2))
     assert one.unet.conv_in.weight.shape == (32, 4, 3, 3)
-    assert one.text_encoder.config.hidden_size == 32
-    assert (one.unet.dtype, one.text_encoder.dtype, one.vae.dtype) == (
+    encoder: Any = one.text_encoders["text_encoder"]
+    assert encoder.config.hidden_size == 32
+    assert (one.unet.dtype, encoder.dtype, one.vae.dtype) == (
         torch.bfloat16,
         torch.bfloat16,
         torch.float32,

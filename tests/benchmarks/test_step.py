@@ -103,7 +103,9 @@ def test_the_script_like_step_encodes_what_our_caches_hold(
     step()
     assert not any(torch.equal(a, b) for a, b in zip(module.trainable, before, strict=True))  # it was taken
     captions = ["portrait of a girl", "the sea"]
-    assert torch.equal(step.read(captions), torch.stack(module.encode_text(captions)))
+    assert torch.equal(
+        step.read(captions), torch.stack([text.context for text in module.encode_text(captions)])
+    )
     pictures = [read_part(record.path, 64, 64) for record in data.training[:2]]
     mean, std = module.encode_images(torch.stack(pictures))
     factor = float(module.vae.config.scaling_factor)

@@ -37,15 +37,16 @@ def test_the_error_is_that_of_diffusers_own_noising_and_velocity(module: StableD
     eps = draw_noise(x0.shape[1:], seed=3, draws=torch.tensor([5, 6]), device="cpu")
     t = torch.tensor([100, 900])
     captions = ["a portrait", ""]
-    ids = module.parts.tokenizer(captions, padding="max_length", max_length=77, return_tensors="pt").input_ids
+    tokenizer = module.parts.text_encoders.tokenizer
+    ids = tokenizer(captions, padding="max_length", max_length=77, return_tensors="pt").input_ids
     with torch.no_grad():
-        text = module.text_encoder(ids).last_hidden_state
+        text = module.text_encoders["text_encoder"](ids).last_hidden_state
         noisy = reference.add_noise(x0, eps, t)
         prediction = module.unet(noisy, t, encoder_hidden_states=text).sample
         expected = functional.mse_loss(prediction, reference.get_velocity(x0, eps, t), reduction="none").mean(
             (1, 2, 3)
         )
-        assert torch.allclose(module.prediction_error(x0, eps, t, captions), expected, atol=1e-6)
+        assert torch.allclose(module.prediction_error(x0, eps, t, {"caption": captions}), expected, atol=1e-6)
 
 
 def test_latents_are_scaled_by_the_vaes_own_factor(module: StableDiffusionLora) -> None:
@@ -112,7 +113,7 @@ def test_in_windows_a_pictures_error_does_not_depend_on_its_neighbours_caption(t
 
     def errors(captions: list[str]) -> torch.Tensor:
         with torch.no_grad():
-            return module.prediction_error(x0, eps, t, captions)
+            return module.prediction_error(x0, eps, t, {"caption": captions})
 
     beside_long, beside_short = errors(["a girl", LONG]), errors(["a girl", "sea"])
     assert torch.allclose(beside_long[0], beside_short[0], atol=1e-6)
@@ -135,7 +136,7 @@ def test_the_unet_reads_the_same_in_training_and_in_sampling(
     module.unet.register_forward_pre_hook(lambda unet, args, kwargs: read.append(kwargs), with_kwargs=True)
 
     with torch.no_grad():
-        module.predict(torch.zeros(2, 4, 8, 8), torch.tensor([100, 100]), [negative, prompt])
+        module.predict(torch.zeros(2, 4, 8, 8), torch.tensor([100, 100]), {"caption": [negative, prompt]})
     module.generate(
         [prompt],
         negative_prompts=[negative],

@@ -13,7 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lightning_modules.base.family import SD_1, SD_2
+from lightning_modules.base.families.sd_1 import SD_1
+from lightning_modules.base.families.sd_2 import SD_2
 from lightning_modules.lora.formats import Adapter, is_accepted_kohya_name
 from lightning_modules.lora.layers import LoraOptions, add_lora, lora_layers, lora_parameters
 from lightning_modules.lora.writing import write_adapter

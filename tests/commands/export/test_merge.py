@@ -60,9 +60,10 @@ def test_the_folder_holds_base_and_adapter(
     original = load_components(str(base))
     assert float((unet_output(original.unet) - expected).abs().max()) > 0.02
     assert merged.scheduler.config.prediction_type == original.prediction_type
-    assert merged.tokenizer("a girl").input_ids == original.tokenizer("a girl").input_ids
+    assert merged.tokenizer("a girl").input_ids == original.text_encoders.tokenizer("a girl").input_ids
     for part in ("vae", "text_encoder"):
-        own, theirs = getattr(original, part).state_dict(), getattr(merged, part).state_dict()
+        network = original.vae if part == "vae" else original.text_encoders[part]
+        own, theirs = network.state_dict(), getattr(merged, part).state_dict()
         assert own.keys() == theirs.keys()
         assert all(torch.equal(own[name], tensor) for name, tensor in theirs.items())
 

@@ -10,10 +10,12 @@ import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file
 
-from lightning_modules.base.family import SD_1, SD_2, family_of
+from lightning_modules.base.families.known import family_of
+from lightning_modules.base.families.sd_1 import SD_1
+from lightning_modules.base.families.sd_2 import SD_2
 from lightning_modules.base.loading import (
+    Components,
     base_name,
-    base_prediction_type,
     load_components,
     load_tokenizer,
 )
@@ -27,6 +29,10 @@ def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+def network(parts: Components, name: str) -> Any:
+    return parts.text_encoders[name] if name == "text_encoder" else getattr(parts, name)
+
+
 def stock(folder: Path) -> Any:
     return StableDiffusionPipeline.from_pretrained(folder, local_files_only=True)
 
@@ -34,16 +40,18 @@ def stock(folder: Path) -> Any:
 def test_weights_are_the_stock_pipelines(tiny_base: Path) -> None:
     parts, pipeline = load_components(str(tiny_base)), stock(tiny_base)
     for name in PARTS:
-        assert same_weights(getattr(parts, name), getattr(pipeline, name)), name
+        assert same_weights(network(parts, name), getattr(pipeline, name)), name
     caption = "watercolor portrait, xyz"
-    assert parts.tokenizer(caption).input_ids == pipeline.tokenizer(caption).input_ids
-    assert load_tokenizer(str(tiny_base))(caption).input_ids == parts.tokenizer(caption).input_ids
+    assert parts.text_encoders.tokenizer(caption).input_ids == pipeline.tokenizer(caption).input_ids
+    assert (
+        load_tokenizer(str(tiny_base))(caption).input_ids == parts.text_encoders.tokenizer(caption).input_ids
+    )
 
 
 def test_everything_is_frozen_and_in_eval_mode(tiny_base: Path) -> None:
     parts = load_components(str(tiny_base))
     for name in PARTS:
-        model = getattr(parts, name)
+        model = network(parts, name)
         assert not any(p.requires_grad for p in model.parameters())
         assert not any(module.training for module in model.modules())
 
@@ -51,7 +59,7 @@ def test_everything_is_frozen_and_in_eval_mode(tiny_base: Path) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_the_vae_is_float32_whatever_the_weight_dtype(tiny_base: Path, dtype: torch.dtype) -> None:
     parts = load_components(str(tiny_base), weight_dtype=dtype)
-    dtypes = {name: {p.dtype for p in getattr(parts, name).parameters()} for name in PARTS}
+    dtypes = {name: {p.dtype for p in network(parts, name).parameters()} for name in PARTS}
     assert dtypes == {"unet": {dtype}, "vae": {torch.float32}, "text_encoder": {dtype}}
 
 
@@ -59,7 +67,7 @@ def test_facts_come_from_the_configs(tiny_base: Path, tiny_base_sd1: Path) -> No
     two, one = load_components(str(tiny_base)), load_components(str(tiny_base_sd1))
     assert (two.prediction_type, two.family) == ("v_prediction", SD_2)
     assert (one.prediction_type, one.family) == ("epsilon", SD_1)
-    assert base_prediction_type(str(tiny_base)) == "v_prediction"
+    assert load_components(str(tiny_base), prediction_type="sample").prediction_type == "sample"
     assert two.scheduler_config["steps_offset"] == 1
     assert two.name == tiny_base.name  # of an absolute path the last part
 
@@ -133,7 +141,7 @@ def test_pickled_weights_load_without_running_code(tiny_base: Path, tmp_path: Pa
         torch.save(load_file(safe), base / part / name)
         safe.unlink()
     parts, pipeline = load_components(str(base)), stock(tiny_base)
-    assert all(same_weights(getattr(parts, name), getattr(pipeline, name)) for name in PARTS)
+    assert all(same_weights(network(parts, name), getattr(pipeline, name)) for name in PARTS)
 
     class Payload:
         def __reduce__(self) -> tuple[Any, ...]:
@@ -152,6 +160,6 @@ def test_a_single_file_with_configs_equals_its_folder(tiny_base_sd1: Path, tmp_p
     parts = load_components(str(path), str(configs), weight_dtype=torch.bfloat16)
     folder = load_components(str(tiny_base_sd1), weight_dtype=torch.bfloat16)
     for name in PARTS:
-        assert same_weights(getattr(parts, name), getattr(folder, name)), name
-        assert getattr(parts, name).dtype == getattr(folder, name).dtype
+        assert same_weights(network(parts, name), network(folder, name)), name
+        assert network(parts, name).dtype == network(folder, name).dtype
     assert parts.prediction_type == "epsilon"

@@ -1,6 +1,5 @@
 """The base tells which type it predicts: outputs right by construction, and verdicts by their figures."""
 
-from collections.abc import Sequence
 from typing import Any, get_args
 
 import pytest
@@ -51,8 +50,7 @@ def test_the_refusal_names_both_figures_and_the_remedy() -> None:
     assert verdict.outcome == "refuse"
     assert "declared as v_prediction but predicts epsilon" in verdict.message
     assert "1.050 as v_prediction, 0.120 as epsilon" in verdict.message
-    assert '"prediction_type": "epsilon" in scheduler/scheduler_config.json' in verdict.message
-    assert "--model.base_model" in verdict.message
+    assert "Set --model.prediction_type epsilon." in verdict.message
 
 
 def test_a_random_base_is_trained_with_a_warning() -> None:
@@ -102,9 +100,9 @@ def test_a_batch_of_several_shapes_is_noised_and_judged_as_a_whole(truth: Predic
     shapes = [x0[0], x0[1, :, :4], x0[2]]
     batch: dict[str, Any] = {"latent_mean": shapes, "draw": torch.arange(3), "caption": ["a", "b", "a"]}
 
-    def predict(x_t: torch.Tensor, t: torch.Tensor, captions: Sequence[str]) -> torch.Tensor:
+    def predict(x_t: torch.Tensor, t: torch.Tensor, batch: dict[str, Any]) -> torch.Tensor:
         seen.append(t)
-        assert captions == (["a", "a"] if len(x_t) == 2 else ["b"])
+        assert batch["caption"] == (["a", "a"] if len(x_t) == 2 else ["b"])
         known = torch.stack([shapes[0], shapes[2]]) if len(x_t) == 2 else shapes[1].unsqueeze(0)
         alpha, sigma = schedule.alpha_sigma(t)
         return target(truth, known, (x_t - alpha * known) / sigma, alpha, sigma)

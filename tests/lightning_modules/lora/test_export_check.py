@@ -38,7 +38,7 @@ def test_the_right_file_passes_however_weak_the_adapter(
 ) -> None:
     parts = trained(tiny_base, amount, dtype)
     before, random = lora_state(parts.unet), torch.get_rng_state()
-    check = check_export(export(parts, tmp_path), parts=parts, base_model=str(tiny_base))
+    check = check_export(export(parts, tmp_path), parts)
     assert check.passed
     assert check.max_difference <= 1 / 255
     assert check.effect >= 100 / 255
@@ -56,7 +56,7 @@ def test_both_formats_pass_in_every_dtype(
 ) -> None:
     parts = trained(tiny_base, 1e-3)
     path = write_adapter(tmp_path / "lora.safetensors", adapter_of(parts.unet), format, {}, dtype)
-    check = check_export(path, parts=parts, base_model=str(tiny_base))
+    check = check_export(path, parts)
     assert check.scale > 1
     assert check.passed
 
@@ -66,11 +66,11 @@ def test_a_kohya_file_whose_alphas_differ_is_read_as_web_uis_do(tiny_base: Path,
     for name, layer in lora_layers(parts.unet).items():
         layer.scaling["default"] *= 2.0 if name.endswith("to_q") else 1.0
     path = write_adapter(tmp_path / "lora.safetensors", adapter_of(parts.unet), "kohya", {})
-    assert check_export(path, parts=parts, base_model=str(tiny_base)).passed
+    assert check_export(path, parts).passed
     tensors = load_file(path)
     wrong = {name: torch.tensor(2.5) if name.endswith(".alpha") else t for name, t in tensors.items()}
     write_safetensors(path, wrong, {"format": "pt"})
-    assert not check_export(path, parts=parts, base_model=str(tiny_base)).passed
+    assert not check_export(path, parts).passed
 
 
 @pytest.mark.parametrize("amount", [0.3, 1e-5])
@@ -78,25 +78,26 @@ def test_a_file_without_its_alpha_fails(tiny_base: Path, tmp_path: Path, amount:
     parts = trained(tiny_base, amount)
     path = export(parts, tmp_path)
     write_safetensors(path, load_file(path), {"format": "pt"})
-    check = check_export(path, parts=parts, base_model=str(tiny_base))
+    check = check_export(path, parts)
     assert not check.passed
     assert check.max_difference > 10 / 255
 
 
 def test_an_adapter_without_effect_does_not_pass(tiny_base: Path, tmp_path: Path) -> None:
     parts = trained(tiny_base, 0.0)
-    check = check_export(export(parts, tmp_path), parts=parts, base_model=str(tiny_base))
+    check = check_export(export(parts, tmp_path), parts)
     assert (check.effect, check.max_difference) == (0, 0)
     assert not check.passed
 
 
-def test_a_single_file_base_is_loaded_again_with_its_configs(tiny_base_sd1: Path, tmp_path: Path) -> None:
+def test_a_single_file_base_is_checked_likewise(tiny_base_sd1: Path, tmp_path: Path) -> None:
     configs = tmp_path / "configs"
     shutil.copytree(tiny_base_sd1, configs, ignore=shutil.ignore_patterns("*.safetensors"))
     base = save_ldm_checkpoint(tiny_base_sd1, tmp_path / "model.safetensors")
-    parts = trained(tiny_base_sd1, 0.3)
-    check = check_export(export(parts, tmp_path), parts=parts, base_model=str(base), base_config=str(configs))
-    assert check.passed
+    parts = load_components(str(base), str(configs))
+    add_lora(parts.unet, OPTIONS, seed=0)
+    fill(parts.unet, 0.3)
+    assert check_export(export(parts, tmp_path), parts).passed
 
 
 @pytest.mark.parametrize(

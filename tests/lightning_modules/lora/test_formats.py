@@ -11,6 +11,7 @@ from diffusers.utils import convert_state_dict_to_kohya
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from lightning_modules.base.families.sd_2 import SD_2
 from lightning_modules.base.loading import load_components
 from lightning_modules.lora.formats import (
     Adapter,
@@ -41,7 +42,7 @@ def base(request: pytest.FixtureRequest, tiny_base: Path, tiny_base_sd1: Path) -
 
 def tensors_of(unet: Any) -> dict[str, torch.Tensor]:
     """The UNet's adapter by kohya name."""
-    return to_kohya(adapter_of(unet))[0]
+    return to_kohya(adapter_of(unet), SD_2.kohya_path)[0]
 
 
 def stock_output(base: Path, path: Path) -> torch.Tensor:
@@ -57,7 +58,8 @@ def test_a_stock_pipeline_loads_the_file_bit_for_bit(
     base: Path, tmp_path: Path, options: LoraOptions, format: str
 ) -> None:
     unet = learned_unet(base, options)
-    tensors, metadata = (to_diffusers if format == "diffusers" else to_kohya)(adapter_of(unet))
+    adapter = adapter_of(unet)
+    tensors, metadata = to_diffusers(adapter) if format == "diffusers" else to_kohya(adapter, SD_2.kohya_path)
     path = write_safetensors(tmp_path / "lora.safetensors", tensors, metadata | {"run": "ghibli"})
     assert torch.equal(stock_output(base, path), unet_output(unet))
 
@@ -183,7 +185,7 @@ def test_ranks_and_alphas_by_layer_load_in_a_stock_pipeline(tiny_base: Path, tmp
 def test_a_kohya_file_has_ranks_and_alphas_by_layer(tiny_base: Path) -> None:
     unet = learned_unet(tiny_base, ADAPTERS[2])
     adapter = mixed(unet)
-    back = from_kohya(to_kohya(adapter)[0], unet)
+    back = from_kohya(to_kohya(adapter, SD_2.kohya_path)[0], unet)
     assert back.strengths == adapter.strengths
     assert all(torch.equal(back.state[name], tensor) for name, tensor in adapter.state.items())
 

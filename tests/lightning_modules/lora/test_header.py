@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from lightning_modules.base.family import SD_1, SD_2
+from lightning_modules.base.families.sd_1 import SD_1
+from lightning_modules.base.families.sd_2 import SD_2
 from lightning_modules.lora.formats import Adapter
 from lightning_modules.lora.header import header
 from lightning_modules.lora.writing import stored_as, write_adapter

@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lightning_modules.base.families.ldm_names import ldm_paths
 from lightning_modules.lora.formats import adapter_of
 from lightning_modules.lora.layers import LoraOptions
-from lightning_modules.lora.ldm_names import ldm_paths
 from lightning_modules.lora.reading import read_adapter, unet_adapter
 from lightning_modules.lora.writing import write_adapter
 from tests.lightning_modules.test_web_ui_names import LEVELS, unet

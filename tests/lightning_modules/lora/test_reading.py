@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lightning_modules.base.family import SD_1
+from lightning_modules.base.families.sd_1 import SD_1
 from lightning_modules.base.loading import load_components
 from lightning_modules.lora.formats import ADAPTER_METADATA, adapter_of, to_diffusers, write_safetensors
 from lightning_modules.lora.layers import LoraOptions, lora_state

@@ -108,9 +108,10 @@ def test_the_planned_phases_are_the_measured_ones(base: str, tiny_base: Path) ->
     ids = torch.zeros(1, 77, dtype=torch.long)
     context = torch.zeros(8, 77, unet.config.cross_attention_dim)
 
+    encoder = module.text_encoders["text_encoder"]
     decoded = measured_work(vae.parameters(), lambda: vae.decode(latents[:1]).sample)
     encoded = measured_work(vae.parameters(), lambda: module.encode_images(torch.zeros(1, 3, side, side)))
-    read = measured_work(module.text_encoder.parameters(), lambda: module.text_encoder(ids).last_hidden_state)
+    read = measured_work(encoder.parameters(), lambda: encoder(ids).last_hidden_state)
     predicted = measured_work(
         unet.parameters(), lambda: unet(latents, torch.zeros(8), encoder_hidden_states=context).sample
     )
@@ -133,7 +134,7 @@ def test_weights_adapter_and_optimizer_are_counted_by_hand(tiny_base: Path) -> N
     assert step.unet == 2 * frozen
     assert (step.adapter, step.gradients) == (2 * 4 * trained, 4 * trained)
     assert step.optimizer == 2 * 4 * trained + 4 * len(module.trainable)
-    encoders = sum(p.numel() * 2 for p in module.text_encoder.parameters())
+    encoders = sum(p.numel() * 2 for p in module.text_encoders.parameters())
     encoders += sum(p.numel() * 4 for p in module.vae.parameters())
     assert step.visitors == pytest.approx(
         encoders, rel=0.01

@@ -26,6 +26,6 @@ def painter(tiny_base: Path) -> Painter:
 def test_what_cannot_be_painted_is_told(
     painter: Painter, height: int, width: int, clip_skip: int, said: str
 ) -> None:
-    layers = painter.parts.text_encoder.config.num_hidden_layers
+    layers = painter.parts.text_encoders.most_clip_skip + 1
     assert layers == 2
     assert painter.unpaintable(height, width, clip_skip) == said

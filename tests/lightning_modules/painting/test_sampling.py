@@ -23,8 +23,9 @@ from torch import Tensor
 from foundation.picture_settings import SamplerName
 from lightning_modules.painting import sampling
 from lightning_modules.painting.sampling import make_scheduler, sample_images, starting_noise
-from lightning_modules.text.conditioning import encode_prompts
+from lightning_modules.text.conditioning import encode_texts, prompt_pieces
 from lightning_modules.text.prompt_cache import PromptMemory
+from tests.tiny_models import components_of
 
 STOCK = {
     "ddim": DDIMScheduler,
@@ -71,10 +72,7 @@ def paint(pipeline: Any, prompts: list[str], **changes: Any) -> Tensor:
         "scheduler_config": pipeline.scheduler.config,
     }
     return sample_images(
-        unet=pipeline.unet,
-        vae=pipeline.vae,
-        text_encoder=pipeline.text_encoder,
-        tokenizer=pipeline.tokenizer,
+        parts=components_of(pipeline),
         prompts=prompts,
         device="cpu",
         **(settings | changes),
@@ -133,9 +131,13 @@ def test_weighted_prompts_reach_the_unet(sd2: Any) -> None:
     weighted = ["a (watercolor:1.4) portrait", "(sea:0.5)"]
 
     def encoded(texts: list[str]) -> Tensor:
-        return torch.stack(
-            encode_prompts(texts, sd2.tokenizer, sd2.text_encoder, long_captions="windows", device="cpu")
+        read = encode_texts(
+            [prompt_pieces(text) for text in texts],
+            components_of(sd2).text_encoders,
+            long_captions="windows",
+            device="cpu",
         )
+        return torch.stack([text.context for text in read])
 
     expected = stock(
         sd2, weighted, prompt_embeds=encoded(weighted), negative_prompt_embeds=encoded(["blue sky"] * 2)
@@ -355,7 +357,7 @@ def test_no_prompts_no_pictures(sd2: Any) -> None:
         ({"steps": 0}, "steps is 0; a sampler takes at least 1"),
         ({"height": 60}, "height 60 and width 48 have to be multiples of 8"),
         ({"width": 0}, "height 64 and width 0 have to be multiples of 8"),
-        ({"clip_skip": 5}, "clip_skip is 5; this text encoder has 2 layers"),
+        ({"clip_skip": 5}, "clip_skip is 5; with this base's text encoder it has to be 0 to 1"),
     ],
 )
 def test_impossible_settings_are_refused(sd2: Any, changes: dict[str, Any], message: str) -> None:
@@ -377,13 +379,13 @@ def test_text_encoder_and_vae_are_on_the_device_for_their_part_only(
 ) -> None:
     """Three pictures, two at a time: all prompts are read, all latents sampled, then decoded one by one."""
     seen: list[str] = []
-    names = {id(sd2.text_encoder): "text encoder", id(sd2.vae): "VAE"}
 
     @contextmanager
     def visits(device: torch.device, model: Any) -> Iterator[None]:
-        seen.append(f"{names[id(model)]} comes")
+        name = "VAE" if model is sd2.vae else "text encoder"
+        seen.append(f"{name} comes")
         yield
-        seen.append(f"{names[id(model)]} goes")
+        seen.append(f"{name} goes")
 
     decode, forward = sd2.vae.decode, sd2.unet.forward
 

@@ -5,16 +5,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from foundation.tensor_store import Entry
 from lightning_modules.text.cache import TextCache, is_embedding
+from lightning_modules.text.conditions import TextConditions
 
 CPU = torch.device("cpu")
 
 
-def first_numbers(found: Sequence[Tensor]) -> list[float]:
-    return [float(text[0, 0]) for text in found]
+def first_numbers(found: Sequence[TextConditions]) -> list[float]:
+    for context, pooled in found:
+        assert pooled is not None
+        assert pooled[0] == -context[0, 0]
+    return [float(text.context[0, 0]) for text in found]
 
 
 class Encoder:
@@ -23,14 +26,15 @@ class Encoder:
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
 
-    def __call__(self, captions: Sequence[str]) -> list[Tensor]:
+    def __call__(self, captions: Sequence[str]) -> list[TextConditions]:
         self.batches.append(list(captions))
         return [encoded(caption) for caption in captions]
 
 
-def encoded(caption: str) -> Tensor:
+def encoded(caption: str) -> TextConditions:
     words = len(caption.split())
-    return torch.full((2 * (words // 3 + 1), 2), float(words), dtype=torch.bfloat16)
+    context = torch.full((2 * (words // 3 + 1), 2), float(words), dtype=torch.bfloat16)
+    return TextConditions(context, torch.tensor([-float(words)]).bfloat16())
 
 
 def test_known_captions_and_the_empty_one_are_encoded_once_each_by_itself(tmp_path: Path) -> None:
@@ -40,7 +44,7 @@ def test_known_captions_and_the_empty_one_are_encoded_once_each_by_itself(tmp_pa
     text.fill(["a b", "c", "a b"], progress=False)
     assert encoder.batches == [[""], ["a b"], ["c"]]
     found = text(["c", "", "a b", "c"], CPU)
-    assert {text.dtype for text in found} == {torch.bfloat16}
+    assert {text.context.dtype for text in found} == {torch.bfloat16}
     assert first_numbers(found) == [1, 0, 2, 1]
     assert len(encoder.batches) == 3
 
@@ -52,7 +56,7 @@ def test_a_second_run_encodes_what_is_new(tmp_path: Path) -> None:
         text.open(tmp_path, "t" * 64)
         text.fill(captions, progress=False)
         assert len(encoder.batches) == new
-        assert text(captions, CPU)[0][0, 0] == 2
+        assert text(captions, CPU)[0].context[0, 0] == 2
 
 
 def test_another_encoder_has_entries_of_its_own(tmp_path: Path) -> None:
@@ -82,7 +86,7 @@ def test_without_filling_a_batch_is_encoded_when_it_comes() -> None:
 def test_each_caption_keeps_its_own_length() -> None:
     text = TextCache(Encoder())
     text.fill(["a", "a b c d e f"], progress=False)
-    assert [len(found) for found in text(["a", "a b c d e f", ""], CPU)] == [2, 6, 2]
+    assert [len(found.context) for found in text(["a", "a b c d e f", ""], CPU)] == [2, 6, 2]
 
 
 def test_the_bar_says_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,6 +107,9 @@ def test_the_bar_says_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
         ({"text": torch.full((77, 32), torch.inf)}, False),
         ({"words": torch.zeros(77, 32)}, False),
         ({"text": torch.zeros(77, 32), "more": torch.zeros(1)}, False),
+        ({"text": torch.zeros(77, 32), "pooled": torch.zeros(8)}, True),
+        ({"text": torch.zeros(77, 32), "pooled": torch.full((8,), torch.nan)}, False),
+        ({"pooled": torch.zeros(8)}, False),
     ],
 )
 def test_what_can_be_an_embedding(entry: Entry, sound: bool) -> None:

@@ -1,5 +1,6 @@
 """Embeddings, against the stock pipeline and against hand arithmetic."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ from torch import Tensor
 from evaluation.prompts import as_characters
 from lightning_modules.text.conditioning import (
     LongCaptions,
-    encode_contexts,
-    encode_prompts,
-    join_contexts,
+    Pieces,
+    caption_pieces,
+    encode_texts,
     lost_of_prompt,
     lost_words,
+    prompt_pieces,
     token_count,
 )
+from lightning_modules.text.conditions import TextConditions, join_conditions
+from tests.tiny_models import components_of
 
 PLAIN = ["a portrait of the girl with red hair", "landscape in watercolor style"]
 LONG = " ".join(["hills"] * 80)  # "hills" is one token of the tiny tokenizer
@@ -37,14 +41,19 @@ def prompts(pipeline: Any, texts: list[str], clip_skip: int = 0) -> Tensor:
 def prompt_contexts(
     pipeline: Any, texts: list[str], long_captions: LongCaptions = "windows", clip_skip: int = 0
 ) -> list[Tensor]:
-    return encode_prompts(
-        texts,
-        pipeline.tokenizer,
-        pipeline.text_encoder,
-        long_captions=long_captions,
-        clip_skip=clip_skip,
-        device="cpu",
+    return plain(pipeline, [prompt_pieces(text) for text in texts], long_captions, clip_skip)
+
+
+def plain(
+    pipeline: Any, texts: Sequence[Pieces], long_captions: LongCaptions, clip_skip: int = 0
+) -> list[Tensor]:
+    """What is read of texts, of a family that has nothing but context."""
+    encoders = components_of(pipeline).text_encoders
+    read = encode_texts(
+        texts, encoders, long_captions=long_captions, clip_skip=clip_skip, device=torch.device("cpu")
     )
+    assert all(text.pooled is None for text in read)
+    return [text.context for text in read]
 
 
 def captions(pipeline: Any, texts: list[str]) -> Tensor:
@@ -52,9 +61,7 @@ def captions(pipeline: Any, texts: list[str]) -> Tensor:
 
 
 def contexts(pipeline: Any, texts: list[str], long_captions: LongCaptions = "truncate") -> list[Tensor]:
-    return encode_contexts(
-        texts, pipeline.tokenizer, pipeline.text_encoder, long_captions=long_captions, device="cpu"
-    )
+    return plain(pipeline, [caption_pieces(text) for text in texts], long_captions)
 
 
 def stock(pipeline: Any, texts: list[str], negatives: list[str]) -> tuple[Tensor, Tensor]:
@@ -175,7 +182,7 @@ def test_clip_skip_is_a_text_encoder_without_its_last_layer(pipeline: Any, tiny_
 @pytest.mark.parametrize("clip_skip", [-1, 2])
 def test_clip_skip_has_to_leave_a_layer(pipeline: Any, clip_skip: int) -> None:
     with pytest.raises(
-        ValueError, match=rf"clip_skip is {clip_skip}; .* 2 layers, .* 0 \(none skipped\) to 1"
+        ValueError, match=rf"clip_skip is {clip_skip}; with this base's text encoder it has to be 0 to 1"
     ):
         prompts(pipeline, PLAIN, clip_skip=clip_skip)
 
@@ -254,7 +261,7 @@ def test_truncating_keeps_the_windows_that_break_asks_for(pipeline: Any) -> None
 def test_a_caption_keeps_its_own_number_of_windows_beside_a_longer_one(pipeline: Any) -> None:
     long, short = contexts(pipeline, [LONG, "sky"], "windows")
 
-    joined, mask = join_contexts([long, short])
+    joined, mask, pooled = join_conditions([TextConditions(long), TextConditions(short)])
 
     assert torch.equal(short, contexts(pipeline, ["sky"])[0])
     assert joined.shape == (2, 154, 32)
@@ -262,4 +269,5 @@ def test_a_caption_keeps_its_own_number_of_windows_beside_a_longer_one(pipeline:
     assert torch.equal(joined[1, :77], short)
     assert mask is not None
     assert mask.sum(1).tolist() == [154, 77]
-    assert join_contexts([short, short])[1] is None
+    assert pooled is None
+    assert join_conditions([TextConditions(short)] * 2).mask is None

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from torch import Tensor
 
 from lightning_modules.text import prompt_cache as prompt_memory
+from lightning_modules.text.conditions import TextConditions
 from lightning_modules.text.prompt_cache import PromptMemory
 
 CPU = torch.device("cpu")
@@ -18,13 +18,19 @@ class Reader:
     def __init__(self) -> None:
         self.read: list[list[str]] = []
 
-    def __call__(self, prompts: Sequence[str]) -> list[Tensor]:
+    def __call__(self, prompts: Sequence[str]) -> list[TextConditions]:
         self.read.append(list(prompts))
-        return [torch.full((77, 2), float(len(prompt))) for prompt in prompts]
+        return [
+            TextConditions(torch.full((77, 2), float(len(prompt))), torch.tensor([-float(len(prompt))]))
+            for prompt in prompts
+        ]
 
 
-def values(embeddings: Sequence[Tensor]) -> list[float]:
-    return [float(embedding[0, 0]) for embedding in embeddings]
+def values(embeddings: Sequence[TextConditions]) -> list[float]:
+    for context, pooled in embeddings:
+        assert pooled is not None
+        assert pooled[0] == -context[0, 0]
+    return [float(context[0, 0]) for context, _ in embeddings]
 
 
 def test_each_prompt_is_read_once_and_answers_stand_in_order() -> None:
