@@ -115,9 +115,9 @@ SEVERAL_LINES = Kind(
     stops=False,
 )
 ESCAPED = Kind(
-    "captions with backslashes before brackets, trained as characters",
-    "Take the backslashes out (of data.trigger and data.captions too): the \\( of a prompt means the bracket alone, so"
-    " the same prompt would say something else.",
+    "captions with backslashes before brackets or other signs, trained as characters",
+    "Take the backslashes out (of data.trigger and data.captions too): the \\( of a prompt means the bracket alone, and"
+    " \\_ the line alone, so the same prompt would say something else.",
     stops=False,
 )
 ONE_TAG = Kind(

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from evaluation.prompts import BREAK, parse, strip_weights
+from evaluation.prompts import BREAK, parse
 from foundation.transfer import to_device
 
 LongCaptions = Literal["truncate", "windows"]
@@ -135,8 +135,13 @@ def lost_words(tokenizer: CLIPTokenizer, caption: str) -> str:
 
 def lost_of_prompt(tokenizer: CLIPTokenizer, prompt: str) -> str:
     """The words of a weighted prompt that truncating cuts off, of all its windows between BREAKs; "" if it fits."""
-    windows = [strip_weights(part) for part in prompt.split(BREAK)]
-    return " ... ".join(filter(None, (lost_words(tokenizer, window) for window in windows)))
+    windows = [""]
+    for text, _ in parse(prompt):
+        if text == BREAK:
+            windows.append("")
+        else:
+            windows[-1] += text
+    return " ... ".join(filter(None, (lost_words(tokenizer, " ".join(window.split())) for window in windows)))
 
 
 def _chunks(
