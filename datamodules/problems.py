@@ -33,7 +33,8 @@ MALFORMED = Kind(
     "Each says what is wrong. A metadata line needs a file_name and a text; all text is UTF-8.",
 )
 LEAVES = Kind(
-    "paths that leave the folder", "Copy the pictures into the folder and name them relative to it."
+    "paths that leave the folder",
+    "Copy the pictures into the folder, or link each, and name them relative to it.",
 )
 ABSENT = Kind("listed but absent", "Put the pictures there, or mend their lines.")
 DUPLICATE = Kind("listed more than once", "Keep one line a picture.")

@@ -786,7 +786,7 @@ def test_what_is_wrong_with_a_folder_is_told_with_what_is_wrong_with_its_mix(
     for said in (
         "empty files (0 bytes) (1): 00.png",
         "too many pixels (1): 01.png",
-        "paths that leave the folder (2): ../outside.png",
+        "paths that leave the folder (1): ../outside.png",
         "lines or files that can't be read (1): metadata.jsonl line 14",
         "the mix can't be drawn (1): data.shares names the groups ['landscape', 'portrat']",
         "groups whose names differ by capital letters alone, kept apart (1): Portrait and portrait",

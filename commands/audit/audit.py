@@ -19,7 +19,6 @@ from commands.audit.text import audit_text
 from commands.audit.tokens import TokenCounter, token_counter
 from commands.terminal.command_line import HelpfulParser
 from commands.terminal.config_files import with_configs
-from commands.terminal.option_errors import is_text
 from datamodules.audit import caption_checks, composition
 from datamodules.audit.measuring import Measures, measure_all
 from datamodules.audit.near_duplicates import clusters
@@ -111,8 +110,7 @@ def audit(args: Sequence[str]) -> NoReturn:
     """
     parser = _parser()
     known = {"data", *(name for name in parser.option_names() if name.startswith(("trainer.", "model.")))}
-    texts = {name for name, kind in parser.option_kinds().items() if is_text(kind)}
-    given = parser.instantiate(parser.parse_args(with_configs(list(args), known, texts)))
+    given = parser.instantiate(parser.parse_args(with_configs(list(args), known, parser.option_kinds())))
     if given.write and not given.clip:
         raise ValueError("--write notes down the groups that CLIP suggests: give --clip MODEL as well.")
     for name in ("max_steps", "accumulate_grad_batches"):

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from commands.terminal.option_errors import IN_QUOTES
+from commands.terminal.option_errors import IN_QUOTES, is_text
 from foundation.given_paths import PROJECT, located
 from foundation.missing_paths import similar
 
@@ -23,13 +23,15 @@ SECTIONS = {"data": "folder: my_pictures", "model": "base_model: my_model", "tra
 """Sections that hold settings, with an example of each."""
 
 
-def with_configs(args: list[str], known: Collection[str], texts: Collection[str] = ()) -> list[str]:
+def with_configs(
+    args: list[str], known: Collection[str], kinds: Mapping[str, Any] | None = None
+) -> list[str]:
     """The arguments with each `--config FILE` replaced by the options in it.
 
     Args:
         args: as typed.
         known: options that the command has, such as `trainer.max_steps`; `data` takes that whole section.
-        texts: those that are a text, which a number or truth value of YAML mustn't become in silence.
+        kinds: types of options by their names: what to YAML is a number or nothing mustn't become a text in silence.
 
     Raises:
         ValueError: a config file is absent or isn't a YAML mapping, or a text in it is none to YAML.
@@ -46,7 +48,7 @@ def with_configs(args: list[str], known: Collection[str], texts: Collection[str]
     seed = settings.get("seed_everything")
     if isinstance(seed, int) and not isinstance(seed, bool):
         settings = _merged({"data": {"seed": seed}}, settings)  # as fit links them
-    return [*_options(settings, known, texts), *typed]
+    return [*_options(settings, known, kinds or {}), *typed]
 
 
 def configs_of(args: list[str]) -> list[str]:
@@ -216,11 +218,13 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _options(settings: Mapping[str, Any], known: Collection[str], texts: Collection[str]) -> Iterator[str]:
+def _options(settings: Mapping[str, Any], known: Collection[str], kinds: Mapping[str, Any]) -> Iterator[str]:
     for section, values in settings.items():
         for name, value in values.items() if isinstance(values, dict) else ():
             option = f"{section}.{name}"
-            if option in texts and not isinstance(value, str | None):
+            if is_text(kinds.get(option)) and not isinstance(value, str | None):
                 raise ValueError(f"--{option} is {value}; it must be a text. {IN_QUOTES}")
+            if value is None and kinds.get(option) is str:
+                value = ""
             if section in known or option in known:
                 yield f"--{option}={value if isinstance(value, str) else json.dumps(value)}"
