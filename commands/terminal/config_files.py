@@ -6,7 +6,7 @@ typed ones win and all are checked alike.
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def with_configs(
     return [*_options(settings, known, kinds or {}), *typed]
 
 
-def configs_of(args: list[str]) -> list[str]:
+def configs_of(args: Sequence[str]) -> list[str]:
     """The files that `--config` names, in order."""
     found = []
     for i, arg in enumerate(args):
@@ -59,6 +59,17 @@ def configs_of(args: list[str]) -> list[str]:
         if name in ("--config", "-c") and (equals or i + 1 < len(args)):
             found.append(value if equals else args[i + 1])
     return found
+
+
+def precision_of(options: Sequence[str]) -> str:
+    """The `--trainer.precision` of a command, typed or of its last config that has one; "" if none says it."""
+    files = [read_config(file).get("trainer", {}).get("precision") for file in configs_of(options)]
+    typed = [
+        value if equals else next(iter(options[i + 1 : i + 2]), "")
+        for i, (name, equals, value) in enumerate(option.partition("=") for option in options)
+        if name == "--trainer.precision"
+    ]
+    return next((str(said) for said in reversed([*files, *typed]) if said is not None), "")
 
 
 def note_without_config(base_model: str, folder: str) -> str:
