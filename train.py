@@ -30,7 +30,7 @@ def main(args: list[str] | None = None) -> None:
     debug = "--debug" in args
     command, *options = [arg for arg in args if arg != "--debug"] or ["fit"]
     check_command(command)
-    with exit_with_message(debug, command):
+    with exit_with_message(debug, command, options):
         for config in configs_of(options):
             read_config(config)  # for its messages
         if not {"--help", "-h"} & set(options):

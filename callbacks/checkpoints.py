@@ -290,10 +290,11 @@ def write(trainer: L.Trainer, path: Path) -> OSError | None:
     """
     trained = [p for p in trainer.lightning_module.parameters() if p.requires_grad]
     if not bool(torch.stack([parameter.isfinite().all() for parameter in trained]).all()):
+        wider = "" if trainer.precision == "32-true" else ", or with --trainer.precision 32-true"
         raise ValueError(
             f"At step {trainer.global_step} the adapter holds NaN or infinity, so it isn't saved; the checkpoints in "
             f"{path.parent} are still good. Go on from one of them with a lower learning rate "
-            "(--model.optimizer.init_args.lr), or with --trainer.precision 32-true."
+            f"(--model.optimizer.init_args.lr){wider}."
         )
     before, files = trainer.strategy.checkpoint_io, WholeCheckpoints()
     trainer.strategy.checkpoint_io = files

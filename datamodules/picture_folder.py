@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
-from datamodules.audit.caption_checks import escaped_brackets, too_long, without_commas
+from datamodules.audit.caption_checks import escaped_signs, too_long, without_commas
 from datamodules.data_options import (
     check_captions,
     check_choice,
@@ -313,7 +313,7 @@ class PictureFolder:
             for record in report.records:
                 name = record.path.relative_to(report.folder).as_posix()
                 for in_full, written in zip(record.captions, self.written[record.path], strict=True):
-                    found += escaped_brackets({name: in_full})
+                    found += escaped_signs({name: in_full})
                     found += without_commas({name: written}) if varied else []
         return found
 

@@ -33,7 +33,8 @@ MALFORMED = Kind(
     "Each says what is wrong. A metadata line needs a file_name and a text; all text is UTF-8.",
 )
 LEAVES = Kind(
-    "paths that leave the folder", "Copy the pictures into the folder and name them relative to it."
+    "paths that leave the folder",
+    "Copy the pictures into the folder, or link each, and name them relative to it.",
 )
 ABSENT = Kind("listed but absent", "Put the pictures there, or mend their lines.")
 DUPLICATE = Kind("listed more than once", "Keep one line a picture.")
@@ -115,9 +116,9 @@ SEVERAL_LINES = Kind(
     stops=False,
 )
 ESCAPED = Kind(
-    "captions with backslashes before brackets, trained as characters",
-    "Take the backslashes out (of data.trigger and data.captions too): the \\( of a prompt means the bracket alone, so"
-    " the same prompt would say something else.",
+    "captions with backslashes before brackets or other signs, trained as characters",
+    "Take the backslashes out (of data.trigger and data.captions too): the \\( of a prompt means the bracket alone, and"
+    " \\_ the line alone, so the same prompt would say something else.",
     stops=False,
 )
 ONE_TAG = Kind(

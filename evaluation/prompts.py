@@ -3,18 +3,20 @@ r"""Prompt weights as people write them for A1111: `(x)`, `[x]`, `(x:1.2)`, `\(`
 `(x)` multiplies the weight of x by 1.1, `[x]` divides it by 1.1, `(x:1.2)` multiplies it by 1.2; brackets
 nest. A bracket that is never closed acts up to the end, one that was never opened is text. `\(`, `\)`, `\[`,
 `\]` and `\\` are the plain characters. `BREAK` ends the current 75-token chunk. After
-`parse_prompt_attention` of AUTOMATIC1111's web UI.
+`parse_prompt_attention` of AUTOMATIC1111's web UI; the further signs of `ESCAPE` are plain behind a backslash
+too, since without one other programs' syntax is refused (`foreign_syntax.py`).
 
 One parser serves the samples (which honour the weights) and the CLIP score (which reads the plain words).
 """
 
 import re
 
+ESCAPE = r"\\[()\[\]{}<>|:+_\\-]"  # a sign that is text, with the backslash that says so
 BREAK = "BREAK"  # a segment with this text begins a new chunk
 ROUND = 1.1
 SQUARE = 1 / 1.1
 
-_TOKEN = re.compile(r"\\[()\[\]\\]|:\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*\)|[^\\()\[\]:]+|.", re.DOTALL)
+_TOKEN = re.compile(rf"{ESCAPE}|:\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*\)|[^\\()\[\]:]+|.", re.DOTALL)
 _BREAK = re.compile(rf"\s*\b({BREAK})\b\s*")
 _BREAK_WORD = re.compile(rf"\b{BREAK}\b")
 

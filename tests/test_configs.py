@@ -1,5 +1,7 @@
 """Every YAML resolves, and nothing of the default leaks into the others."""
 
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from datamodules.picture_folder import PictureFolder
+from datamodules.stream.split import hold_out_count
 from demo.prompts import EVALUATION_PROMPTS, STYLE_PROMPT
 from train import main
 
@@ -51,6 +55,23 @@ def test_the_users_final_run_number_by_number(capsys: pytest.CaptureFixture[str]
     assert "ghibli_style, (watercolor:1.2), Luffy from One Piece, smiling, blue sky background" in str(
         run["samples"]
     )
+
+
+def test_how_often_each_picture_is_seen_is_as_the_comment_says() -> None:
+    text = (ROOT / "configs/ghibli.yaml").read_text()
+    run = yaml.safe_load(text)
+    numbers = re.search(
+        r"# (\d+) steps x (\d+) = (\d+) draws: of (\d+) \+ (\d+) pictures (\d+) \+ (\d+) .* is seen (\d+) times",
+        text,
+    )
+    assert numbers is not None
+    steps, batch, draws, *pictures, times = (int(number) for number in numbers.groups())
+    assert (steps, batch) == (run["trainer"]["max_steps"], run["data"]["batch_size"])
+    assert draws == steps * batch
+    fraction = inspect.signature(PictureFolder).parameters["holdout_fraction"].default
+    for share, whole, trained in zip((2 / 3, 1 / 3), pictures[:2], pictures[2:], strict=True):
+        assert trained == whole - hold_out_count(whole, fraction)
+        assert round(draws * share / trained) == times
 
 
 def test_a_number_is_a_number_where_a_class_does_not_say_so(

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "datamodules.pictures": "problems foundation",
     "datamodules.folder": "pictures problems evaluation foundation",
     "datamodules.stream": "folder pictures problems foundation",
-    "datamodules.audit": "stream folder pictures problems foundation",
+    "datamodules.audit": "stream folder pictures problems evaluation foundation",
     "datamodules.painting": "evaluation foundation",
     "datamodules": "audit stream folder pictures painting evaluation foundation",
     "commands.watch": "callbacks foundation",

@@ -310,6 +310,8 @@ def test_a_refused_start_leaves_no_empty_folder(here: Path, capsys: pytest.Captu
     assert not (here / "runs/new").exists()
 
 
+QUOTED = " A text that YAML reads as something else (a number, yes, no, on, off) stands in quotes"
+
 CONFIGS: list[tuple[bytes, str]] = [
     (b"data: {folder: x", "line 1, column 17: expected ',' or '}'"),
     (
@@ -328,6 +330,13 @@ CONFIGS: list[tuple[bytes, str]] = [
     (b"dat: {folder: x}\n", "there is no option dat.folder. Did you mean --data.folder?"),
     (b"data: {captions: {prefx: a}}\n", "Did you mean --data.captions.prefix?"),
     (b"data: {shares: 2:1}\n", "--data.shares is 121 (YAML reads 2:1 as this number)"),
+    (b"name: 1e-3\n", f"--name is 0.001; it must be a text, or null.{QUOTED}"),
+    (b"name: 2023\n", f"--name is 2023; it must be a text, or null.{QUOTED}"),
+    (b"name: no\n", f"--name is False; it must be a text, or null.{QUOTED}"),
+    (b"data: {trigger: no}\n", f"--data.trigger is False; it must be a text.{QUOTED}"),
+    (b"data: {captions: {prefix: on}}\n", f"--data.captions.prefix is True; it must be a text.{QUOTED}"),
+    (b"samples: {prompts: [{prompt: 2023}]}\n", f"prompt is 2023; it must be a text, or null.{QUOTED}"),
+    (b"test: {labels: [no, LoRA]}\n", f"two names, such as [Base Model, LoRA].{QUOTED}"),
     (b"model: {optimizer: {class_path: torch.optim.AdmW}}\n", "Did you mean torch.optim.AdamW?"),
     (b"trainer: {max_step: 3}\n", "Did you mean --trainer.max_steps?"),
     (b"5: {a: 1}\n", "there is no option 5.a"),
@@ -350,6 +359,29 @@ CONFIGS: list[tuple[bytes, str]] = [
 def test_a_wrong_config(here: Path, capsys: pytest.CaptureFixture[str], text: bytes, words: str) -> None:
     (here / "wrong.yaml").write_bytes(text)
     assert words in refusal(capsys, *FIT, "--config", "wrong.yaml")
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "words"),
+    [
+        ("audit", "data: {trigger: no}", f"--data.trigger is False; it must be a text.{QUOTED}"),
+        ("audit", "data: {captions: {prefix: on}}", f"prefix is True; it must be a text.{QUOTED}"),
+        ("audit", "model: {base_model: 1e3}", f"--model.base_model is 1000.0; it must be a text.{QUOTED}"),
+        ("predict", "prompt: 2023", "--prompt is 2023; it must be a text, which has quotes in YAML"),
+    ],
+)
+def test_a_text_that_yaml_reads_as_something_else(
+    here: Path, capsys: pytest.CaptureFixture[str], command: str, text: str, words: str
+) -> None:
+    (here / "wrong.yaml").write_text(text)
+    folder = ["--data.folder", "pictures"] if command == "audit" else []
+    assert words in refusal(capsys, command, "--config", "wrong.yaml", *folder)
+
+
+def test_numbers_and_lists_are_not_told_of_quotes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("data: {shares: 2:1}", "data: {resolution: no}", "model: {lora: {target_modules: {a: 1}}}"):
+        (here / "wrong.yaml").write_text(text)
+        assert "stands in quotes" not in refusal(capsys, *FIT, "--config", "wrong.yaml")
 
 
 @pytest.mark.parametrize(
@@ -754,7 +786,7 @@ def test_what_is_wrong_with_a_folder_is_told_with_what_is_wrong_with_its_mix(
     for said in (
         "empty files (0 bytes) (1): 00.png",
         "too many pixels (1): 01.png",
-        "paths that leave the folder (2): ../outside.png",
+        "paths that leave the folder (1): ../outside.png",
         "lines or files that can't be read (1): metadata.jsonl line 14",
         "the mix can't be drawn (1): data.shares names the groups ['landscape', 'portrat']",
         "groups whose names differ by capital letters alone, kept apart (1): Portrait and portrait",

@@ -110,7 +110,7 @@ def audit(args: Sequence[str]) -> NoReturn:
     """
     parser = _parser()
     known = {"data", *(name for name in parser.option_names() if name.startswith(("trainer.", "model.")))}
-    given = parser.instantiate(parser.parse_args(with_configs(list(args), known)))
+    given = parser.instantiate(parser.parse_args(with_configs(list(args), known, parser.option_kinds())))
     if given.write and not given.clip:
         raise ValueError("--write notes down the groups that CLIP suggests: give --clip MODEL as well.")
     for name in ("max_steps", "accumulate_grad_batches"):

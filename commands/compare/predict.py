@@ -37,7 +37,11 @@ class PredictCLI(PaintingCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The adapter and the prompts."""
         super().add_arguments_to_parser(parser)
-        parser.add_class_arguments(PromptList, None)
+        # without a type it is what was typed: as `str | None` the prompts null and ~ would be none
+        parser.add_argument(
+            "--prompt", help="one prompt to paint, with weights such as (x:1.2) and flags such as --n"
+        )
+        parser.add_class_arguments(PromptList, None, skip={"prompt"})
         for name in inspect.signature(PromptList).parameters:
             parser.link_arguments(name, f"data.{name}")
 

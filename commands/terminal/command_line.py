@@ -12,7 +12,7 @@ import shlex
 import sys
 import traceback
 from argparse import ArgumentError
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -22,7 +22,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
 from jsonargparse.typing import Path_fr
 
-from commands.terminal.config_files import SettingsLoader
+from commands.terminal.config_files import SettingsLoader, precision_of
 from commands.terminal.option_errors import did_you_mean, in_plain_words
 from commands.watch.parent_watch import is_first_to_say
 from foundation.full_memory import memory_is_full, whose_memory
@@ -45,18 +45,16 @@ COMMANDS = {
 }
 """What may follow `train.py`: the package in `commands` that it lies in, and what it does."""
 
-PAINT_LESS = (
-    "Paint fewer pictures together (--batch_size 1) or smaller ones (--height, --width), or take --trainer.precision "
-    "16-mixed on a GPU."
-)
+IN_16_BITS = ", or --trainer.precision 16-mixed on a GPU"
+PAINT_LESS = "Paint fewer pictures together (--batch_size 1) or smaller ones (--height, --width){in_16_bits}."
 MEMORY_ADVICE = {
-    "fit": "Try --data.batch_size 1 --trainer.accumulate_grad_batches 4, --model.gradient_checkpointing true, "
-    "or --trainer.precision 16-mixed; if it was validation, --data.validation_batch_size 1. python train.py plan, with "
-    "the same options, says what each part takes.",
+    "fit": "Try --data.batch_size 1 --trainer.accumulate_grad_batches 4, or --model.gradient_checkpointing true"
+    "{in_16_bits}; if it was validation, --data.validation_batch_size 1. python train.py plan, with the same options, "
+    "says what each part takes.",
     "predict": PAINT_LESS,
     "test": PAINT_LESS,
 }
-"""What to change where memory is full, by command."""
+"""What to change where memory is full, by command; `IN_16_BITS` for runs that aren't."""
 
 
 _read_yaml = get_loader("yaml")
@@ -158,19 +156,22 @@ def check_command(name: str) -> None:
 
 
 @contextmanager
-def exit_with_message(debug: bool = False, command: str = "fit") -> Iterator[None]:
+def exit_with_message(
+    debug: bool = False, command: str = "fit", options: Sequence[str] = ()
+) -> Iterator[None]:
     """Turn errors that the user can mend into their message and exit status 2.
 
     Args:
         debug: show the traceback as well.
         command: what is run, for advice that has its options.
+        options: what follows it, so that none of them is advised that is there already.
     """
     try:
         yield
     except _mendable() as error:
         if debug:
             traceback.print_exc()
-        _exit_if_memory_is_full(error, command)
+        _exit_if_memory_is_full(error, command, options)
         if isinstance(error, ValueError) and not is_first_to_say(str(error)):
             sys.exit(USER_ERROR)
         print(f"error: {own_words(error)}", file=sys.stderr)
@@ -180,7 +181,7 @@ def exit_with_message(debug: bool = False, command: str = "fit") -> Iterator[Non
     except Exception as error:
         if debug:
             traceback.print_exc()
-        _exit_if_memory_is_full(error, command)
+        _exit_if_memory_is_full(error, command, options)
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
         place = Path(traceback.extract_tb(error.__traceback__)[-1].filename).name
         print(
@@ -199,9 +200,10 @@ def own_words(error: Exception) -> str:
     return said[-1].strip() if len(said) > 1 else text.strip().splitlines()[-1]
 
 
-def _exit_if_memory_is_full(error: Exception, command: str) -> None:
+def _exit_if_memory_is_full(error: Exception, command: str, options: Sequence[str]) -> None:
     if memory_is_full(error):
-        advice = MEMORY_ADVICE.get(command, "Close what else uses it.")
+        in_16_bits = "" if "16" in precision_of(options) else IN_16_BITS
+        advice = MEMORY_ADVICE.get(command, "Close what else uses it.").format(in_16_bits=in_16_bits)
         reason = str(error) or type(error).__name__
         print(f"error: {whose_memory(error)} is full ({reason})\n{advice}", file=sys.stderr)
         sys.exit(USER_ERROR)

@@ -6,12 +6,13 @@ typed ones win and all are checked alike.
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from commands.terminal.option_errors import IN_QUOTES, is_text
 from foundation.given_paths import PROJECT, located
 from foundation.missing_paths import similar
 
@@ -22,15 +23,18 @@ SECTIONS = {"data": "folder: my_pictures", "model": "base_model: my_model", "tra
 """Sections that hold settings, with an example of each."""
 
 
-def with_configs(args: list[str], known: Collection[str]) -> list[str]:
+def with_configs(
+    args: list[str], known: Collection[str], kinds: Mapping[str, Any] | None = None
+) -> list[str]:
     """The arguments with each `--config FILE` replaced by the options in it.
 
     Args:
         args: as typed.
         known: options that the command has, such as `trainer.max_steps`; `data` takes that whole section.
+        kinds: types of options by their names: what to YAML is a number or nothing mustn't become a text in silence.
 
     Raises:
-        ValueError: a config file is absent or isn't a YAML mapping.
+        ValueError: a config file is absent or isn't a YAML mapping, or a text in it is none to YAML.
     """
     typed: list[str] = []
     settings: dict[str, Any] = {}
@@ -44,10 +48,10 @@ def with_configs(args: list[str], known: Collection[str]) -> list[str]:
     seed = settings.get("seed_everything")
     if isinstance(seed, int) and not isinstance(seed, bool):
         settings = _merged({"data": {"seed": seed}}, settings)  # as fit links them
-    return [*_options(settings, known), *typed]
+    return [*_options(settings, known, kinds or {}), *typed]
 
 
-def configs_of(args: list[str]) -> list[str]:
+def configs_of(args: Sequence[str]) -> list[str]:
     """The files that `--config` names, in order."""
     found = []
     for i, arg in enumerate(args):
@@ -55,6 +59,17 @@ def configs_of(args: list[str]) -> list[str]:
         if name in ("--config", "-c") and (equals or i + 1 < len(args)):
             found.append(value if equals else args[i + 1])
     return found
+
+
+def precision_of(options: Sequence[str]) -> str:
+    """The `--trainer.precision` of a command, typed or of its last config that has one; "" if none says it."""
+    files = [read_config(file).get("trainer", {}).get("precision") for file in configs_of(options)]
+    typed = [
+        value if equals else next(iter(options[i + 1 : i + 2]), "")
+        for i, (name, equals, value) in enumerate(option.partition("=") for option in options)
+        if name == "--trainer.precision"
+    ]
+    return next((str(said) for said in reversed([*files, *typed]) if said is not None), "")
 
 
 def note_without_config(base_model: str, folder: str) -> str:
@@ -214,8 +229,13 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _options(settings: Mapping[str, Any], known: Collection[str]) -> Iterator[str]:
+def _options(settings: Mapping[str, Any], known: Collection[str], kinds: Mapping[str, Any]) -> Iterator[str]:
     for section, values in settings.items():
         for name, value in values.items() if isinstance(values, dict) else ():
-            if section in known or f"{section}.{name}" in known:
-                yield f"--{section}.{name}={value if isinstance(value, str) else json.dumps(value)}"
+            option = f"{section}.{name}"
+            if is_text(kinds.get(option)) and not isinstance(value, str | None):
+                raise ValueError(f"--{option} is {value}; it must be a text. {IN_QUOTES}")
+            if value is None and kinds.get(option) is str:
+                value = ""
+            if section in known or option in known:
+                yield f"--{option}={value if isinstance(value, str) else json.dumps(value)}"

@@ -27,6 +27,7 @@ WANTED = {
     "seeds": "a list of whole numbers, 0 or more, such as [0, 1, 2]",
     "strengths": "a list of numbers that rise from 0, such as [0.0, 0.5, 1.0], or []",
     "labels": "two names, such as [Base Model, LoRA]",
+    "prompt": "a text, which has quotes in YAML where it is a number, yes or no",
 }
 """What options hold whose type says too little, or too much."""
 
@@ -34,6 +35,7 @@ LINKED = {
     "model.seed": "seed_everything",
     "data.seed": "seed_everything",
     "model.resolution": "data.resolution",
+    "data.prompt": "prompt",
 }
 """Options that are taken from another one, which is the user's to mend."""
 
@@ -137,6 +139,11 @@ _VALUES = (
 )
 LONGEST = 100  # signs of a value that are shown
 
+IN_QUOTES = (
+    'A text that YAML reads as something else (a number, yes, no, on, off) stands in quotes, such as "2023".'
+)
+"""What to do where a config's text comes as something else; on the command line all is text."""
+
 
 def in_plain_words(message: str, kinds: Mapping[str, Any]) -> str:
     """The parser's message for people.
@@ -222,7 +229,8 @@ def _of_option(message: str, kinds: Mapping[str, Any]) -> str:
         found = min(matches, key=lambda match: match.start(), default=None)
         name = f"{option}.init_args." if WANTED.get(option, "").startswith("a class") else f"{option}: "
         wanted = _wanted_in(last[: found.end()] if found else last)
-        return f"--{name}{'.'.join(inner)} is {_shown(found)}; it must be {wanted}."
+        quotes = f" {IN_QUOTES}" if wanted.startswith(KINDS[str]) else ""
+        return f"--{name}{'.'.join(inner)} is {_shown(found)}; it must be {wanted}.{quotes}"
     if found := re.search(r"Unable to load config ['\"](.*)['\"]", message):
         names = [name for name in kinds if name.startswith(f"{option}.")]
         return f"--{option} is {found[1]}; it has settings of its own: --{', --'.join(names) or '... in a file'}."
@@ -235,7 +243,8 @@ def _of_option(message: str, kinds: Mapping[str, Any]) -> str:
     choices = valid.removeprefix("one of ").split(", ") if option in WANTED else _choices(kinds.get(option))
     close = difflib.get_close_matches(value, choices, n=1)
     note = _as_yaml(value) if "{" in valid else ""
-    return f"--{option} is {shown}{note}; it must be {valid}.{did_you_mean(next(iter(close), None))}"
+    quotes = f" {IN_QUOTES}" if _was_text(value, kinds.get(option)) else ""
+    return f"--{option} is {shown}{note}; it must be {valid}.{did_you_mean(next(iter(close), None))}{quotes}"
 
 
 def _shown(value: re.Match[str] | None) -> str:
@@ -313,6 +322,17 @@ def _choices(kind: Any) -> Sequence[str]:
     if get_origin(kind) is Literal:
         return [str(one) for one in get_args(kind)]
     return [choice for one in get_args(kind) for choice in _choices(one)]
+
+
+def is_text(kind: Any) -> bool:
+    """Whether an option is one text, which may be left out."""
+    return kind is str or (get_origin(kind) in (Union, types.UnionType) and str in get_args(kind))
+
+
+def _was_text(value: str, kind: Any) -> bool:
+    """Whether an option of texts was refused since YAML read one as something else."""
+    texts = get_origin(kind) in (list, tuple) and str in get_args(kind)
+    return is_text(kind) or (texts and re.fullmatch(r"True|False|[-+\d.].*", value) is not None)
 
 
 def _as_yaml(value: str) -> str:

@@ -19,6 +19,7 @@ from datamodules.problems import (
     Problem,
 )
 from datamodules.stream.caption_variation import has_trigger
+from evaluation.prompts import ESCAPE
 
 TOKEN_LIMIT = 77  # what CLIP text encoders read, begin and end included
 MOST_TAGS = 20  # listed
@@ -36,7 +37,6 @@ STYLE = re.compile(
     re.IGNORECASE,
 )
 
-ESCAPES = re.compile(r"\\[()\[\]]")
 OTHER_PARTS = re.compile("[，、]")
 
 Captions = Mapping[str, str]  # name of the picture -> caption
@@ -88,9 +88,9 @@ def too_long(
     return problems
 
 
-def escaped_brackets(captions: Captions) -> list[Problem]:
-    """Captions written as prompts for A1111: training has no escapes."""
-    found = {name: ESCAPES.findall(caption) for name, caption in captions.items()}
+def escaped_signs(captions: Captions) -> list[Problem]:
+    """Captions written as prompts, with backslashes before brackets and the like: training has no escapes."""
+    found = {name: re.findall(ESCAPE, caption) for name, caption in captions.items()}
     return [Problem(ESCAPED, name, " ".join(dict.fromkeys(f)), (name,)) for name, f in found.items() if f]
 
 

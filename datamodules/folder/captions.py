@@ -174,9 +174,9 @@ def _from_metadata(
             near = "" if os.path.lexists(folder / name) else on_disk.near(name)
             source = f"{row.source}; {near} is there" if near else row.source
             found.append(_Found(Row(name, row.captions, row.group, source)))
-    named = {os.path.realpath(folder / each.row.name) for each in found}
+    named = {own_path(folder / each.row.name) for each in found}
     pictures = [path for path in files if is_picture_name(path)]
-    unlisted = [path for path in pictures if os.path.realpath(path) not in named]
+    unlisted = [path for path in pictures if own_path(path) not in named]
     problems.extend(Problem(UNLISTED, _name(folder, path)) for path in unlisted)
     problems.extend(_ignored(folder, files, found))
     return found, problems
@@ -322,21 +322,32 @@ def _odd_names(folder: Path, entries: Sequence[Entry], files: Sequence[Path]) ->
         found = misnamed_as(folder / entry.name) if _can_be_looked_at(folder, entry.name) else ""
         if found:
             problems.append(Problem(WRONG_SUFFIX, entry.name, f"it is {found}"))
-    listed = {os.path.realpath(folder / entry.name) for entry in entries}
+    listed = {own_path(folder / entry.name) for entry in entries}
     for path in files:
-        found = "" if is_picture_name(path) or os.path.realpath(path) in listed else format_of(path)
+        found = "" if is_picture_name(path) or own_path(path) in listed else format_of(path)
         if found and found != "PPM":  # whose two letters may begin a caption
             problems.append(Problem(HIDDEN_BY_NAME, _name(folder, path), f"it is {found}"))
     return problems
 
 
+def lies_in(folder: Path, name: str) -> bool:
+    """Whether a listed file is in the folder; it may be a link to a file elsewhere, but no folder on its way may.
+
+    Who linked a file meant this one (the hub's cache is links alone); a line of a downloaded table may name any.
+    """
+    home = own_path(folder / name).parent  # an absolute name replaces the folder
+    return home.is_relative_to(os.path.realpath(folder)) and not Path(name).is_absolute()
+
+
+def own_path(path: Path) -> Path:
+    """Where a file lies, by the one name of its folder; a link beside its target is a second picture."""
+    return Path(os.path.realpath(path.parent)) / path.name
+
+
 def _can_be_looked_at(folder: Path, name: str) -> bool:
-    """Whether a listed file is in the folder; what leaves it is not opened."""
+    """Whether a listed file is there; what leaves the folder is not opened."""
     try:
-        return (
-            Path(os.path.realpath(folder / name)).is_relative_to(os.path.realpath(folder))
-            and (folder / name).is_file()
-        )
+        return lies_in(folder, name) and (folder / name).is_file()
     except OSError:  # a name longer than the file system takes
         return False
 

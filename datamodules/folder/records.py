@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datamodules.folder.captions import Entry, list_captions
+from datamodules.folder.captions import Entry, lies_in, list_captions, own_path
 from datamodules.pictures.geometry import enlargement, training_size
 from datamodules.pictures.inspection import Look, look_at_all
 from datamodules.problems import (
@@ -129,23 +129,18 @@ def _place(folder: Path, entries: Sequence[Entry]) -> tuple[list[tuple[Path, Ent
     """Entries whose file is there, in the folder and listed for the first time; problems of the others."""
     placed: list[tuple[Path, Entry]] = []
     problems = []
-    first: dict[str, Entry] = {}
-    root = os.path.realpath(folder)
+    first: dict[Path, Entry] = {}
     for entry in sorted(entries, key=lambda entry: entry.name):
-        path = folder / entry.name  # an absolute name replaces the folder, and is then found outside
-        target = Path(os.path.realpath(path))
-        # a link beside its target is a second picture (and byte-identical, which is said)
-        name = str(Path(os.path.realpath(path.parent)) / path.name)
-        if not target.is_relative_to(root) or Path(entry.name).is_absolute():
-            problems.append(
-                Problem(LEAVES, entry.name, entry.source if entry.source != entry.name else "a link")
-            )
-        elif not is_file(target):
+        path = folder / entry.name
+        place = own_path(path)
+        if not lies_in(folder, entry.name):
+            problems.append(Problem(LEAVES, entry.name, entry.source))
+        elif not is_file(Path(os.path.realpath(path))):
             problems.append(Problem(ABSENT, entry.name, entry.source))
-        elif name in first:
-            problems.append(Problem(DUPLICATE, entry.name, f"{first[name].source} and {entry.source}"))
+        elif place in first:
+            problems.append(Problem(DUPLICATE, entry.name, f"{first[place].source} and {entry.source}"))
         else:
-            first[name] = entry
+            first[place] = entry
             placed.append((path, entry))
     return placed, problems
 

@@ -44,7 +44,8 @@ def read_prompt(text: str) -> dict[str, Any]:
     Numbers are numbers where they can be read as such; whether a value can be is asked elsewhere.
 
     Raises:
-        ValueError: an unknown flag, one given twice, an open quotation mark, or lines of A1111's parameters text.
+        ValueError: an unknown flag, one given twice or without a value, an open quotation mark, or lines of A1111's
+            parameters text.
     """
     if _PARAMETERS.search(text):
         raise ValueError(
@@ -60,12 +61,14 @@ def read_prompt(text: str) -> dict[str, Any]:
             )
         if setting in settings:
             raise ValueError(f"--{flag} gives {setting} a second time. Keep one")
+        if value is None:
+            raise ValueError(f'--{flag} needs a value behind it ("" for none). Give one, or take it out')
         settings[setting] = _value(setting, value)
     return settings
 
 
-def _flags(text: str) -> list[tuple[str, str]]:
-    """Flags with what stands behind each, without their dashes; the words before the first are the prompt."""
+def _flags(text: str) -> list[tuple[str, str | None]]:
+    """Flags, without their dashes, with what stands behind each, if anything; words before the first are the prompt."""
     if text.startswith("--"):
         try:
             words = shlex.split(text)
@@ -77,12 +80,12 @@ def _flags(text: str) -> list[tuple[str, str]]:
         starts = [place for place, word in enumerate(words) if word.startswith("--")]
         ends = [*starts[1:], len(words)]
         return [
-            (words[start][2:], " ".join(words[start + 1 : end]))
+            (words[start][2:], " ".join(words[start + 1 : end]) if end > start + 1 else None)
             for start, end in zip(starts, ends, strict=True)
         ]
     prompt, *rest = re.split(r"\s+--(?=[A-Za-z])", text)
     parts = [part.split(maxsplit=1) for part in rest]
-    return [("prompt", prompt), *((part[0], part[1].strip() if part[1:] else "") for part in parts)]
+    return [("prompt", prompt), *((part[0], part[1].strip() if part[1:] else None) for part in parts)]
 
 
 def _value(setting: str, text: str) -> Any:

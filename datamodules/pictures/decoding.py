@@ -10,6 +10,7 @@ filter to scale.
 """
 
 import io
+import warnings
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,15 +21,19 @@ from torch import Tensor
 
 from datamodules.pictures.geometry import crop_box, enlargement
 from datamodules.pictures.png_colours import profile_of
-from datamodules.pictures.png_metadata import without_bulk
+from datamodules.pictures.png_metadata import cleaned
 from datamodules.problems import ANIMATED, BAD_PROFILE, Kind
 
-PREPROCESSING_VERSION = 3
+PREPROCESSING_VERSION = 4
 """Part of the name of cached latents: to be raised when the same file gives other pixels."""
 
 BACKGROUND = (255, 255, 255)
 ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")  # the further pictures of a camera's MPO are its own affair
 NEW_SUBFILE_TYPE, SMALLER_COPY = 254, 1  # tag of a TIFF page, and its bit for a thumbnail of another page
+
+# Pillow warns of small oddities in EXIF data, which change nothing here. For good, since pictures are decoded in many
+# threads, and `catch_warnings` holds for all of them
+warnings.filterwarnings("ignore", module=r"PIL\..*", category=UserWarning)
 
 
 def decode(
@@ -49,8 +54,8 @@ def decode(
         PIL.UnidentifiedImageError: it is no picture.
         Exception: it is broken; Pillow's decoders raise many types.
     """
-    bounded, notes = without_bulk(source)
-    with Image.open(bounded) as file:
+    readable, notes = cleaned(source)
+    with Image.open(readable) as file:
         if several := _several(file):
             notes.append((ANIMATED, several))
         if covering is not None:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from datamodules.pictures.png_metadata import without_bulk
+from datamodules.pictures.png_metadata import cleaned
 
 ROOM = 96 * 10**6  # pixels
 
@@ -48,7 +48,7 @@ DECODING = DecodingRoom()
 def pixels_of(source: Path | BinaryIO) -> int:
     """Pixels of a picture, from its header; 0 for what can't be opened, which the decoder has to say."""
     try:
-        with Image.open(without_bulk(source)[0]) as file:
+        with Image.open(cleaned(source)[0]) as file:
             return file.width * file.height
     except Exception:  # Pillow's readers raise many types
         return 0

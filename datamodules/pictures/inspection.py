@@ -30,7 +30,7 @@ from datamodules.pictures.decoding_room import DECODING, pixels_of
 from datamodules.problems import BROKEN, EMPTY_FILE, NOT_A_PICTURE, TOO_MANY_PIXELS, Kind
 
 LOOKS = f"looks-pillow-{PIL.__version__}"  # another Pillow may read what this one can't
-LOOKS_VERSION = 2  # raise it when `decode` finds other problems or another size
+LOOKS_VERSION = 3  # raise it when `decode` finds other problems or another size
 MANY = 200  # pictures from which looking takes long enough for a progress bar
 SAVE_SECONDS = 30.0  # what a kill may lose
 THREADS = min(8, os.cpu_count() or 1)  # enough: Pillow decodes, and hashlib hashes, without Python's lock
@@ -67,7 +67,7 @@ def look_at_all(
     """
     memory = ContentMemory(cache_folder, LOOKS, LOOKS_VERSION)
     hidden = not progress or len(paths) < MANY
-    with _only_warnings_that_matter(), ThreadPoolExecutor(THREADS) as pool:
+    with _bombs_are_errors(), ThreadPoolExecutor(THREADS) as pool:
         seen = pool.map(partial(_look_at, memory=memory), paths)
         bar = tqdm(seen, "Checking pictures", len(paths), disable=hidden, leave=False)
         return list(_remember(bar, memory))
@@ -89,12 +89,10 @@ def _remember(seen: Iterable[tuple[Look, str]], memory: ContentMemory) -> Iterat
 
 
 @contextmanager
-def _only_warnings_that_matter() -> Iterator[None]:
+def _bombs_are_errors() -> Iterator[None]:
     with warnings.catch_warnings():
         # Pillow only warns of decompression bombs up to twice its limit
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        # and of small oddities in EXIF data, which change nothing here
-        warnings.filterwarnings("ignore", module=r"PIL\..*", category=UserWarning)
         yield
 
 

@@ -127,6 +127,6 @@ def _wrong_type(figures: str, best: str, declared: str) -> str:
 
 
 _NOT_FINITE = (
-    "The base model's output holds NaN or infinity: its attention may overflow in 16 bit. "
-    "Try --trainer.precision 32-true or bf16-mixed, or another base model."
+    "The base model's output holds NaN or infinity. In fp16 its attention may overflow: try --trainer.precision "
+    "bf16-mixed or 32-true. In these its weights are damaged: get them again, or take another base model."
 )

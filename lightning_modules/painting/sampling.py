@@ -54,6 +54,12 @@ _SCHEDULERS: dict[SamplerName, type[SchedulerMixin]] = {
     "unipc": UniPCMultistepScheduler,
 }
 
+WIDER = {
+    torch.float16: "--trainer.precision 32-true or bf16-mixed, or ",
+    torch.bfloat16: "--trainer.precision 32-true, or ",
+}
+"""What holds larger numbers than a dtype, to be advised."""
+
 
 @dataclass(frozen=True)
 class _Painter:
@@ -242,9 +248,10 @@ def _denoise(painter: _Painter, texts: Sequence[TextConditions], seeds: Sequence
         prediction = _predict(painter, scheduler.scale_model_input(latents, t), level, conditions)
         latents = scheduler.step(prediction, t, latents, **draws, return_dict=False)[0]
     if not torch.isfinite(latents).all():
+        wider = WIDER.get(unet.dtype, "")
         raise FloatingPointError(
-            f"sampling with {painter.sampler} gave NaN or infinity: the UNet may overflow in "
-            f"{unet.dtype}; try --trainer.precision 32-true or bf16-mixed, or a lower guidance_scale"
+            f"sampling with {painter.sampler} gave NaN or infinity: the UNet may overflow in {unet.dtype}; try "
+            f"{wider}a lower guidance_scale"
         )
     return latents
 

@@ -27,7 +27,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from evaluation.prompts import BREAK, parse, strip_weights
+from evaluation.prompts import BREAK, parse
 from foundation.transfer import to_device
 from lightning_modules.text.conditions import TextConditions
 from lightning_modules.text.encoders import TextEncoders
@@ -115,8 +115,13 @@ def lost_words(tokenizer: Any, caption: str) -> str:
 
 def lost_of_prompt(tokenizer: Any, prompt: str) -> str:
     """The words of a weighted prompt that truncating cuts off, of all its windows between BREAKs; "" if it fits."""
-    windows = [strip_weights(part) for part in prompt.split(BREAK)]
-    return " ... ".join(filter(None, (lost_words(tokenizer, window) for window in windows)))
+    windows = [""]
+    for text, _ in parse(prompt):
+        if text == BREAK:
+            windows.append("")
+        else:
+            windows[-1] += text
+    return " ... ".join(filter(None, (lost_words(tokenizer, " ".join(window.split())) for window in windows)))
 
 
 def _chunks(tokenizer: Any, pieces: Pieces, long_captions: LongCaptions) -> list[_Chunk]:

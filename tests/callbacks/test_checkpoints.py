@@ -188,8 +188,11 @@ def test_a_checkpoint_of_infinite_weights_is_refused_and_the_older_files_stay(tm
     trainer = tiny_trainer(
         tmp_path, [Overflows(), Checkpoints(every_n_steps=2)], max_steps=8, enable_checkpointing=True
     )
-    with pytest.raises(ValueError, match=r"At step 6 the adapter holds NaN or infinity, so it isn't saved"):
+    with pytest.raises(
+        ValueError, match=r"At step 6 the adapter holds NaN or infinity, so it isn't saved"
+    ) as error:
         trainer.fit(TinyPainter(), TinyData())
+    assert str(error.value).endswith("(--model.optimizer.init_args.lr).")  # it is in 32-true already
     kept = step_file(tmp_path / "checkpoints", 4)
     assert newest(tmp_path / "checkpoints") == kept
     assert damage(kept) == "no checkpoint of this trainer (it has no fingerprint)"  # no resume guard here

@@ -70,6 +70,15 @@ def test_without_options_the_last_runs_samples_are_painted_once(
     assert written[0].stat().st_mtime_ns == kept
 
 
+@pytest.mark.parametrize("prompt", ["null", "~", "2023", "no"])
+def test_a_prompt_that_yaml_reads_as_something_else_is_painted_as_typed(
+    run: Path, tmp_path: Path, prompt: str
+) -> None:
+    main(["predict", "--lora", str(run), "--prompt", prompt, "--steps", "1", "--output", str(tmp_path), *CPU])
+    (path,) = tmp_path.glob("*.png")
+    assert fields(path)["Prompt"] == f"{prompt} <lora:tiny_kohya:1>"
+
+
 def test_both_formats_paint_the_same_and_the_base_something_else(run: Path, tmp_path: Path) -> None:
     common = ["--prompt", "a girl", "--steps", "2", "--seed", "5", *CPU]
     for name in ("pytorch_lora_weights", "tiny_kohya"):

@@ -219,6 +219,41 @@ def test_the_advice_has_the_options_of_the_command(
     assert "--data." not in printed
 
 
+@pytest.mark.parametrize("command", ["fit", "predict", "test"])
+def test_sixteen_bits_are_not_advised_to_who_has_them(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "a.yaml"
+    config.write_text("trainer: {precision: 16-mixed}")
+    for options, advised in (
+        ([], True),
+        (["--trainer.precision", "32-true"], True),
+        (["--trainer.precision=bf16-mixed"], False),
+        (["--config", str(config)], False),
+        (["--config", str(config), "--trainer.precision", "32-true"], True),
+    ):
+        with pytest.raises(SystemExit), exit_with_message(command=command, options=options):
+            raise torch.OutOfMemoryError("Tried to allocate 2 GiB")
+        printed = capsys.readouterr().err
+        assert ("or --trainer.precision 16-mixed on a GPU" in printed) == advised, options
+        assert "--" in printed
+        assert "{" not in printed
+
+
+def test_the_advice_knows_what_was_typed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(_: list[str]) -> None:
+        raise torch.OutOfMemoryError("Tried to allocate 2 GiB")
+
+    monkeypatch.setattr("commands.fit.fit.fit", full)
+    with pytest.raises(SystemExit):
+        main(["fit", "--trainer.precision", "16-mixed"])
+    printed = capsys.readouterr().err
+    assert "--data.batch_size 1" in printed
+    assert "--trainer.precision" not in printed
+
+
 def test_other_errors_are_not_taken_for_full_memory() -> None:
     for error in (
         RuntimeError("CUDA error: an illegal memory access was encountered"),

@@ -37,6 +37,17 @@ def test_shares_of_a_later_config_replace_those_of_an_earlier_one(tmp_path: Path
     assert args == ['--data.shares={"c": 1}']
 
 
+def test_nothing_stays_nothing_whatever_the_option_holds(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("data: {trigger: null, holdout_folder: null, folder: x}\n")
+    kinds = {"data.trigger": str, "data.holdout_folder": str | None, "data.folder": str}
+    assert with_configs(["--config", str(path)], KNOWN, kinds) == [
+        "--data.trigger=",
+        "--data.holdout_folder=null",
+        "--data.folder=x",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [("a: [", "is not valid YAML"), ("just words", "holds no settings: it should have sections")],

@@ -1,7 +1,7 @@
 """Findings about captions that are there."""
 
 from datamodules.audit.caption_checks import (
-    escaped_brackets,
+    escaped_signs,
     fewest_tokens,
     missing_trigger,
     shared_captions,
@@ -21,9 +21,15 @@ def test_shared_captions_name_their_pictures() -> None:
 
 
 def test_escapes_of_prompts_are_said() -> None:
-    captions = {"a.png": r"saber \(fate\), \[x\], \(y\)", "b.png": "saber (fate)", "c.png": r"C:\sky"}
-    assert [(problem.kind, str(problem)) for problem in escaped_brackets(captions)] == [
-        (ESCAPED, r"a.png (\( \) \[ \])")
+    captions = {
+        "a.png": r"saber \(fate\), \[x\], \(y\)",
+        "b.png": "saber (fate)",
+        "c.png": r"C:\sky",
+        "d.png": r"hatsune\_miku",
+    }
+    assert [(problem.kind, str(problem)) for problem in escaped_signs(captions)] == [
+        (ESCAPED, r"a.png (\( \) \[ \])"),
+        (ESCAPED, r"d.png (\_)"),
     ]
 
 

@@ -135,21 +135,28 @@ def test_paths_that_leave_the_folder(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     inside = paint(folder / "inside.png", 1)
     (folder / "link.png").symlink_to(outside)
+    (folder / "linked").symlink_to(tmp_path)
     names = ["../outside.png", str(inside), str(outside), "inside.png", "link.png", "../set/inside.png"]
-    report = listed(folder, *names)
+    report = listed(folder, *names, "linked/outside.png")
     assert sorted(found(report.errors)) == sorted(
-        [(LEAVES.title, name) for name in ("../outside.png", str(inside), str(outside), "link.png")]
-        + [(DUPLICATE.title, "inside.png")]
+        [(LEAVES.title, name) for name in ("../outside.png", str(inside), str(outside), "linked/outside.png")]
+        + [(LEAVES.title, "linked"), (DUPLICATE.title, "inside.png")]
     )
+    assert [record.path.name for record in report.records] == ["inside.png", "link.png"]
+    assert "or link each" in LEAVES.remedy
 
 
-def test_a_link_out_of_a_folder_with_sidecars(tmp_path: Path) -> None:
-    outside = paint(tmp_path / "outside.png", 0)
-    (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "link.png").symlink_to(outside)
-    (tmp_path / "set" / "link.txt").write_text("words")
-    report = scan(tmp_path / "set", resolution=16)
-    assert [str(problem) for problem in report.errors] == ["link.png (a link)"]
+def test_a_link_to_a_picture_elsewhere_is_followed_as_the_hubs_cache_has_them(tmp_path: Path) -> None:
+    blob = paint(tmp_path / "blobs" / "5f3a", 0)
+    folder = tmp_path / "snapshots" / "1b9c"
+    folder.mkdir(parents=True)
+    (folder / "a.png").symlink_to(Path("../../blobs") / blob.name)
+    (folder / "a.txt").write_text("words")
+    report = scan(folder, resolution=16)
+    assert (report.errors, report.warnings) == ([], [])
+    assert [(record.path, record.caption) for record in report.records] == [(folder / "a.png", "words")]
+    (folder / "b.png").symlink_to(folder / "a.png")
+    assert found(listed(folder, "a.png").warnings) == [(UNLISTED.title, "b.png")]
 
 
 def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:

@@ -57,6 +57,10 @@ def test_flags_are_read_in_every_kind_of_file_and_refused_beside_settings(tmp_pa
         assert jobs_of(tmp_path / name, text.replace("{}", "hills --n fog --d 3")) == [job]
     with pytest.raises(ValueError, match="line 1: prompt: --n would be painted as a word"):
         jobs_of(tmp_path / "p.jsonl", '{"prompt": "hills --n fog"}')
+    with pytest.raises(ValueError, match="line 2: prompt: \u2014n looks like a flag whose two hyphens"):
+        jobs_of(tmp_path / "p.txt", "sea\nhills \u2014n fog")
+    with pytest.raises(ValueError, match="line 1: --n needs a value behind it"):
+        jobs_of(tmp_path / "p.txt", "hills --n")
 
 
 def test_other_programs_syntax_is_refused_in_both_prompts(tmp_path: Path) -> None:

@@ -88,7 +88,9 @@ def test_a_base_that_overflows_is_refused() -> None:
 
     assert verdict.outcome == "refuse"
     assert "NaN or infinity" in verdict.message
-    assert "--trainer.precision" in verdict.message
+    assert (
+        "In fp16 its attention may overflow: try --trainer.precision bf16-mixed or 32-true" in verdict.message
+    )
 
 
 @pytest.mark.parametrize("truth", KINDS)

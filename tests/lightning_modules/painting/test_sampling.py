@@ -369,7 +369,12 @@ def test_an_overflow_is_an_error_not_a_black_picture(sd2: Any) -> None:
     torch.nn.init.constant_(sd2.unet.conv_out.bias, float("inf"))
 
     with pytest.raises(
-        FloatingPointError, match=r"ddim gave NaN or infinity: .* torch.float32; try --trainer"
+        FloatingPointError, match=r"ddim gave NaN or infinity: .* torch.float32; try a lower guidance_scale$"
+    ):
+        paint(sd2, PROMPTS)
+    sd2.unet.bfloat16()
+    with pytest.raises(
+        FloatingPointError, match=r"torch.bfloat16; try --trainer.precision 32-true, or a lower guidance"
     ):
         paint(sd2, PROMPTS)
 

@@ -233,6 +233,7 @@ def test_of_a_prompt_each_window_between_breaks_is_counted_for_itself_without_we
     prompt = f"({full}:1.2) sea BREAK sky BREAK {full} girl"
     assert lost_of_prompt(pipeline.tokenizer, prompt) == "sea ... girl"
     assert lost_of_prompt(pipeline.tokenizer, f"({full}:1.2) BREAK {full}") == ""
+    assert lost_of_prompt(pipeline.tokenizer, f"{full} BREAKING") == "BREAKING"
 
 
 @pytest.mark.parametrize(("long_captions", "words"), [("truncate", [75]), ("windows", [75, 5])])
