@@ -44,10 +44,44 @@ log = logging.getLogger(__name__)
 
 
 class PictureFolder:
-    """Captioned pictures of a folder, as the `data.*` options describe them.
+    """Captioned pictures of a folder.
 
-    The caller may set `count_tokens` and `lost_words`, functions of a caption, before `setup`: then captions
-    that are too long for the text encoder are reported with the words that it won't read.
+    Taken flat, since the command line calls each option `--data.NAME`; nothing is read before `setup`. The caller may
+    set `count_tokens` and `lost_words`, functions of a caption, before it: then captions that are too long for the text
+    encoder are reported with the words that it won't read.
+
+    Args:
+        folder: Pictures with captions: metadata.jsonl or .csv (file_name, text, optionally group), or a .txt file
+            beside each picture. Without a group column sub-folders are the groups.
+        resolution: Side of the square that is trained on, in pixels, a multiple of 8. Pictures are scaled to cover it.
+            Of tall ones a quarter of the surplus is cut at the top, the rest at the bottom; wide ones are cut alike on
+            both sides.
+        batch_size: Pictures of one step of one process.
+        num_workers: Processes that load pictures; 0 loads in the main process.
+        shares: How often each group is drawn, as positive numbers, such as {portrait: 2, landscape: 1}. Null keeps the
+            repeats of kohya's folder names (10_portrait) if there are any, and else draws as found: every picture
+            equally often.
+        group_by: What the groups are: label (the group column, or the sub-folder) or orientation (the groups are then
+            portrait, landscape and square, by the pictures' shape).
+        flip: Show half of the draws mirrored. Turn it off for a style with writing or a fixed side.
+        trigger: A word put before each caption that doesn't have it already, such as ghibli_style.
+        captions: Words put around every caption, and what each draw does to tags (prefix, suffix, shuffle_tags,
+            keep_tags, tag_dropout).
+        holdout_fraction: Part of each group that is held out of training for validation, chosen by content. Groups of
+            fewer than 5 pictures give none, others at least one. 0 holds nothing out.
+        holdout_folder: Folder with pictures to validate on instead; then `folder` is trained on whole.
+        validation_batch_size: Pictures of one validation step; null takes batch_size.
+        cache_folder: Folder in which all runs keep what they worked out from pictures and captions, by content:
+            encodings, checks. It can be deleted at any time between runs. Null writes nothing.
+        seed: Decides the order of pictures and the flips. It doesn't touch the hold-out.
+        buckets: Train each picture near its own shape: of sizes in steps of 64 at about the area of resolution x
+            resolution, the one with the nearest aspect ratio. A batch with pictures of several sizes runs in one-size
+            parts. Off: every picture is cropped to the square.
+        loss_weights: How much pictures of a group count in the loss, as positive numbers, such as {prior: 0.5}; a group
+            that isn't named counts 1.
+
+    Raises:
+        ValueError: an argument is out of its range.
     """
 
     def __init__(
@@ -69,41 +103,6 @@ class PictureFolder:
         buckets: bool = False,
         loss_weights: dict[str, float] | None = None,
     ) -> None:
-        """Describe the data; nothing is read before `setup`.
-
-        Args:
-            folder: Pictures with captions: metadata.jsonl or .csv (file_name, text, optionally group), or
-                a .txt file beside each picture. Without a group column sub-folders are the groups.
-            resolution: Side of the square that is trained on, in pixels, a multiple of 8. Pictures are scaled
-                to cover it. Of tall ones a quarter of the surplus is cut at the top, the rest at the bottom;
-                wide ones are cut alike on both sides.
-            batch_size: Pictures of one step of one process.
-            num_workers: Processes that load pictures; 0 loads in the main process.
-            shares: How often each group is drawn, as positive numbers, such as {portrait: 2, landscape: 1}.
-                Null keeps the repeats of kohya's folder names (10_portrait) if there are any, and else draws
-                as found: every picture equally often.
-            group_by: What the groups are: label (the group column, or the sub-folder) or orientation (the
-                groups are then portrait, landscape and square, by the pictures' shape).
-            flip: Show half of the draws mirrored. Turn it off for a style with writing or a fixed side.
-            trigger: A word put before each caption that doesn't have it already, such as ghibli_style.
-            captions: Words put around every caption, and what each draw does to tags (prefix, suffix,
-                shuffle_tags, keep_tags, tag_dropout).
-            holdout_fraction: Part of each group that is held out of training for validation, chosen by
-                content. Groups of fewer than 5 pictures give none, others at least one. 0 holds nothing out.
-            holdout_folder: Folder with pictures to validate on instead; then `folder` is trained on whole.
-            validation_batch_size: Pictures of one validation step; null takes batch_size.
-            cache_folder: Folder in which all runs keep what they worked out from pictures and captions, by
-                content: encodings, checks. It can be deleted at any time between runs. Null writes nothing.
-            seed: Decides the order of pictures and the flips. It doesn't touch the hold-out.
-            buckets: Train each picture near its own shape: of sizes in steps of 64 at about the area of
-                resolution x resolution, the one with the nearest aspect ratio. A batch with pictures of
-                several sizes runs in one-size parts. Off: every picture is cropped to the square.
-            loss_weights: How much pictures of a group count in the loss, as positive numbers, such as
-                {prior: 0.5}; a group that isn't named counts 1.
-
-        Raises:
-            ValueError: an argument is out of its range.
-        """
         super().__init__()
         check_resolution(resolution, buckets)
         check_loading(batch_size, validation_batch_size, num_workers)
