@@ -33,7 +33,7 @@ from callbacks.training_log import first_step, writers
 from evaluation.foreign_syntax import foreign_syntax
 from evaluation.grids import Row, comparison_grid, stack_right
 from foundation.atomic_file import atomic_file
-from foundation.picture_settings import MOST_STEPS, SamplerName, shared_settings
+from foundation.picture_settings import MOST_STEPS, SamplerName, painting_settings, shared_settings
 from foundation.processes import in_first_process, undealt
 
 MEMORY_IS_FULL = (
@@ -221,15 +221,10 @@ def paint(model: TextToImage, prompts: Sequence[SamplePrompt], *, lora_scale: fl
         first = chosen[0]
         images = model.generate(
             [p.prompt for p in chosen],
-            negative_prompts=[p.negative_prompt for p in chosen],
-            seeds=[p.seed for p in chosen],
             height=first.height,
             width=first.width,
-            steps=first.steps,
-            guidance_scale=first.guidance_scale,
-            sampler=first.sampler,
-            clip_skip=first.clip_skip,
             lora_scale=lora_scale,
+            **painting_settings(chosen),
         )
         # copies: a view would send all pictures of its batch along when it is told to another process
         pictures.update(zip(indices, (image.clone() for image in images), strict=True))
