@@ -31,7 +31,7 @@ from callbacks.protocols import KnowsItsLimits, TextToImage
 from callbacks.time_shares import spent
 from callbacks.training_log import first_step, writers
 from evaluation.foreign_syntax import foreign_syntax
-from evaluation.grids import Row, comparison_grid, stack_right
+from evaluation.grids import GridRow, comparison_grid, stack_right
 from foundation.atomic_file import atomic_file
 from foundation.picture_settings import MOST_STEPS, SamplerName, painting_settings, shared_settings
 from foundation.processes import in_first_process, undealt
@@ -233,9 +233,9 @@ def paint(model: TextToImage, prompts: Sequence[SamplePrompt], *, lora_scale: fl
 
 def grids(samples: SampleSet) -> dict[str, Image.Image]:
     """One grid a group, groups in the order of their first prompt: rows are prompts, columns Base | LoRA."""
-    rows: dict[str, list[Row]] = {}
+    rows: dict[str, list[GridRow]] = {}
     for prompt, base, lora in zip(samples.prompts, samples.base, samples.lora, strict=True):
-        rows.setdefault(prompt.group, []).append(Row(prompt.prompt, [base, lora]))
+        rows.setdefault(prompt.group, []).append(GridRow(prompt.prompt, [base, lora]))
     return {
         group: comparison_grid(f"{group}, step {samples.step}", ["Base", "LoRA"], of_group)
         for group, of_group in rows.items()

@@ -22,7 +22,7 @@ from datamodules.data_options import (
 )
 from datamodules.folder.dataset_facts import dataset_facts
 from datamodules.folder.group_names import by_group
-from datamodules.folder.records import Record, Report, scan
+from datamodules.folder.records import FolderReport, Record, scan
 from datamodules.folder.repeats import repeats_problems, shares_of_repeats
 from datamodules.pictures.geometry import orientation, training_size
 from datamodules.problems import (
@@ -127,7 +127,7 @@ class PictureFolder:
         self.loss_weights = None if loss_weights is None else by_group(loss_weights, "data.loss_weights")
         self.count_tokens: Callable[[str], int] | None = None
         self.lost_words: Callable[[str], str] | None = None
-        self.reports: list[Report] = []
+        self.reports: list[FolderReport] = []
         self.written: dict[Path, tuple[str, ...]] = {}  # captions before anything is put around them
         self.training: list[Record] = []
         self.held_out: list[Record] = []
@@ -283,7 +283,7 @@ class PictureFolder:
         )
         return ", ".join(f"{width}x{height} {number}" for (width, height), number in sorted(sizes.items()))
 
-    def _scan(self, folder: Path, option: str) -> Report:
+    def _scan(self, folder: Path, option: str) -> FolderReport:
         report = scan(
             folder,
             resolution=self.resolution,
@@ -316,7 +316,7 @@ class PictureFolder:
                     found += without_commas({name: written}) if varied else []
         return found
 
-    def _too_long(self, reports: Iterable[Report]) -> list[Problem]:
+    def _too_long(self, reports: Iterable[FolderReport]) -> list[Problem]:
         if self.count_tokens is None:
             return []
         records = [record for report in reports for record in report.records]
@@ -335,7 +335,7 @@ class PictureFolder:
         return True
 
 
-def _straddling(reports: list[Report]) -> list[Problem]:
+def _straddling(reports: list[FolderReport]) -> list[Problem]:
     """Pictures that would be both trained on and validated on."""
     if len(reports) < 2:
         return []
