@@ -53,12 +53,7 @@ class Validations(L.Callback):
         self._pictures = 0
 
     def on_validation_batch_start(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Painting is over when the first batch comes."""
         if batch_idx == 0:

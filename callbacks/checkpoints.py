@@ -26,7 +26,6 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
-from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from callbacks.failures import Failures
 from callbacks.sound_checkpoint import PARTS, damage
@@ -170,12 +169,7 @@ class Checkpoints(Checkpoint):
             validate_now(trainer)
 
     def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: STEP_OUTPUT,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save after an optimizer step if it is due; inside an accumulation window nothing happens."""
         if trainer.global_step == self._seen_step:

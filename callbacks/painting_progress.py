@@ -31,13 +31,7 @@ class PaintingProgress(BarOrLines):
         self._open_bar("pictures", self._total, BAR_FORMAT)
 
     def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any, **__: Any
     ) -> None:
         """Go on by a batch; after a SIGTERM stop here."""
         before, self._done = self._done, self._done + len(batch["jobs"])

@@ -31,13 +31,7 @@ class PictureWriter(Callback):
         self.lora_digest = lora_digest
 
     def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any, **__: Any
     ) -> None:
         """Write the pictures of a batch.
 
@@ -46,8 +40,6 @@ class PictureWriter(Callback):
             pl_module: unused.
             outputs: float32 [N, 3, H, W] in [0, 1].
             batch: `jobs` and `path`, N of each.
-            batch_idx: unused.
-            dataloader_idx: unused.
         """
         for job, path, image in zip(batch["jobs"], batch["path"], outputs, strict=True):
             write_png(to_picture(image), path, self.text(job, *image.shape[1:]))

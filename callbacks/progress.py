@@ -104,17 +104,11 @@ class RunProgress(BarOrLines):
             self.phase(trainer, "validating")
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Count the batches of the validation."""
         if not trainer.sanity_checking and self._bar is not None:
-            total = self.trainer.num_val_batches[dataloader_idx]
+            total = self.trainer.num_val_batches[0]
             self.phase(trainer, f"validating {batch_idx + 1}/{total}")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -6,11 +6,12 @@ them. Any module with these methods can be sampled, scored and exported.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Unpack, runtime_checkable
 
 from torch import Tensor
 
 from foundation.adapter_export import ExportCheck, LoraFormat
+from foundation.picture_settings import PaintingSettings
 
 
 @runtime_checkable
@@ -21,15 +22,10 @@ class TextToImage(Protocol):
         self,
         prompts: Sequence[str],
         *,
-        negative_prompts: Sequence[str],
-        seeds: Sequence[int],
         height: int | None,
         width: int | None,
-        steps: int,
-        guidance_scale: float,
-        sampler: str,
-        clip_skip: int,
         lora_scale: float = 1.0,
+        **settings: Unpack[PaintingSettings],
     ) -> Tensor:
         """Paint one picture a prompt; `lora_scale=0` is the base model, a size of None the module's own.
 

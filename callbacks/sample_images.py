@@ -31,9 +31,9 @@ from callbacks.protocols import KnowsItsLimits, TextToImage
 from callbacks.time_shares import spent
 from callbacks.training_log import first_step, writers
 from evaluation.foreign_syntax import foreign_syntax
-from evaluation.grids import Row, comparison_grid, stack_right
+from evaluation.grids import GridRow, comparison_grid, stack_right
 from foundation.atomic_file import atomic_file
-from foundation.picture_settings import MOST_STEPS, SamplerName, shared_settings
+from foundation.picture_settings import MOST_STEPS, SamplerName, painting_settings, shared_settings
 from foundation.processes import in_first_process, undealt
 
 MEMORY_IS_FULL = (
@@ -221,15 +221,10 @@ def paint(model: TextToImage, prompts: Sequence[SamplePrompt], *, lora_scale: fl
         first = chosen[0]
         images = model.generate(
             [p.prompt for p in chosen],
-            negative_prompts=[p.negative_prompt for p in chosen],
-            seeds=[p.seed for p in chosen],
             height=first.height,
             width=first.width,
-            steps=first.steps,
-            guidance_scale=first.guidance_scale,
-            sampler=first.sampler,
-            clip_skip=first.clip_skip,
             lora_scale=lora_scale,
+            **painting_settings(chosen),
         )
         # copies: a view would send all pictures of its batch along when it is told to another process
         pictures.update(zip(indices, (image.clone() for image in images), strict=True))
@@ -238,9 +233,9 @@ def paint(model: TextToImage, prompts: Sequence[SamplePrompt], *, lora_scale: fl
 
 def grids(samples: SampleSet) -> dict[str, Image.Image]:
     """One grid a group, groups in the order of their first prompt: rows are prompts, columns Base | LoRA."""
-    rows: dict[str, list[Row]] = {}
+    rows: dict[str, list[GridRow]] = {}
     for prompt, base, lora in zip(samples.prompts, samples.base, samples.lora, strict=True):
-        rows.setdefault(prompt.group, []).append(Row(prompt.prompt, [base, lora]))
+        rows.setdefault(prompt.group, []).append(GridRow(prompt.prompt, [base, lora]))
     return {
         group: comparison_grid(f"{group}, step {samples.step}", ["Base", "LoRA"], of_group)
         for group, of_group in rows.items()

@@ -9,19 +9,13 @@ what is trained stays the same.
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 
 class LastValidation(L.Callback):
     """Validates the finished adapter, wherever the last step lies between two validations."""
 
     def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: STEP_OUTPUT,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Lightning validates before it stops by wish, and not before it stops by `max_steps`."""
         if trainer.global_step == trainer.max_steps:

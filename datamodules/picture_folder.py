@@ -22,7 +22,7 @@ from datamodules.data_options import (
 )
 from datamodules.folder.dataset_facts import dataset_facts
 from datamodules.folder.group_names import by_group
-from datamodules.folder.records import Record, Report, scan
+from datamodules.folder.records import FolderReport, Record, scan
 from datamodules.folder.repeats import repeats_problems, shares_of_repeats
 from datamodules.pictures.geometry import orientation, training_size
 from datamodules.problems import (
@@ -44,10 +44,44 @@ log = logging.getLogger(__name__)
 
 
 class PictureFolder:
-    """Captioned pictures of a folder, as the `data.*` options describe them.
+    """Captioned pictures of a folder.
 
-    The caller may set `count_tokens` and `lost_words`, functions of a caption, before `setup`: then captions
-    that are too long for the text encoder are reported with the words that it won't read.
+    Taken flat, since the command line calls each option `--data.NAME`; nothing is read before `setup`. The caller may
+    set `count_tokens` and `lost_words`, functions of a caption, before it: then captions that are too long for the text
+    encoder are reported with the words that it won't read.
+
+    Args:
+        folder: Pictures with captions: metadata.jsonl or .csv (file_name, text, optionally group), or a .txt file
+            beside each picture. Without a group column sub-folders are the groups.
+        resolution: Side of the square that is trained on, in pixels, a multiple of 8. Pictures are scaled to cover it.
+            Of tall ones a quarter of the surplus is cut at the top, the rest at the bottom; wide ones are cut alike on
+            both sides.
+        batch_size: Pictures of one step of one process.
+        num_workers: Processes that load pictures; 0 loads in the main process.
+        shares: How often each group is drawn, as positive numbers, such as {portrait: 2, landscape: 1}. Null keeps the
+            repeats of kohya's folder names (10_portrait) if there are any, and else draws as found: every picture
+            equally often.
+        group_by: What the groups are: label (the group column, or the sub-folder) or orientation (the groups are then
+            portrait, landscape and square, by the pictures' shape).
+        flip: Show half of the draws mirrored. Turn it off for a style with writing or a fixed side.
+        trigger: A word put before each caption that doesn't have it already, such as ghibli_style.
+        captions: Words put around every caption, and what each draw does to tags (prefix, suffix, shuffle_tags,
+            keep_tags, tag_dropout).
+        holdout_fraction: Part of each group that is held out of training for validation, chosen by content. Groups of
+            fewer than 5 pictures give none, others at least one. 0 holds nothing out.
+        holdout_folder: Folder with pictures to validate on instead; then `folder` is trained on whole.
+        validation_batch_size: Pictures of one validation step; null takes batch_size.
+        cache_folder: Folder in which all runs keep what they worked out from pictures and captions, by content:
+            encodings, checks. It can be deleted at any time between runs. Null writes nothing.
+        seed: Decides the order of pictures and the flips. It doesn't touch the hold-out.
+        buckets: Train each picture near its own shape: of sizes in steps of 64 at about the area of resolution x
+            resolution, the one with the nearest aspect ratio. A batch with pictures of several sizes runs in one-size
+            parts. Off: every picture is cropped to the square.
+        loss_weights: How much pictures of a group count in the loss, as positive numbers, such as {prior: 0.5}; a group
+            that isn't named counts 1.
+
+    Raises:
+        ValueError: an argument is out of its range.
     """
 
     def __init__(
@@ -69,41 +103,6 @@ class PictureFolder:
         buckets: bool = False,
         loss_weights: dict[str, float] | None = None,
     ) -> None:
-        """Describe the data; nothing is read before `setup`.
-
-        Args:
-            folder: Pictures with captions: metadata.jsonl or .csv (file_name, text, optionally group), or
-                a .txt file beside each picture. Without a group column sub-folders are the groups.
-            resolution: Side of the square that is trained on, in pixels, a multiple of 8. Pictures are scaled
-                to cover it. Of tall ones a quarter of the surplus is cut at the top, the rest at the bottom;
-                wide ones are cut alike on both sides.
-            batch_size: Pictures of one step of one process.
-            num_workers: Processes that load pictures; 0 loads in the main process.
-            shares: How often each group is drawn, as positive numbers, such as {portrait: 2, landscape: 1}.
-                Null keeps the repeats of kohya's folder names (10_portrait) if there are any, and else draws
-                as found: every picture equally often.
-            group_by: What the groups are: label (the group column, or the sub-folder) or orientation (the
-                groups are then portrait, landscape and square, by the pictures' shape).
-            flip: Show half of the draws mirrored. Turn it off for a style with writing or a fixed side.
-            trigger: A word put before each caption that doesn't have it already, such as ghibli_style.
-            captions: Words put around every caption, and what each draw does to tags (prefix, suffix,
-                shuffle_tags, keep_tags, tag_dropout).
-            holdout_fraction: Part of each group that is held out of training for validation, chosen by
-                content. Groups of fewer than 5 pictures give none, others at least one. 0 holds nothing out.
-            holdout_folder: Folder with pictures to validate on instead; then `folder` is trained on whole.
-            validation_batch_size: Pictures of one validation step; null takes batch_size.
-            cache_folder: Folder in which all runs keep what they worked out from pictures and captions, by
-                content: encodings, checks. It can be deleted at any time between runs. Null writes nothing.
-            seed: Decides the order of pictures and the flips. It doesn't touch the hold-out.
-            buckets: Train each picture near its own shape: of sizes in steps of 64 at about the area of
-                resolution x resolution, the one with the nearest aspect ratio. A batch with pictures of
-                several sizes runs in one-size parts. Off: every picture is cropped to the square.
-            loss_weights: How much pictures of a group count in the loss, as positive numbers, such as
-                {prior: 0.5}; a group that isn't named counts 1.
-
-        Raises:
-            ValueError: an argument is out of its range.
-        """
         super().__init__()
         check_resolution(resolution, buckets)
         check_loading(batch_size, validation_batch_size, num_workers)
@@ -128,7 +127,7 @@ class PictureFolder:
         self.loss_weights = None if loss_weights is None else by_group(loss_weights, "data.loss_weights")
         self.count_tokens: Callable[[str], int] | None = None
         self.lost_words: Callable[[str], str] | None = None
-        self.reports: list[Report] = []
+        self.reports: list[FolderReport] = []
         self.written: dict[Path, tuple[str, ...]] = {}  # captions before anything is put around them
         self.training: list[Record] = []
         self.held_out: list[Record] = []
@@ -284,7 +283,7 @@ class PictureFolder:
         )
         return ", ".join(f"{width}x{height} {number}" for (width, height), number in sorted(sizes.items()))
 
-    def _scan(self, folder: Path, option: str) -> Report:
+    def _scan(self, folder: Path, option: str) -> FolderReport:
         report = scan(
             folder,
             resolution=self.resolution,
@@ -317,7 +316,7 @@ class PictureFolder:
                     found += without_commas({name: written}) if varied else []
         return found
 
-    def _too_long(self, reports: Iterable[Report]) -> list[Problem]:
+    def _too_long(self, reports: Iterable[FolderReport]) -> list[Problem]:
         if self.count_tokens is None:
             return []
         records = [record for report in reports for record in report.records]
@@ -336,7 +335,7 @@ class PictureFolder:
         return True
 
 
-def _straddling(reports: list[Report]) -> list[Problem]:
+def _straddling(reports: list[FolderReport]) -> list[Problem]:
     """Pictures that would be both trained on and validated on."""
     if len(reports) < 2:
         return []

@@ -35,7 +35,7 @@ class CmmdComparison:
     Attributes:
         prompts: how many.
         seeds: pictures of each prompt.
-        style_pictures: how many stand for the style; the interval takes them as they are.
+        reference_pictures: how many stand for the style; the interval takes them as they are.
         base: CMMD of the base's pictures as the paper's code has it (biased).
         lora: the same of the LoRA's.
         base_unbiased: without pairs of a picture with itself.
@@ -47,7 +47,7 @@ class CmmdComparison:
 
     prompts: int
     seeds: int
-    style_pictures: int
+    reference_pictures: int
     base: float
     lora: float
     base_unbiased: float
@@ -124,7 +124,7 @@ def _comparison(base: Array, lora: Array, style: Array, seed: int) -> CmmdCompar
     return CmmdComparison(
         prompts=prompts,
         seeds=seeds,
-        style_pictures=len(style),
+        reference_pictures=len(style),
         base=cmmd(base.reshape(prompts * seeds, -1), style),
         lora=cmmd(lora.reshape(prompts * seeds, -1), style),
         base_unbiased=float(left(whole)[0]),

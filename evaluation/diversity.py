@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evaluation.bootstrap import Array, Estimate, estimate
-from evaluation.paired import Comparison, Paired, compare
+from evaluation.paired import Paired, PairedComparison, compare
 from evaluation.vectors import unit_vectors
 
 KEPT_AT_LEAST = 0.5
@@ -30,7 +30,7 @@ class Spread:
         collapsed: whether the whole interval of `kept` lies below 0.5 (of one prompt: `kept` itself).
     """
 
-    distances: Comparison
+    distances: PairedComparison
     kept: Estimate
     collapsed: bool
 
@@ -94,7 +94,7 @@ def diversity(base: ArrayLike, lora: ArrayLike, groups: Sequence[str], seed: int
     )
 
 
-def _spread(distances: Comparison, base: Array, lora: Array, seed: int) -> Spread:
+def _spread(distances: PairedComparison, base: Array, lora: Array, seed: int) -> Spread:
     def kept_of(weights: Array) -> Array:
         share: Array = (weights[:, :, 0] @ lora) / (weights[:, :, 0] @ base)
         return share

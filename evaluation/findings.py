@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from evaluation.bootstrap import Estimate
-from evaluation.paired import Comparison
+from evaluation.paired import PairedComparison
 from evaluation.report import Measured, Report
 
 MINUS = "\u2212"
@@ -88,7 +88,7 @@ def _prompts(report: Report) -> Finding:
             return Finding("note", "What was asked for: no difference shown", figures)
 
 
-def _scored(report: Report, found: Comparison, against: str) -> str:
+def _scored(report: Report, found: PairedComparison, against: str) -> str:
     return (
         f"CLIP score against {against}: {found.base.value:.2f} for “{report.base_label}”,"
         f" {found.lora.value:.2f} for “{report.lora_label}”, difference"

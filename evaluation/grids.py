@@ -22,7 +22,7 @@ PAPER = (255, 255, 255)
 
 
 @dataclass(frozen=True)
-class Row:
+class GridRow:
     """One line of a grid: its caption and one picture a column, each float [3, H, W] in [0, 1]."""
 
     caption: str
@@ -45,7 +45,7 @@ def to_picture(image: Tensor) -> Image.Image:
 
 
 def comparison_grid(
-    title: str, columns: Sequence[str], rows: Sequence[Row], *, cell_width: int = CELL_WIDTH
+    title: str, columns: Sequence[str], rows: Sequence[GridRow], *, cell_width: int = CELL_WIDTH
 ) -> Image.Image:
     """Rows of pictures under named columns, each row's caption below it.
 
@@ -140,7 +140,7 @@ def _header(title: str, columns: Sequence[str], cell_width: int) -> Image.Image:
     return head
 
 
-def _row(row: Row, cell_width: int) -> Image.Image:
+def _row(row: GridRow, cell_width: int) -> Image.Image:
     pictures = [_scaled(to_picture(picture), cell_width) for picture in row.pictures]
     width = _grid_width(len(pictures), cell_width)
     tallest = max(picture.height for picture in pictures)

@@ -48,7 +48,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparedPictures:
     """Pictures of the same thing, side by side under the words that they share.
 
     Attributes:

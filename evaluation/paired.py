@@ -18,7 +18,7 @@ ONE_PROMPT = "one prompt only, nothing is shown"
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """Base and LoRA on one set of prompts.
 
     Attributes:
@@ -45,8 +45,8 @@ class Comparison:
 class Paired:
     """The comparison over all prompts and in each group."""
 
-    overall: Comparison
-    groups: dict[str, Comparison]
+    overall: PairedComparison
+    groups: dict[str, PairedComparison]
 
 
 def compare(base: ArrayLike, lora: ArrayLike, groups: Sequence[str], seed: int) -> Paired:
@@ -105,10 +105,10 @@ def paired_scores(named: dict[str, ArrayLike], groups: Sequence[str] | None = No
     return list(arrays.values())
 
 
-def _comparison(base: Array, lora: Array, seed: int) -> Comparison:
+def _comparison(base: Array, lora: Array, seed: int) -> PairedComparison:
     wins = (np.sign(lora - base) + 1) / 2  # 0 lost, 0.5 a tie, 1 won
     difference = mean(lora - base, seed)
-    return Comparison(
+    return PairedComparison(
         prompts=base.shape[0],
         seeds=base.shape[1],
         base=mean(base, seed),

@@ -15,8 +15,8 @@ from evaluation.diversity import Spread
 from evaluation.findings import findings, interval, number, percent
 from evaluation.interaction import Interaction
 from evaluation.memorisation import Nearness
-from evaluation.page import Comparison, Grid, Picture, render
-from evaluation.paired import Comparison as PairedComparison
+from evaluation.page import ComparedPictures, Grid, Picture, render
+from evaluation.paired import PairedComparison
 from evaluation.plots import clip_score_bars, interaction_plot, strength_sweep
 from evaluation.report import FourWays, NearPair, Report, Strip
 from evaluation.strength import StrengthSweep
@@ -90,12 +90,12 @@ def interaction_plots(report: Report) -> list[Image.Image]:
     return drawn
 
 
-def _side_by_side(report: Report) -> dict[str, list[Comparison]]:
+def _side_by_side(report: Report) -> dict[str, list[ComparedPictures]]:
     """Base | LoRA, groups apart."""
-    groups: dict[str, list[Comparison]] = {}
+    groups: dict[str, list[ComparedPictures]] = {}
     for row in report.side_by_side:
         pictures = _pictures(row.prompt, (report.base_label, report.lora_label), (row.base, row.lora))
-        groups.setdefault(row.group, []).append(Comparison(row.prompt, pictures, f"seed {row.seed}"))
+        groups.setdefault(row.group, []).append(ComparedPictures(row.prompt, pictures, f"seed {row.seed}"))
     return groups
 
 
@@ -142,13 +142,13 @@ def _nearness(found: Nearness) -> Row:
     )
 
 
-def _near_pair(pair: NearPair) -> Comparison:
+def _near_pair(pair: NearPair) -> ComparedPictures:
     pictures = [
         Picture(pair.sample, pair.prompt, badge="painted with the LoRA"),
         Picture(pair.training, pair.name, badge=f"training: {pair.name}"),
     ]
     ratios = f"ratio {pair.pair.clip:.2f} by CLIP, {pair.pair.pixels:.2f} by pixels"
-    return Comparison(pair.prompt, pictures, f"Too near: {ratios}" if pair.pair.too_near else ratios)
+    return ComparedPictures(pair.prompt, pictures, f"Too near: {ratios}" if pair.pair.too_near else ratios)
 
 
 def _variety(found: Spread) -> Row:
@@ -201,11 +201,13 @@ def _effects(found: Interaction) -> list[Row]:
     return [(name, interval(effect, 3, signed=True)) for name, effect in effects.items()]
 
 
-def _four_ways(report: Report, row: FourWays) -> Comparison:
+def _four_ways(report: Report, row: FourWays) -> ComparedPictures:
     names = [
         f"{label}, {kind}"
         for label in (report.base_label, report.lora_label)
         for kind in ("plain", "with the addition")
     ]
     images = (row.base_plain, row.base_enhanced, row.lora_plain, row.lora_enhanced)
-    return Comparison(row.plain, _pictures(row.plain, names, images), f"with the addition: {row.enhanced}")
+    return ComparedPictures(
+        row.plain, _pictures(row.plain, names, images), f"with the addition: {row.enhanced}"
+    )

@@ -7,6 +7,7 @@ Relative paths are seen from the folder that one stands in. `~/` is the home fol
 import re
 from argparse import ArgumentTypeError
 from pathlib import Path
+from typing import Literal
 
 from foundation.missing_paths import hindrance
 
@@ -32,11 +33,7 @@ def folder_to_fill(given: str) -> Path:
     Raises:
         ArgumentTypeError: it is a file, or nothing can be written there.
     """
-    folder = Path(located(given))
-    if folder.is_file():
-        raise ArgumentTypeError(f"{given} is a file; give a folder")
-    _make(folder, given)
-    return folder
+    return _made_ready(given, "folder")
 
 
 def file_to_write(given: str) -> Path:
@@ -45,14 +42,15 @@ def file_to_write(given: str) -> Path:
     Raises:
         ArgumentTypeError: it is a folder, or nothing can be written there.
     """
-    file = Path(located(given))
-    if file.is_dir():
-        raise ArgumentTypeError(f"{given} is a folder; give a file")
-    _make(file.parent, given)
-    return file
+    return _made_ready(given, "file")
 
 
-def _make(folder: Path, given: str) -> None:
+def _made_ready(given: str, wanted: Literal["folder", "file"]) -> Path:
+    place = Path(located(given))
+    there = "file" if place.is_file() else "folder" if place.is_dir() else wanted
+    if there != wanted:
+        raise ArgumentTypeError(f"{given} is a {there}; give a {wanted}")
+    folder = place if wanted == "folder" else place.parent
     why = hindrance(folder / "file")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,3 +58,4 @@ def _make(folder: Path, given: str) -> None:
         why = why or str(error)
     if why:
         raise ArgumentTypeError(f"{given} can't be written: {why}. Name another place")
+    return place

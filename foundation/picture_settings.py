@@ -3,7 +3,8 @@
 A picture has a prompt, a negative prompt, a seed, the settings of `SHARED`, and a strength of the adapter.
 """
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, TypedDict
 
 SamplerName = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "unipc"]
 
@@ -31,6 +32,34 @@ FLAGS_OF_OTHERS = {
 """Flags of kohya's sample prompts and of A1111's "prompts from file", and the settings that they are here."""
 
 
+class PaintingSettings(TypedDict):
+    """What N pictures are painted with in one call, besides their prompts and their size."""
+
+    negative_prompts: Sequence[str]
+    seeds: Sequence[int]
+    steps: int
+    guidance_scale: float
+    sampler: SamplerName
+    clip_skip: int
+
+
 def shared_settings(picture: Any) -> tuple[object, ...]:
     """A picture's own of `SHARED`."""
     return tuple(getattr(picture, name) for name in SHARED)
+
+
+def painting_settings(pictures: Sequence[Any]) -> PaintingSettings:
+    """What pictures are painted with in one call.
+
+    Args:
+        pictures: at least one; they share what is in `SHARED`.
+    """
+    first = pictures[0]
+    return {
+        "negative_prompts": [one.negative_prompt for one in pictures],
+        "seeds": [one.seed for one in pictures],
+        "steps": first.steps,
+        "guidance_scale": first.guidance_scale,
+        "sampler": first.sampler,
+        "clip_skip": first.clip_skip,
+    }

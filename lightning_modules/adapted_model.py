@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from foundation.adapter_export import ExportCheck, LoraFormat
+from foundation.picture_settings import PaintingSettings
 from foundation.transfer import to_device
 from lightning_modules.base.compilation import compile_blocks, uncompiled
 from lightning_modules.base.fingerprints import quick_fingerprint
@@ -31,7 +32,7 @@ from lightning_modules.memory.kernels import Device
 from lightning_modules.memory.plan import RunShape
 from lightning_modules.memory.work import Precision, Setting
 from lightning_modules.model_options import ModelOptions
-from lightning_modules.painting.painter import Painter, PaintingSettings
+from lightning_modules.painting.painter import Painter
 from lightning_modules.text.cache import TextCache
 from lightning_modules.text.conditioning import caption_pieces, encode_texts
 from lightning_modules.text.conditions import TextConditions

@@ -4,14 +4,14 @@ Loading, dtypes and painting are the same code as the training module's (`load_c
 the one that training would have shown.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
 
+from foundation.picture_settings import painting_settings
 from lightning_modules.base.loading import load_components, weight_dtype
 from lightning_modules.base.offload import offload
 from lightning_modules.lora.layers import scaled
@@ -19,21 +19,6 @@ from lightning_modules.lora.reading import SavedAdapter, read_adapter
 from lightning_modules.lora.start import place_with_notes
 from lightning_modules.painting.painter import Painter
 from lightning_modules.text.conditioning import LongCaptions
-
-
-class PictureSettings(Protocol):
-    """What painting needs to know of a picture."""
-
-    prompt: str
-    negative_prompt: str
-    seed: int
-    height: int
-    width: int
-    steps: int
-    guidance_scale: float
-    sampler: str
-    clip_skip: int
-    lora_scale: float
 
 
 class AdapterPainter(L.LightningModule):
@@ -115,19 +100,14 @@ class AdapterPainter(L.LightningModule):
         Returns:
             float32 [N, 3, H, W] in [0, 1].
         """
-        jobs: Sequence[PictureSettings] = batch["jobs"]
+        jobs = batch["jobs"]
         first = jobs[0]
         assert self.painter is not None
         with scaled(self.unet, first.lora_scale):
             return self.painter.paint(
                 [job.prompt for job in jobs],
-                negative_prompts=[job.negative_prompt for job in jobs],
-                seeds=[job.seed for job in jobs],
                 height=first.height,
                 width=first.width,
-                steps=first.steps,
-                guidance_scale=first.guidance_scale,
-                sampler=first.sampler,
-                clip_skip=first.clip_skip,
                 device=self.device,
+                **painting_settings(jobs),
             )

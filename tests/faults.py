@@ -61,12 +61,7 @@ class Fault(L.Callback):
         clip_score.ClipScore._scores_of = scoring  # type: ignore[method-assign]
 
     def on_validation_batch_start(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """In the first batch."""
         self.happen(trainer, "validating")

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,7 +100,7 @@ class HubDouble:
         self.troubles: list[Trouble] = []
         self.closing = threading.Event()
         self._commits: dict[str, Files] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
         self._server.daemon_threads = True
 
     @property
@@ -193,111 +194,116 @@ def _sha(content: bytes | Claimed) -> str:
     return hashlib.sha256(content if isinstance(content, bytes) else str(content).encode()).hexdigest()
 
 
-def _handler_of(hub: HubDouble) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one connection."""
 
-        def do_GET(self) -> None:
-            self._answer()
+    protocol_version = "HTTP/1.1"
 
-        def do_HEAD(self) -> None:
-            self._answer()
+    def __init__(self, hub: HubDouble, *args: Any) -> None:
+        self.hub = hub
+        super().__init__(*args)
 
-        def log_message(self, format: str, *args: object) -> None:
-            """No line for each request."""
+    def do_GET(self) -> None:
+        self._answer()
 
-        def _answer(self) -> None:
-            path = unquote(urlsplit(self.path).path)
-            hub.asked.append(Asked(self.command, path, self.headers.get("Range", "")))
-            trouble = next((one for one in hub.troubles if self._befalls(one, path)), None)
-            if trouble is None:
-                self._truth(path)
-                return
-            trouble.times -= 1
-            if trouble.cut_after is not None:
-                self._truth(path, trouble.cut_after)
-            elif trouble.status is None:
-                hub.closing.wait()
-                self.close_connection = True
-            else:
-                self._send(trouble.status, trouble.body, trouble.headers)
+    def do_HEAD(self) -> None:
+        self._answer()
 
-        def _befalls(self, trouble: Trouble, path: str) -> bool:
-            fits = re.search(trouble.path, path) is not None and trouble.method in ("", self.command)
-            return fits and trouble.times > 0
+    def log_message(self, format: str, *args: object) -> None:
+        """No line for each request."""
 
-        def _truth(self, path: str, cut_after: int | None = None) -> None:
-            if path.startswith("/cdn/"):
-                stored = [row for files in hub.models.values() for row in files.items()]
-                name, content = next((name, one) for name, one in stored if path.endswith(_sha(one)))
-                shown = f'inline; filename="{name.rpartition("/")[2]}";'
-                self._content(content, {"Content-Disposition": shown}, cut_after)
-                return
-            path = path.removeprefix(hub.prefix)
-            api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+))?", path)
-            file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
-            found = api or file
-            model = found[1] if found else ""
-            if found and model in hub.moved:
-                self._send(307, b"", {"Location": hub.prefix + path.replace(model, hub.moved[model], 1)})
-            elif found is None or model not in hub.models:
-                self._send(404, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"})
-            elif api:
-                self._json(self._tree(model, api[3]) if api[2] == "tree" else self._info(model))
-            elif file:
-                self._file(model, file[2], file[3], cut_after)
+    def _answer(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        self.hub.asked.append(Asked(self.command, path, self.headers.get("Range", "")))
+        trouble = next((one for one in self.hub.troubles if self._befalls(one, path)), None)
+        if trouble is None:
+            self._truth(path)
+            return
+        trouble.times -= 1
+        if trouble.cut_after is not None:
+            self._truth(path, trouble.cut_after)
+        elif trouble.status is None:
+            self.hub.closing.wait()
+            self.close_connection = True
+        else:
+            self._send(trouble.status, trouble.body, trouble.headers)
 
-        def _info(self, model: str) -> dict[str, Any]:
-            names = [{"rfilename": name} for name in hub.models[model]]
-            return {"id": model, "modelId": model, "sha": hub.commit(model), "siblings": names, "tags": []}
+    def _befalls(self, trouble: Trouble, path: str) -> bool:
+        fits = re.search(trouble.path, path) is not None and trouble.method in ("", self.command)
+        return fits and trouble.times > 0
 
-        def _tree(self, model: str, revision: str) -> list[dict[str, Any]]:
-            files = hub.files(model, revision)
-            folders = {name.rpartition("/")[0] for name in files} - {""}
-            rows: list[dict[str, Any]] = [
-                {"type": "directory", "oid": "0" * 40, "size": 0, "path": folder} for folder in folders
-            ]
-            for name, content in files.items():
-                row = {"type": "file", "oid": _sha(content)[:40], "size": _size(content), "path": name}
-                if name.endswith(STORED):
-                    row["lfs"] = {"oid": _sha(content), "size": _size(content), "pointerSize": 134}
-                rows.append(row)
-            return rows
+    def _truth(self, path: str, cut_after: int | None = None) -> None:
+        if path.startswith("/cdn/"):
+            stored = [row for files in self.hub.models.values() for row in files.items()]
+            name, content = next((name, one) for name, one in stored if path.endswith(_sha(one)))
+            shown = f'inline; filename="{name.rpartition("/")[2]}";'
+            self._content(content, {"Content-Disposition": shown}, cut_after)
+            return
+        path = path.removeprefix(self.hub.prefix)
+        api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+))?", path)
+        file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+        found = api or file
+        model = found[1] if found else ""
+        if found and model in self.hub.moved:
+            self._send(
+                307, b"", {"Location": self.hub.prefix + path.replace(model, self.hub.moved[model], 1)}
+            )
+        elif found is None or model not in self.hub.models:
+            self._send(404, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"})
+        elif api:
+            self._json(self._tree(model, api[3]) if api[2] == "tree" else self._info(model))
+        elif file:
+            self._file(model, file[2], file[3], cut_after)
 
-        def _file(self, model: str, revision: str, name: str, cut_after: int | None) -> None:
-            content = hub.files(model, revision).get(name)
-            commit = {"X-Repo-Commit": hub.commit(model, revision)}
-            if content is None:
-                self._send(404, b"", {**commit, "X-Error-Code": "EntryNotFound"})
-            elif name.endswith(STORED):
-                linked = {"X-Linked-Size": str(_size(content)), "X-Linked-ETag": f'"{_sha(content)}"'}
-                store = f"http://localhost:{hub.port}/cdn/{_sha(content)}"
-                self._send(302, b"", {**commit, **linked, "Location": store})
-            else:
-                self._content(content, {**commit, "ETag": f'"{_sha(content)[:40]}"'}, cut_after)
+    def _info(self, model: str) -> dict[str, Any]:
+        names = [{"rfilename": name} for name in self.hub.models[model]]
+        return {"id": model, "modelId": model, "sha": self.hub.commit(model), "siblings": names, "tags": []}
 
-        def _content(self, content: bytes | Claimed, headers: dict[str, str], cut_after: int | None) -> None:
-            if isinstance(content, Claimed):
-                self._send(500, b"nobody should ask for this file", {})
-                return
-            start = int((re.match(r"bytes=(\d+)-", self.headers.get("Range", "")) or "00")[1])
-            if start:
-                headers = {**headers, "Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
-            self._send(206 if start else 200, content[start:], headers, cut_after)
+    def _tree(self, model: str, revision: str) -> list[dict[str, Any]]:
+        files = self.hub.files(model, revision)
+        folders = {name.rpartition("/")[0] for name in files} - {""}
+        rows: list[dict[str, Any]] = [
+            {"type": "directory", "oid": "0" * 40, "size": 0, "path": folder} for folder in folders
+        ]
+        for name, content in files.items():
+            row = {"type": "file", "oid": _sha(content)[:40], "size": _size(content), "path": name}
+            if name.endswith(STORED):
+                row["lfs"] = {"oid": _sha(content), "size": _size(content), "pointerSize": 134}
+            rows.append(row)
+        return rows
 
-        def _json(self, content: object) -> None:
-            self._send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
+    def _file(self, model: str, revision: str, name: str, cut_after: int | None) -> None:
+        content = self.hub.files(model, revision).get(name)
+        commit = {"X-Repo-Commit": self.hub.commit(model, revision)}
+        if content is None:
+            self._send(404, b"", {**commit, "X-Error-Code": "EntryNotFound"})
+        elif name.endswith(STORED):
+            linked = {"X-Linked-Size": str(_size(content)), "X-Linked-ETag": f'"{_sha(content)}"'}
+            store = f"http://localhost:{self.hub.port}/cdn/{_sha(content)}"
+            self._send(302, b"", {**commit, **linked, "Location": store})
+        else:
+            self._content(content, {**commit, "ETag": f'"{_sha(content)[:40]}"'}, cut_after)
 
-        def _send(
-            self, status: int, body: bytes, headers: Mapping[str, str], cut_after: int | None = None
-        ) -> None:
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body[:cut_after])
-            if cut_after is not None:
-                self.close_connection = True
+    def _content(self, content: bytes | Claimed, headers: dict[str, str], cut_after: int | None) -> None:
+        if isinstance(content, Claimed):
+            self._send(500, b"nobody should ask for this file", {})
+            return
+        start = int((re.match(r"bytes=(\d+)-", self.headers.get("Range", "")) or "00")[1])
+        if start:
+            headers = {**headers, "Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
+        self._send(206 if start else 200, content[start:], headers, cut_after)
 
-    return Handler
+    def _json(self, content: object) -> None:
+        self._send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
+
+    def _send(
+        self, status: int, body: bytes, headers: Mapping[str, str], cut_after: int | None = None
+    ) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body[:cut_after])
+        if cut_after is not None:
+            self.close_connection = True

@@ -56,6 +56,15 @@ COMPUTES_NOTHING = re.compile(
 )
 """Operators that move or make numbers: those of float16 stay as they are."""
 
+COUNTING_MEMORY = ("memory_allocated", "max_memory_allocated", "memory_reserved", "max_memory_reserved")
+"""Functions of `torch.cuda` that all say what is allocated now."""
+
+DOING_NOTHING = (
+    *("_lazy_init", "init", "set_device", "empty_cache", "ipc_collect", "reset_peak_memory_stats"),
+    *("manual_seed", "manual_seed_all", "seed_all", "set_rng_state", "set_rng_state_all"),
+)
+"""Functions of `torch.cuda` that a pretended card has no use for."""
+
 
 class MixedDevicesError(RuntimeError):
     """What CUDA raises where tensors of two devices meet."""
@@ -201,55 +210,7 @@ class PretendedGpu(AbstractContextManager["PretendedGpu"]):
 
     def _what_pytorch_says(self) -> Iterator[tuple[Any, str, Any]]:
         """What is replaced: owner, attribute, value."""
-        properties = types.SimpleNamespace(
-            name=self.name,
-            major=self.capability[0],
-            minor=self.capability[1],
-            total_memory=self.total_memory,
-            multi_processor_count=40,
-        )
-        state = torch.zeros(16, dtype=torch.uint8)
-        has_bf16 = self.capability >= (8, 0)
-        said: dict[str, Callable[..., Any]] = {
-            "is_available": lambda: True,
-            "is_initialized": lambda: True,
-            "device_count": lambda: 1,
-            "current_device": lambda: 0,
-            "get_device_properties": lambda device=None: properties,
-            "get_device_capability": lambda device=None: self.capability,
-            "get_device_name": lambda device=None: self.name,
-            "is_bf16_supported": lambda including_emulation=True: including_emulation or has_bf16,
-            "mem_get_info": lambda device=None: (self.total_memory - self.allocated(), self.total_memory),
-            "synchronize": self.synchronize,
-            "get_rng_state": lambda device=None: state,
-            "get_rng_state_all": lambda: [state],
-            **dict.fromkeys(
-                ("memory_allocated", "max_memory_allocated", "memory_reserved", "max_memory_reserved"),
-                lambda device=None: self.allocated(),
-            ),
-            **dict.fromkeys(
-                (
-                    "_lazy_init",
-                    "init",
-                    "set_device",
-                    "empty_cache",
-                    "ipc_collect",
-                    "manual_seed",
-                ),
-                _nothing,
-            ),
-            **dict.fromkeys(
-                (
-                    "manual_seed_all",
-                    "seed_all",
-                    "set_rng_state",
-                    "set_rng_state_all",
-                    "reset_peak_memory_stats",
-                ),
-                _nothing,
-            ),
-        }
-        yield from ((torch.cuda, attribute, value) for attribute, value in said.items())
+        yield from ((torch.cuda, attribute, value) for attribute, value in self._what_cuda_says().items())
         stream = types.SimpleNamespace(is_capturing=lambda: False)
         accelerator: dict[str, Callable[..., Any]] = {
             "is_available": lambda: True,
@@ -263,6 +224,34 @@ class PretendedGpu(AbstractContextManager["PretendedGpu"]):
         yield torch._C, "_group_tensors_by_device_and_dtype", self._grouped
         yield torch.cuda.amp.common, "amp_definitely_not_available", lambda: False
         yield from _autocast_of_the_cpu()
+
+    def _what_cuda_says(self) -> dict[str, Callable[..., Any]]:
+        """Functions of `torch.cuda`."""
+        properties = types.SimpleNamespace(
+            name=self.name,
+            major=self.capability[0],
+            minor=self.capability[1],
+            total_memory=self.total_memory,
+            multi_processor_count=40,
+        )
+        state = torch.zeros(16, dtype=torch.uint8)
+        has_bf16 = self.capability >= (8, 0)
+        return {
+            "is_available": lambda: True,
+            "is_initialized": lambda: True,
+            "device_count": lambda: 1,
+            "current_device": lambda: 0,
+            "get_device_properties": lambda device=None: properties,
+            "get_device_capability": lambda device=None: self.capability,
+            "get_device_name": lambda device=None: self.name,
+            "is_bf16_supported": lambda including_emulation=True: including_emulation or has_bf16,
+            "mem_get_info": lambda device=None: (self.total_memory - self.allocated(), self.total_memory),
+            "synchronize": self.synchronize,
+            "get_rng_state": lambda device=None: state,
+            "get_rng_state_all": lambda: [state],
+            **dict.fromkeys(COUNTING_MEMORY, lambda device=None: self.allocated()),
+            **dict.fromkeys(DOING_NOTHING, _nothing),
+        }
 
 
 class _Operators(TorchDispatchMode):

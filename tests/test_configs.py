@@ -119,13 +119,29 @@ def test_no_arguments_mean_the_embedded_default(capsys: pytest.CaptureFixture[st
     assert yaml.safe_load(capsys.readouterr().out)["model"]["base_model"] == "demo/base"
 
 
-def test_a_config_behind_an_option_wins_over_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """So messages that offer a config say that it comes first."""
+@pytest.mark.parametrize("command", ["fit", "plan"])
+@pytest.mark.parametrize(
+    "option",
+    ["--data.folder=mine", "--model.optimizer.lr=1e-3", "--model.optimizer=SGD", "--data.shares={a: 1}"],
+)
+def test_a_config_behind_an_option_that_it_sets_too_is_refused(
+    command: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would win in silence."""
+    config = str(ROOT / "configs/ghibli.yaml")
+    with pytest.raises(SystemExit) as stop:
+        main([command, option, "--config", config])
+    assert stop.value.code == 2
+    name = option.partition("=")[0]
+    assert f"{name} would have no effect: --config {config} behind it" in (said := capsys.readouterr().err)
+    assert "Put the config before the other options." in said
+
+
+def test_a_config_may_stand_behind_options_that_it_leaves_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    config = str(ROOT / "configs/ghibli.yaml")
     with pytest.raises(SystemExit):
-        main(
-            ["fit", "--data.folder", "mine", "--config", str(ROOT / "configs/ghibli.yaml"), "--print_config"]
-        )
-    assert yaml.safe_load(capsys.readouterr().out)["data"]["folder"] == "data/ghibli"
+        main(["fit", "--name", "mine", "--data.flip", "false", "--config", config, "--print_config"])
+    assert yaml.safe_load(capsys.readouterr().out)["data"]["flip"] is False
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from commands.audit.page import audit_page
 from datamodules.audit.result import Audit
-from evaluation.page import Comparison, Grid, Picture, templates
+from evaluation.page import ComparedPictures, Grid, Picture, templates
 from evaluation.report_page import report_page
 from tests.commands.audit.test_page import audit_of
 from tests.datamodules.folders import make_folder
@@ -105,7 +105,7 @@ def parts_of(text: str) -> str:
         .render(
             text=text,
             grid=Grid([Picture(None, text, f"x{text}", f"x{text}")]),
-            comparison=Comparison(text, [], text),
+            comparison=ComparedPictures(text, [], text),
         )
     )
 

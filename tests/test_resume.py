@@ -447,24 +447,32 @@ class Killed(BaseException):
     """In place of a signal that nobody can catch."""
 
 
-def test_a_validation_that_was_killed_is_made_up_for_and_changes_nothing(
-    config: Path, straight: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options = ("--checkpoints.every_n_steps", "4")
+def fit_killed_while_validating(
+    config: Path, step: int, *options: str, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """The folder of a run that ended in the validation of a step, its samples not painted."""
     validation_step = StableDiffusionLora.validation_step
 
-    def killed_at_8(self: StableDiffusionLora, batch: Any, batch_idx: int) -> None:
-        if self.trainer.global_step == 8:
+    def killed(self: StableDiffusionLora, batch: Any, batch_idx: int) -> None:
+        if self.trainer.global_step == step:
             raise Killed
         validation_step(self, batch, batch_idx)
 
     with monkeypatch.context() as patch:
-        patch.setattr(StableDiffusionLora, "validation_step", killed_at_8)
+        patch.setattr(StableDiffusionLora, "validation_step", killed)
         with pytest.raises(Killed):
             fit(config, "killed", *options)
     run = config.parent / "runs" / "killed"
+    (run / "samples" / f"step_{step:06d}.png").unlink()  # as if it had been killed while it painted
+    return run
+
+
+def test_a_validation_that_was_killed_is_made_up_for_and_changes_nothing(
+    config: Path, straight: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--checkpoints.every_n_steps", "4")
+    run = fit_killed_while_validating(config, 8, *options, monkeypatch=monkeypatch)
     assert newest(run / "checkpoints") == step_file(run / "checkpoints", 8)
-    (run / "samples" / "step_000008.png").unlink()  # as if it had been killed while it painted
     fit(config, "killed", *options, "--ckpt_path", "last")
     assert same(adapter(straight(), 12), adapter(run, 12))
     assert (run / "samples" / "step_000008.png").is_file()
@@ -480,19 +488,7 @@ def test_the_last_validation_that_was_killed_is_made_up_for(
     whole = shutil.copytree(straight("--trainer.max_steps", "6"), config.parent / "runs" / "whole")
     if max_steps != "6":
         fit(config, "whole", "--trainer.max_steps", max_steps, "--ckpt_path", "last")
-    validation_step = StableDiffusionLora.validation_step
-
-    def killed_at_6(self: StableDiffusionLora, batch: Any, batch_idx: int) -> None:
-        if self.trainer.global_step == 6:
-            raise Killed
-        validation_step(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StableDiffusionLora, "validation_step", killed_at_6)
-        with pytest.raises(Killed):
-            fit(config, "killed", "--trainer.max_steps", "6")
-    run = config.parent / "runs" / "killed"
-    (run / "samples" / "step_000006.png").unlink()  # as if it had been killed while it painted
+    run = fit_killed_while_validating(config, 6, "--trainer.max_steps", "6", monkeypatch=monkeypatch)
     assert not (run / DIFFUSERS_FILE).exists()
     fit(config, "killed", "--trainer.max_steps", max_steps, "--ckpt_path", "last")
     names = [sorted(path.name for path in (one / "samples").iterdir()) for one in (whole, run)]

@@ -139,6 +139,35 @@ def test_no_drawer_modules() -> None:
     assert not names & {"utils", "common", "helpers", "misc"}
 
 
+def test_no_function_is_over_60_lines() -> None:
+    """Docstrings and nested functions included."""
+    files = [path for path in ROOT.rglob("*.py") if ".venv" not in path.parts]
+    functions = [
+        (node.end_lineno - node.lineno + 1, node.name, path.relative_to(ROOT).as_posix())
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None
+    ]
+    assert len(functions) > 1000
+    assert [one for one in sorted(functions, reverse=True) if one[0] > 60] == []
+
+
+def test_only_what_the_command_line_takes_flat_has_more_than_ten_options() -> None:
+    """Other classes take a dataclass."""
+    files = [path for path in ROOT.rglob("*.py") if ".venv" not in path.parts]
+    crowded = {
+        cls.name
+        for path in files
+        for cls in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(cls, ast.ClassDef)
+        for made in cls.body
+        if isinstance(made, ast.FunctionDef)
+        and made.name == "__init__"
+        and len([*made.args.args, *made.args.kwonlyargs]) > 1 + 10
+    }
+    assert crowded == {"ModelOptions", "PictureFolder", "PromptList"}
+
+
 def test_texts_are_read_and_written_as_utf_8_in_any_locale() -> None:
     """Every `open`, `read_text` and `write_text` of ours says its encoding, or that it is for bytes."""
     calls = [

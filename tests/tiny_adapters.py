@@ -7,6 +7,7 @@ import torch
 
 from lightning_modules.base.loading import load_components
 from lightning_modules.lora.layers import LoraOptions, add_lora, lora_parameters
+from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 
 EVERYWHERE = ["to_k", "to_q", "to_v", "to_out.0", "proj_in", "proj_out", "conv1", "net.2", "time_emb_proj"]
 """Linear layers, 1x1 and 3x3 convolutions."""
@@ -20,6 +21,17 @@ def learned_unet(
     add_lora(unet, options, seed=3)
     fill(unet, amount)
     return unet
+
+
+def acting_module(base: Path, **options: Any) -> StableDiffusionLora:
+    """A training module whose adapters act: B is 0.01 instead of 0. What it logs is lost."""
+    module = StableDiffusionLora(str(base), resolution=64, **options)
+    module.configure_model()
+    module.log = lambda *_, **__: None  # type: ignore[method-assign]
+    with torch.no_grad():
+        for parameter in module.trainable:
+            parameter.add_(0.01)
+    return module
 
 
 @torch.no_grad()

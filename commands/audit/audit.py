@@ -295,18 +295,18 @@ def _ask_clip(
     """Agreement of pictures and captions, the worst first, and suggested groups; nothing without `--clip`."""
     if options.clip is None or not records:
         return None, None
-    from commands.audit.clip_checks import judge  # loads torch
+    from commands.audit.clip_checks import check_with_clip  # loads torch
 
     names = _names(options.data, records)
     # as written: a made-up trigger word and whatever else is put around them would move every score
     captions = [options.data.written[record.path] for record in records]
-    judged = judge(options.clip, [record.path for record in records], captions, options.clip_groups)
+    checks = check_with_clip(options.clip, [record.path for record in records], captions, options.clip_groups)
     agreement = [
-        Agreement(name, one.caption, one.similarity) for name, one in zip(names, judged, strict=True)
+        Agreement(name, one.caption, one.similarity) for name, one in zip(names, checks, strict=True)
     ]
     suggested = [
         SuggestedGroup(name, record.group, one.group, one.confidence)
-        for name, record, one in zip(names, records, judged, strict=True)
+        for name, record, one in zip(names, records, checks, strict=True)
     ]
     return tuple(sorted(agreement, key=lambda one: one.similarity)), tuple(suggested)
 

@@ -15,7 +15,7 @@ OPTION = "--clip"
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ClipCheck:
     """What CLIP says of one picture.
 
     Attributes:
@@ -31,9 +31,9 @@ class Judgement:
     confidence: float
 
 
-def judge(
+def check_with_clip(
     clip: str, paths: Sequence[Path], captions: Sequence[Sequence[str]], prompts: Mapping[str, str]
-) -> list[Judgement]:
+) -> list[ClipCheck]:
     """Ask CLIP about each picture, in order.
 
     Args:
@@ -49,7 +49,7 @@ def judge(
     loaded = Clip(clip, OPTION)
     pictures = picture_vectors(loaded, _read(paths))
     worst, groups = agreements(loaded, pictures, captions), zero_shot(loaded, pictures, prompts)
-    return [Judgement(*agreement, *group) for agreement, group in zip(worst, groups, strict=True)]
+    return [ClipCheck(*agreement, *group) for agreement, group in zip(worst, groups, strict=True)]
 
 
 def _read(paths: Sequence[Path]) -> Iterator[Image.Image]:

@@ -28,7 +28,7 @@ RESAMPLING_SEED = 0
 
 
 @dataclass(frozen=True)
-class Judged:
+class Embeddings:
     """What CLIP sees.
 
     Attributes:
@@ -46,16 +46,16 @@ class Judged:
     held_out: Looks | None
 
 
-def judge(
+def embed(
     pictures: ComparisonPictures, reference: ReferencePictures, clip: Clip, style_prompt: str
-) -> Judged:
+) -> Embeddings:
     """Show everything to CLIP."""
     words = [strip_weights(subject.job.prompt) for subject in pictures.subjects]
     texts = _float(clip.of_texts([*words, strip_weights(style_prompt)]))
     jobs = pictures.jobs
     painted = (Image.open(pictures.path(job)).convert("RGB") for job in jobs)
     vectors = _float(picture_vectors(clip, _counted(painted, "Scoring pictures", len(jobs))))
-    return Judged(
+    return Embeddings(
         dict(zip(jobs, vectors, strict=True)),
         texts[:-1],
         texts[-1],
@@ -74,11 +74,13 @@ def judge(
     )
 
 
-def compare(
-    pictures: ComparisonPictures, judged: Judged, reference: ReferencePictures, reasons: Sequence[str]
+def measure_pictures(
+    pictures: ComparisonPictures, embeddings: Embeddings, reference: ReferencePictures, reasons: Sequence[str]
 ) -> Measured:
     """Every number of the report."""
-    return measure(_vectors(pictures, judged), _copies(pictures, judged, reference), RESAMPLING_SEED, reasons)
+    return measure(
+        _vectors(pictures, embeddings), _copies(pictures, embeddings, reference), RESAMPLING_SEED, reasons
+    )
 
 
 def report(
@@ -111,16 +113,16 @@ def report(
     )
 
 
-def picture_rows(pictures: ComparisonPictures, judged: Judged) -> list[dict[str, Any]]:
+def picture_rows(pictures: ComparisonPictures, embeddings: Embeddings) -> list[dict[str, Any]]:
     """Each picture of a subject with its scores, for `metrics.json`.
 
     The prompt score compares with the subject's own words, of enhanced pictures too. Likeness is null without
     held-out pictures.
     """
     rows: dict[PictureJob, dict[str, Any]] = {}
-    for subject, vector in zip(pictures.subjects, judged.own_prompts, strict=True):
+    for subject, vector in zip(pictures.subjects, embeddings.own_prompts, strict=True):
         for job, enhanced in _cells_of(pictures, subject):
-            seen = judged.seen[job][None, None]
+            seen = embeddings.seen[job][None, None]
             rows[job] = {
                 "file": pictures.path(job).name,
                 "prompt": subject.job.prompt,
@@ -130,10 +132,10 @@ def picture_rows(pictures: ComparisonPictures, judged: Judged) -> list[dict[str,
                 "lora_scale": job.lora_scale,
                 "enhanced": enhanced,
                 "prompt_score": float(text_score(seen, vector[None])[0, 0]),
-                "style_score": float(text_score(seen, judged.style_prompt)[0, 0]),
+                "style_score": float(text_score(seen, embeddings.style_prompt)[0, 0]),
                 "style_similarity": None
-                if judged.held_out is None
-                else float(style_similarity(seen, judged.held_out.clip)[0, 0]),
+                if embeddings.held_out is None
+                else float(style_similarity(seen, embeddings.held_out.clip)[0, 0]),
             }
     return list(rows.values())
 
@@ -150,7 +152,7 @@ def _cells_of(pictures: ComparisonPictures, subject: Subject) -> Iterator[tuple[
         yield pictures.job(subject, pictures.repetitions[0], strength), False
 
 
-def _vectors(pictures: ComparisonPictures, judged: Judged) -> Vectors:
+def _vectors(pictures: ComparisonPictures, embeddings: Embeddings) -> Vectors:
     """The vectors by cell."""
     everyone, plain = range(len(pictures.subjects)), pictures.plain
 
@@ -159,7 +161,7 @@ def _vectors(pictures: ComparisonPictures, judged: Judged) -> Vectors:
     ) -> Array:
         rows = [
             [
-                judged.seen[pictures.job(pictures.subjects[place], r, strength, enhanced=enhanced)]
+                embeddings.seen[pictures.job(pictures.subjects[place], r, strength, enhanced=enhanced)]
                 for r in repetitions
             ]
             for place in places
@@ -171,13 +173,15 @@ def _vectors(pictures: ComparisonPictures, judged: Judged) -> Vectors:
         groups=[subject.group for subject in pictures.subjects],
         base=cell(everyone, 0.0, every),
         lora=cell(everyone, pictures.lora_scale, every),
-        own_prompts=judged.own_prompts,
-        style_prompt=judged.style_prompt,
+        own_prompts=embeddings.own_prompts,
+        style_prompt=embeddings.style_prompt,
         strengths={strength: cell(everyone, strength, first) for strength in pictures.strengths},
         enhanced=plain,
         base_enhanced=cell(plain, 0.0, every, enhanced=True),
         lora_enhanced=cell(plain, pictures.lora_scale, every, enhanced=True),
-        style=np.zeros((0, 1)) if judged.held_out is None else np.asarray(judged.held_out.clip, np.float64),
+        style=np.zeros((0, 1))
+        if embeddings.held_out is None
+        else np.asarray(embeddings.held_out.clip, np.float64),
     )
 
 
@@ -191,26 +195,28 @@ def _sample_jobs(pictures: ComparisonPictures) -> list[PictureJob]:
     return [*own, *pictures.of_captions(pictures.trained_captions)]
 
 
-def _copies(pictures: ComparisonPictures, judged: Judged, reference: ReferencePictures) -> Copies | None:
+def _copies(
+    pictures: ComparisonPictures, embeddings: Embeddings, reference: ReferencePictures
+) -> Copies | None:
     """What memorisation compares; None without training or held-out pictures."""
-    if judged.training is None or judged.held_out is None:
+    if embeddings.training is None or embeddings.held_out is None:
         return None
     trained = pictures.of_captions(pictures.trained_captions)
     unseen = pictures.of_captions(pictures.unseen_captions)
     own = _sample_jobs(pictures)[: -len(trained) or None]
     places = spread(len(reference.training), len(trained)), spread(len(reference.held_out), len(unseen))
     return Copies(
-        _painted(pictures, judged, own),
-        judged.training,
-        judged.held_out,
-        Captioned(_painted(pictures, judged, trained), places[0]) if trained else None,
-        Captioned(_painted(pictures, judged, unseen), places[1]) if unseen else None,
+        _painted(pictures, embeddings, own),
+        embeddings.training,
+        embeddings.held_out,
+        Captioned(_painted(pictures, embeddings, trained), places[0]) if trained else None,
+        Captioned(_painted(pictures, embeddings, unseen), places[1]) if unseen else None,
     )
 
 
-def _painted(pictures: ComparisonPictures, judged: Judged, jobs: Sequence[PictureJob]) -> Looks:
+def _painted(pictures: ComparisonPictures, embeddings: Embeddings, jobs: Sequence[PictureJob]) -> Looks:
     thumbnails = [thumbnail(_image(pictures, job)) for job in jobs]
-    return Looks(np.stack([judged.seen[job] for job in jobs]), np.stack(thumbnails))
+    return Looks(np.stack([embeddings.seen[job] for job in jobs]), np.stack(thumbnails))
 
 
 def _counted(images: Iterator[Image.Image], what: str, number: int) -> Iterator[Image.Image]:

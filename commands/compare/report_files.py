@@ -18,7 +18,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from evaluation.bootstrap import Estimate
 from evaluation.findings import findings
-from evaluation.grids import Row, comparison_grid
+from evaluation.grids import GridRow, comparison_grid
 from evaluation.page import write_page
 from evaluation.paired import Paired
 from evaluation.report import Report
@@ -66,14 +66,16 @@ def _images(report: Report) -> Iterator[tuple[str, Image.Image]]:
     labels = (report.base_label, report.lora_label)
     for number, group in enumerate(dict.fromkeys(row.group for row in report.side_by_side), 1):
         rows = [
-            Row(row.prompt, _tensors(row.base, row.lora)) for row in report.side_by_side if row.group == group
+            GridRow(row.prompt, _tensors(row.base, row.lora))
+            for row in report.side_by_side
+            if row.group == group
         ]
         name = "".join(letter if letter.isalnum() else "_" for letter in group) or str(number)
         yield f"side_by_side_{name}", comparison_grid(group, labels, rows)
     yield "clip_scores", clip_score_plot(report)
     if report.near_pairs:
         near = [
-            Row(f"{pair.prompt} | {pair.name}", _tensors(pair.sample, pair.training))
+            GridRow(f"{pair.prompt} | {pair.name}", _tensors(pair.sample, pair.training))
             for pair in report.near_pairs
         ]
         yield "nearest_training_pictures", comparison_grid("Nearest first", ("painted", "training"), near)
@@ -81,7 +83,7 @@ def _images(report: Report) -> Iterator[tuple[str, Image.Image]]:
         yield "strength_sweep", strength_plot(report.measured.strength)
         for number, strip in enumerate(report.strips, 1):
             columns = [f"{strength:g}" for strength in strip.pictures]
-            row = Row(strip.prompt, _tensors(*strip.pictures.values()))
+            row = GridRow(strip.prompt, _tensors(*strip.pictures.values()))
             yield f"strengths_{number}", comparison_grid("Strength", columns, [row], cell_width=160)
     for number, image in enumerate(interaction_plots(report), 1):
         yield f"prompt_engineering_{number}", image
@@ -90,7 +92,7 @@ def _images(report: Report) -> Iterator[tuple[str, Image.Image]]:
             f"{label}, {kind}" for label in ("base", "LoRA") for kind in ("plain", "with the addition")
         ]
         four = [
-            Row(one.plain, _tensors(one.base_plain, one.base_enhanced, one.lora_plain, one.lora_enhanced))
+            GridRow(one.plain, _tensors(one.base_plain, one.base_enhanced, one.lora_plain, one.lora_enhanced))
             for one in report.four_ways
         ]
         yield "prompt_engineering_grid", comparison_grid(report.enhancement, columns, four)

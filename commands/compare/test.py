@@ -19,7 +19,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
 from commands.compare.painting_cli import NOT_OPTIONS, PaintingCLI, run_painting, what_is_there
 from commands.compare.reference_pictures import reference_pictures
-from commands.compare.report import compare, judge, picture_rows, report
+from commands.compare.report import embed, measure_pictures, picture_rows, report
 from commands.compare.report_files import METRICS, PAGE, write_report
 from commands.runs.evaluation_options import SECTION, EvaluationOptions
 from commands.runs.lora_file import find_lora
@@ -148,17 +148,19 @@ class TestCLI(PaintingCLI):
     def write(self) -> None:
         """Measure what was painted and write the report."""
         style_prompt = self._judged_by("style_prompt", "style_prompt", STYLE_PROMPT)
-        judged = judge(self.pictures, self.reference, self.clip, style_prompt)
+        embeddings = embed(self.pictures, self.reference, self.clip, style_prompt)
         found = report(
             self.pictures,
-            compare(self.pictures, judged, self.reference, [*self.reference.reasons, *self._left_out()]),
+            measure_pictures(
+                self.pictures, embeddings, self.reference, [*self.reference.reasons, *self._left_out()]
+            ),
             self.reference,
             self.options,
             title=f"{self.options.labels[1]}: {(self.lora.run or self.lora.path).name}",
             style_prompt=style_prompt,
             facts=self._facts(),
         )
-        write_report(found, picture_rows(self.pictures, judged), self.pictures.output, self.folder)
+        write_report(found, picture_rows(self.pictures, embeddings), self.pictures.output, self.folder)
         print(f"\n{found.title}")
         for one in findings(found):
             print(f"  {one.answer}\n    {' '.join(one.figures)}")

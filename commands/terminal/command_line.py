@@ -22,7 +22,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
 from jsonargparse.typing import Path_fr
 
-from commands.terminal.config_files import SettingsLoader, precision_of
+from commands.terminal.config_files import SettingsLoader, check_options_follow_configs, precision_of
 from commands.terminal.option_errors import did_you_mean, in_plain_words
 from commands.watch.parent_watch import is_first_to_say
 from foundation.full_memory import memory_is_full, whose_memory
@@ -78,9 +78,14 @@ class HelpfulParser(ArgumentParser):
         """Take options as they are spelt: argparse would accept `--data.share` for `--data.shares`."""
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
-    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
-        """The options, of the command line and of configs, with paths as they are meant."""
-        return _with_paths(super().parse_args(*args, **kwargs))
+    def parse_args(self, args: Sequence[str], **kwargs: Any) -> Any:  # type: ignore[override]
+        """The options, of the command line and of configs, with paths as they are meant.
+
+        Raises:
+            ValueError: a config stands behind an option that it sets too.
+        """
+        check_options_follow_configs(args)
+        return _with_paths(super().parse_args(args, **kwargs))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message in plain words, with the closest option's name, and exit with status 2."""

@@ -7,6 +7,7 @@ typed ones win and all are checked alike.
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,41 @@ def precision_of(options: Sequence[str]) -> str:
         if name == "--trainer.precision"
     ]
     return next((str(said) for said in reversed([*files, *typed]) if said is not None), "")
+
+
+def check_options_follow_configs(args: Sequence[str]) -> None:
+    """Refuse a config behind an option that it sets too: it would win, and options are to win over configs.
+
+    Args:
+        args: as typed.
+
+    Raises:
+        ValueError: naming the option and the file.
+    """
+    before: list[str] = []
+    for place, arg in enumerate(args):
+        name, equals, value = arg.partition("=")
+        if name in ("--config", "-c"):
+            path = value if equals else "".join(args[place + 1 : place + 2])
+            settings: dict[str, Any] = {}
+            with suppress(ValueError):  # whoever parses the file says what is wrong with it
+                settings = read_config(path)
+            if lost := [option for option in before if _sets(settings, option.strip("-+").split("."))]:
+                raise ValueError(
+                    f"{' and '.join(lost)} would have no effect: --config {path} behind it says the same setting, and "
+                    "the later one wins. Put the config before the other options."
+                )
+        elif name.startswith("--"):
+            before.append(name)
+
+
+def _sets(settings: Any, names: Sequence[str]) -> bool:
+    """Whether settings say anything of a dotted name; `init_args` may be left out of it, as on the command line."""
+    if not names or not isinstance(settings, dict):
+        return True
+    if names[0] not in settings:
+        settings = settings.get("init_args")
+    return isinstance(settings, dict) and names[0] in settings and _sets(settings[names[0]], names[1:])
 
 
 def note_without_config(base_model: str, folder: str) -> str:

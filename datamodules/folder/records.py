@@ -61,7 +61,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Report:
+class FolderReport:
     """What is in a folder.
 
     Attributes:
@@ -85,7 +85,7 @@ def scan(
     progress: bool = True,
     cache_folder: Path | None = None,
     buckets: bool = False,
-) -> Report:
+) -> FolderReport:
     """Read and check a folder.
 
     Args:
@@ -122,7 +122,7 @@ def scan(
     if not listing.entries and not any(problem.kind.stops for problem in problems):
         problems.append(Problem(NOTHING, str(folder)))
     errors = [problem for problem in problems if problem.kind.stops]
-    return Report(folder, records, errors, [problem for problem in problems if not problem.kind.stops])
+    return FolderReport(folder, records, errors, [problem for problem in problems if not problem.kind.stops])
 
 
 def _place(folder: Path, entries: Sequence[Entry]) -> tuple[list[tuple[Path, Entry]], list[Problem]]:

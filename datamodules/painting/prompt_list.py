@@ -15,6 +15,8 @@ from foundation.picture_settings import SamplerName
 class PromptList(PictureList):
     """The pictures to paint.
 
+    Taken flat, since the command line calls each option `--NAME`.
+
     Args:
         prompt: what to paint: one prompt; A1111 weights such as (watercolor:1.2) are honoured, and flags behind it such
             as --n or --cfg_scale read, as in kohya's and A1111's files of prompts.

@@ -1,30 +1,19 @@
 """Paints with one base: what it can't paint is said before, and once of each prompt what it won't read."""
 
 from collections.abc import Sequence
-from typing import TypedDict, Unpack, cast
+from typing import Unpack
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from foundation.picture_settings import LARGEST_SIDE, SamplerName
+from foundation.picture_settings import LARGEST_SIDE, PaintingSettings
 from lightning_modules.base.latents import vae_factor
 from lightning_modules.base.loading import Components
 from lightning_modules.base.noise_schedule import sampling_config
 from lightning_modules.painting.sampling import sample_images
 from lightning_modules.text.conditioning import LongCaptions, lost_of_prompt
 from lightning_modules.text.prompt_cache import PromptMemory
-
-
-class PaintingSettings(TypedDict):
-    """What pictures of one call are painted with: see `sample_images`."""
-
-    negative_prompts: Sequence[str]
-    seeds: Sequence[int]
-    steps: int
-    guidance_scale: float
-    sampler: str
-    clip_skip: int
 
 
 class Painter:
@@ -71,17 +60,12 @@ class Painter:
             parts=self.parts,
             scheduler_config=self.scheduler_config,
             prompts=prompts,
-            negative_prompts=settings["negative_prompts"],
-            seeds=settings["seeds"],
             height=height,
             width=width,
-            steps=settings["steps"],
-            guidance_scale=settings["guidance_scale"],
-            sampler=cast(SamplerName, settings["sampler"]),
-            clip_skip=settings["clip_skip"],
             device=device,
             long_captions=self.long_captions,
             memory=self.prompts,
+            **settings,
         )
 
     def unpaintable(self, height: int, width: int, clip_skip: int) -> str:

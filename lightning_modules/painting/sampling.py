@@ -5,7 +5,7 @@ sampler, the noise of every step; so a picture depends on its own prompt and see
 painted beside it, and the global generators are never touched. The starting noise is that of ComfyUI and of
 diffusers with a CPU generator.
 
-Prompts are encoded and joined as training's captions are (`text_conditioning`): in a batch of unequal lengths
+Prompts are encoded and joined as training's captions are (`text.conditioning`): in a batch of unequal lengths
 each attends to its own windows only. Where all fit one window there is no mask, as in the stock pipeline.
 
 The sampler is built anew from the base's scheduler config at each call. A base with zero-terminal SNR
@@ -63,7 +63,20 @@ WIDER = {
 
 @dataclass(frozen=True)
 class _Painter:
-    """The models and settings that all pictures of one call share."""
+    """The models and settings that all pictures of one call share.
+
+    Args:
+        parts: of the base; UNet and text encoders float32 or 16 bit, LoRA weights float32 in either case.
+        scheduler_config: of the base model, as stored or as `scheduler.config`.
+        height: of the pictures in pixels, a multiple of the VAE's factor (8 for Stable Diffusion).
+        width: likewise.
+        steps: of the sampler.
+        guidance_scale: of classifier-free guidance; up to 1 it is off.
+        sampler: which sampler.
+        clip_skip: text encoder layers left out at the end, see `text.conditioning`.
+        long_captions: what becomes of prompts of more than 75 tokens, see `text.conditioning`.
+        device: where the UNet is; VAE and text encoder come there, from where they are, for their part.
+    """
 
     parts: Components
     scheduler_config: Mapping[str, Any]
@@ -100,24 +113,10 @@ def sample_images(
     memory: PromptMemory | None = None,
     batch_size: int = 8,
 ) -> Tensor:
-    """Paint one picture a prompt.
+    """Paint one picture a prompt, `batch_size` together; models and settings are as `_Painter` says.
 
-    Args:
-        parts: the base; UNet and text encoders float32 or 16 bit, LoRA weights float32 in either case.
-        scheduler_config: of the base model, as stored or as `scheduler.config`.
-        prompts: A1111 weights are honoured.
-        negative_prompts: one a prompt; unused without guidance.
-        seeds: one a prompt.
-        height: of the pictures in pixels, a multiple of the VAE's factor (8 for Stable Diffusion).
-        width: likewise.
-        steps: of the sampler.
-        guidance_scale: of classifier-free guidance; up to 1 it is off.
-        sampler: which sampler.
-        clip_skip: text encoder layers left out at the end, see `text_conditioning`.
-        device: where the UNet is; VAE and text encoder come there, from where they are, for their part.
-        long_captions: what becomes of prompts of more than 75 tokens, see `text_conditioning`.
-        memory: of prompts that this text encoder has read; null reads all.
-        batch_size: pictures painted together.
+    Each picture has one of `prompts` (A1111 weights are honoured), of `negative_prompts` (unused without guidance) and
+    of `seeds`. `memory` knows prompts that this text encoder has read; null reads all.
 
     Returns:
         float32 [N, 3, height, width] in [0, 1], on the CPU.
@@ -141,17 +140,7 @@ def sample_images(
         device=torch.device(device),
     )
     _check_size(painter)
-    batches = [slice(start, start + batch_size) for start in range(0, len(prompts), batch_size)]
-    with torch.no_grad(), _evaluating(parts.unet, parts.vae, parts.text_encoders):
-        texts = [*negative_prompts, *prompts] if painter.guided else prompts
-        read = (memory or PromptMemory())(texts, clip_skip, partial(_read, painter), painter.device)
-        halves = [read[: -len(prompts)], read[-len(prompts) :]] if painter.guided else [read]
-        latents = [
-            _denoise(painter, [one for half in halves for one in half[batch]], seeds[batch])
-            for batch in batches
-        ]
-        with onloaded(painter.device, parts.vae):
-            return _decode(painter, latents)
+    return _paint(painter, prompts, negative_prompts, seeds, memory or PromptMemory(), batch_size)
 
 
 def starting_noise(seeds: Sequence[int], shape: Sequence[int]) -> tuple[Tensor, list[torch.Generator]]:
@@ -207,6 +196,29 @@ def _check_size(painter: _Painter) -> None:
             f"height {painter.height} and width {painter.width} have to be multiples of {factor}, "
             "by which the base's VAE shrinks pictures"
         )
+
+
+def _paint(
+    painter: _Painter,
+    prompts: Sequence[str],
+    negative_prompts: Sequence[str],
+    seeds: Sequence[int],
+    memory: PromptMemory,
+    batch_size: int,
+) -> Tensor:
+    """Read all prompts, run the sampler on all batches, decode all pictures."""
+    parts = painter.parts
+    batches = [slice(start, start + batch_size) for start in range(0, len(prompts), batch_size)]
+    with torch.no_grad(), _evaluating(parts.unet, parts.vae, parts.text_encoders):
+        texts = [*negative_prompts, *prompts] if painter.guided else prompts
+        read = memory(texts, painter.clip_skip, partial(_read, painter), painter.device)
+        halves = [read[: -len(prompts)], read[-len(prompts) :]] if painter.guided else [read]
+        latents = [
+            _denoise(painter, [one for half in halves for one in half[batch]], seeds[batch])
+            for batch in batches
+        ]
+        with onloaded(painter.device, parts.vae):
+            return _decode(painter, latents)
 
 
 def _read(painter: _Painter, prompts: Sequence[str]) -> list[TextConditions]:

@@ -19,6 +19,7 @@ from datamodules.picture_folder import PictureFolder
 from datamodules.pictures.decoding import read_part
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 from tests.small_run import adapter, picture_folder, same, small_config
+from tests.tiny_adapters import acting_module
 from train import main
 
 SETTING = Setting("embedded", "32-true", 2, True)
@@ -26,14 +27,7 @@ SETTING = Setting("embedded", "32-true", 2, True)
 
 @pytest.fixture
 def module(tiny_base: Path) -> StableDiffusionLora:
-    """Adapters that act: B is 0.01 instead of 0."""
-    module = StableDiffusionLora(str(tiny_base), resolution=64)
-    module.configure_model()
-    module.log = lambda *_, **__: None  # type: ignore[method-assign]
-    with torch.no_grad():
-        for parameter in module.trainable:
-            parameter.add_(0.01)
-    return module
+    return acting_module(tiny_base)
 
 
 def batch_of_two() -> dict[str, Any]:

@@ -1,23 +1,10 @@
 """The time left, by hand arithmetic on a clock that the test sets."""
 
-import time
 from collections.abc import Callable
 
 import pytest
 
 from callbacks.time_left import TimeLeft, validations_left
-
-
-@pytest.fixture
-def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Let seconds pass."""
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-
-    def wait(seconds: float) -> None:
-        now[0] += seconds
-
-    return wait
 
 
 def steps(left: TimeLeft, wait: Callable[[float], None], *seconds: float) -> None:

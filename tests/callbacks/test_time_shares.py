@@ -1,7 +1,6 @@
 """What the time of a run goes to, by hand arithmetic, and in a run whose clock the test sets."""
 
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,6 @@ from callbacks.sample_images import SampleImages, SamplePrompt
 from callbacks.summary import RunSummary
 from callbacks.time_shares import TimeShares, share_lines, spent
 from tests.callbacks.tiny_painter import TinyData, TinyPainter, tiny_trainer
-
-
-@pytest.fixture
-def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Let seconds pass; no others do."""
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-
-    def wait(seconds: float) -> None:
-        now[0] += seconds
-
-    return wait
 
 
 def test_the_table_by_hand() -> None:

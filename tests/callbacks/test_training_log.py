@@ -280,6 +280,13 @@ class _Die(Callback):
             raise RuntimeError("killed")
 
 
+def wait_for_the_next_second() -> None:
+    """Event files are read in the order of their names, which hold whole seconds."""
+    now = int(time.time())
+    while int(time.time()) == now:
+        time.sleep(0.01)
+
+
 def _killed_and_resumed(run: Path, *, saved_at: int, killed_at: int, times: int = 1) -> None:
     checkpoint = run / "checkpoints" / f"step={saved_at}.ckpt"
     saving = ModelCheckpoint(run / "checkpoints", filename="{step}", every_n_train_steps=2, save_top_k=-1)
@@ -288,7 +295,7 @@ def _killed_and_resumed(run: Path, *, saved_at: int, killed_at: int, times: int 
     with pytest.raises(RuntimeError, match="killed"):
         fit(run, prompts, saving, _Die(killed_at), **options)
     for number in range(times):
-        time.sleep(1.1)  # event files are read in the order of their names, which hold whole seconds
+        wait_for_the_next_second()
         saving = ModelCheckpoint(run / "resumed", filename="{step}", every_n_train_steps=2, save_top_k=-1)
         if number < times - 1:
             with pytest.raises(RuntimeError, match="killed"):
@@ -341,7 +348,7 @@ def test_a_restart_from_step_0_writes_it_once(tmp_path: Path) -> None:
     prompts = SampleImages([SamplePrompt("a girl")])
     with pytest.raises(RuntimeError, match="killed"):
         fit(tmp_path, prompts, SaveFirst(), _Die(3))
-    time.sleep(1.1)
+    wait_for_the_next_second()
     fit(tmp_path, prompts, ckpt_path=tmp_path / "0.ckpt")
     events = events_of(tmp_path)
     assert [image.step for image in events.Images("samples/samples")] == [0, 2, 4]

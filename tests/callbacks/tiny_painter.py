@@ -9,7 +9,7 @@ the gradient of the loss w * x is x = 1, so w is -0.01 after one step of plain S
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -17,6 +17,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+
+from foundation.picture_settings import PaintingSettings
 
 GROUPS = ("portrait", "landscape")
 BATCH_SIZE = 4
@@ -55,25 +57,17 @@ class TinyPainter(LightningModule):
         self,
         prompts: Sequence[str],
         *,
-        negative_prompts: Sequence[str],
-        seeds: Sequence[int],
         height: int | None,
         width: int | None,
-        steps: int,
-        guidance_scale: float,
-        sampler: str,
-        clip_skip: int,
         lora_scale: float = 1.0,
+        **settings: Unpack[PaintingSettings],
     ) -> Tensor:
         """Plain colours [N, 3, height, width]; records how it was called and in which state."""
         self.calls.append(
             {
                 "prompts": list(prompts),
-                "negative_prompts": list(negative_prompts),
-                "seeds": list(seeds),
+                **settings,
                 "height": height,
-                "steps": steps,
-                "sampler": sampler,
                 "lora_scale": lora_scale,
                 "training": self.training,
                 "grad": torch.is_grad_enabled(),
@@ -84,7 +78,7 @@ class TinyPainter(LightningModule):
         if self.draws_from_global_rng:
             torch.rand(7)
         red = -self.weight.item() * lora_scale
-        colours = [(red, len(p) / 100, s / 100) for p, s in zip(prompts, seeds, strict=True)]
+        colours = [(red, len(p) / 100, s / 100) for p, s in zip(prompts, settings["seeds"], strict=True)]
         size = (height or PICTURE_SIZE, width or PICTURE_SIZE)
         return torch.tensor(colours)[:, :, None, None].expand(-1, -1, *size).clone()
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from datamodules.folder.records import Report, scan
+from datamodules.folder.records import FolderReport, scan
 from datamodules.pictures.decoding import read_part
 
 SIDE = 16
@@ -155,11 +155,11 @@ def caption_all(folder: Path) -> None:
             path.with_suffix(".txt").write_text("some words")
 
 
-def said(report: Report) -> list[str]:
+def said(report: FolderReport) -> list[str]:
     return [f"{problem.kind.title}: {problem.where}" for problem in report.errors + report.warnings]
 
 
-def missed(expected: list[str], report: Report) -> tuple[list[str], list[str]]:
+def missed(expected: list[str], report: FolderReport) -> tuple[list[str], list[str]]:
     """Expected and not said; said and not expected. A title is expected by its beginning."""
     pairs = [(*line.split(": ", 1), line) for line in expected]
     rest = said(report)

@@ -42,7 +42,7 @@ def test_both_estimates_are_the_formulas_pair_by_pair() -> None:
     random = np.random.default_rng(1)
     base, lora, style = directions(6, 0, random), directions(6, 2, random), directions(5, 2, random)
     found = style_distance(base.reshape(3, 2, 8), lora.reshape(3, 2, 8), style, ["a"] * 3, seed=0).overall
-    assert (found.prompts, found.seeds, found.style_pictures) == (3, 2, 5)
+    assert (found.prompts, found.seeds, found.reference_pictures) == (3, 2, 5)
     assert found.base == pytest.approx(by_pairs(base, style, unbiased=False))
     assert found.lora == pytest.approx(by_pairs(lora, style, unbiased=False))
     assert found.base_unbiased == pytest.approx(by_pairs(base, style, unbiased=True))

@@ -7,7 +7,7 @@ import pytest
 
 from evaluation.bootstrap import Estimate
 from evaluation.findings import Finding, findings, interval, number, percent
-from evaluation.paired import Comparison, Paired
+from evaluation.paired import Paired, PairedComparison
 from evaluation.report import Report
 from tests.evaluation.small_report import small_report
 
@@ -21,7 +21,7 @@ def paired(low: float | None, high: float | None) -> Paired:
     """A comparison whose difference has this interval."""
     middle = 0.5 if low is None or high is None else (low + high) / 2
     cell = Estimate(20.0, None, None)
-    found = Comparison(8, 4, cell, cell, Estimate(middle, low, high), Estimate(0.75, 0.5, 0.9), "")
+    found = PairedComparison(8, 4, cell, cell, Estimate(middle, low, high), Estimate(0.75, 0.5, 0.9), "")
     return Paired(found, {})
 
 

@@ -11,7 +11,7 @@ from evaluation.grids import (
     MAX_CAPTION_LINES,
     PAPER,
     TEXT_SIZE,
-    Row,
+    GridRow,
     comparison_grid,
     stack_down,
     stack_right,
@@ -61,28 +61,31 @@ def test_to_picture_refuses_a_batch() -> None:
 
 
 def test_base_is_left_and_lora_right() -> None:
-    grid = comparison_grid("t", ["Base", "LoRA"], [Row("x", [plain(RED), plain(BLUE)])])
+    grid = comparison_grid("t", ["Base", "LoRA"], [GridRow("x", [plain(RED), plain(BLUE)])])
     assert columns_of(grid, RED) == list(range(GAP, GAP + CELL_WIDTH))
     assert columns_of(grid, BLUE) == list(range(2 * GAP + CELL_WIDTH, 2 * GAP + 2 * CELL_WIDTH))
     assert grid.width == 3 * GAP + 2 * CELL_WIDTH
 
 
 def test_rows_follow_the_prompts_downwards() -> None:
-    rows = [Row("first", [plain(RED)]), Row("second", [plain(BLUE)])]
+    rows = [GridRow("first", [plain(RED)]), GridRow("second", [plain(BLUE)])]
     grid = comparison_grid("t", ["Base"], rows)
     assert max(rows_of(grid, RED)) < min(rows_of(grid, BLUE))
 
 
 def test_pictures_keep_their_shape() -> None:
-    rows = [Row("wide", [plain(RED, height=32, width=64)]), Row("tall", [plain(BLUE, height=64, width=32)])]
+    rows = [
+        GridRow("wide", [plain(RED, height=32, width=64)]),
+        GridRow("tall", [plain(BLUE, height=64, width=32)]),
+    ]
     grid = comparison_grid("t", ["Base"], rows)
     assert len(rows_of(grid, RED)) == CELL_WIDTH // 2
     assert len(rows_of(grid, BLUE)) == CELL_WIDTH * 2
 
 
 def test_caption_is_drawn_under_its_picture() -> None:
-    silent = comparison_grid("t", ["Base"], [Row("", [plain(RED)])])
-    spoken = comparison_grid("t", ["Base"], [Row("a girl with red hair", [plain(RED)])])
+    silent = comparison_grid("t", ["Base"], [GridRow("", [plain(RED)])])
+    spoken = comparison_grid("t", ["Base"], [GridRow("a girl with red hair", [plain(RED)])])
     below = (0, max(rows_of(spoken, RED)) + 1, spoken.width, spoken.height)
     assert silent.crop(below).getcolors() == [(silent.crop(below).width * silent.crop(below).height, PAPER)]
     assert len(set(spoken.crop(below).tobytes())) > 1
@@ -93,20 +96,20 @@ def test_caption_is_drawn_under_its_picture() -> None:
 
 
 def test_title_and_column_names_are_drawn() -> None:
-    rows = [Row("", [plain(RED)])]
+    rows = [GridRow("", [plain(RED)])]
     seen = {comparison_grid(title, [name], rows).tobytes() for title in "ab" for name in "cd"}
     assert len(seen) == 4
 
 
 def test_size_does_not_depend_on_texts_or_colours() -> None:
-    long = comparison_grid("step 100", ["Base", "LoRA"], [Row("word " * 99, [plain(RED), plain(BLUE)])])
-    short = comparison_grid("step 0", ["Base", "LoRA"], [Row("x", [plain(GREEN), plain(GREEN)])])
+    long = comparison_grid("step 100", ["Base", "LoRA"], [GridRow("word " * 99, [plain(RED), plain(BLUE)])])
+    short = comparison_grid("step 0", ["Base", "LoRA"], [GridRow("x", [plain(GREEN), plain(GREEN)])])
     assert long.size == short.size
 
 
 def test_row_with_a_missing_picture_is_refused() -> None:
     with pytest.raises(ValueError, match="row 'x' has 1 pictures for 2 columns"):
-        comparison_grid("t", ["Base", "LoRA"], [Row("x", [plain(RED)])])
+        comparison_grid("t", ["Base", "LoRA"], [GridRow("x", [plain(RED)])])
 
 
 def test_empty_grid_is_refused() -> None:

@@ -11,7 +11,16 @@ import pytest
 from jinja2 import UndefinedError
 from PIL import Image
 
-from evaluation.page import Comparison, Grid, Picture, data_uri, render, templates, thumbnail, write_page
+from evaluation.page import (
+    ComparedPictures,
+    Grid,
+    Picture,
+    data_uri,
+    render,
+    templates,
+    thumbnail,
+    write_page,
+)
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&"
 
@@ -54,7 +63,7 @@ PARTS: list[Callable[[str], str]] = [
     lambda text: part("share_bars", {text: {text: 1.0}}),
     lambda text: part("fold", text, note=text, caller=lambda: ""),
     lambda text: part("picture_grid", Grid([Picture(picture(), text, text, text), Picture(None, text)])),
-    lambda text: part("comparisons", [Comparison(text, [Picture(picture(), text, badge=text)], text)]),
+    lambda text: part("comparisons", [ComparedPictures(text, [Picture(picture(), text, badge=text)], text)]),
     lambda text: part("plot", picture(), text, text),
 ]
 
@@ -169,7 +178,7 @@ def test_a_plot_keeps_every_pixel() -> None:
 def test_compared_pictures_stand_in_their_order_and_shape() -> None:
     wide, tall = Image.new("RGB", (800, 400)), Image.new("RGB", (100, 200))
     found = Elements(
-        part("comparisons", [Comparison("words", [Picture(wide, "a"), Picture(tall, "b")], "note")])
+        part("comparisons", [ComparedPictures("words", [Picture(wide, "a"), Picture(tall, "b")], "note")])
     ).found
     images = [(attrs["alt"], attrs["width"], attrs["height"]) for tag, attrs in found if tag == "img"]
     assert images == [("a", "512", "256"), ("b", "100", "200")]

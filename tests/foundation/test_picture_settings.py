@@ -7,7 +7,7 @@ import pytest
 from callbacks.sample_images import SamplePrompt
 from datamodules.painting.prompt_entries import PictureJob
 from evaluation.generation_parameters import SAMPLER_NAMES
-from foundation.picture_settings import FLAGS_OF_OTHERS, SamplerName, shared_settings
+from foundation.picture_settings import FLAGS_OF_OTHERS, SamplerName, painting_settings, shared_settings
 
 
 def test_every_sampler_has_its_name_in_a1111() -> None:
@@ -22,3 +22,15 @@ def test_flags_of_others_are_settings_of_a_picture() -> None:
 def test_what_pictures_painted_together_share(picture: SamplePrompt | PictureJob) -> None:
     """Neither words nor seed."""
     assert shared_settings(picture) == (64, 96, 25, 7.5, "ddim", 0)
+
+
+def test_words_against_and_seeds_are_each_pictures_own_and_the_rest_is_shared() -> None:
+    pictures = [SamplePrompt("hills", seed=3, negative_prompt="sky"), SamplePrompt("sea", seed=4)]
+    assert painting_settings(pictures) == {
+        "negative_prompts": ["sky", ""],
+        "seeds": [3, 4],
+        "steps": 25,
+        "guidance_scale": 7.5,
+        "sampler": "ddim",
+        "clip_skip": 0,
+    }

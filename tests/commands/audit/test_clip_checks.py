@@ -70,7 +70,9 @@ def test_one_clip_and_one_pass(tmp_path: Path, tiny_clip: str, monkeypatch: pyte
     monkeypatch.setattr(clip_checks, "Clip", load)
     monkeypatch.setattr(clip_checks, "decode", read)
     paths = sorted(folder.glob("*.png"))
-    found = clip_checks.judge(tiny_clip, paths, [["a"], ["b"], ["c"]], {"x": "a girl", "y": "hills"})
+    found = clip_checks.check_with_clip(
+        tiny_clip, paths, [["a"], ["b"], ["c"]], {"x": "a girl", "y": "hills"}
+    )
     assert [one.caption for one in found] == ["a", "b", "c"]
     assert loaded == [tiny_clip]
     assert decoded == paths
@@ -78,4 +80,4 @@ def test_one_clip_and_one_pass(tmp_path: Path, tiny_clip: str, monkeypatch: pyte
 
 def test_one_group_is_refused_before_anything_is_loaded() -> None:
     with pytest.raises(ValueError, match="give at least two groups"):
-        clip_checks.judge("nowhere", [], [], {"portrait": "a face"})
+        clip_checks.check_with_clip("nowhere", [], [], {"portrait": "a face"})

@@ -23,7 +23,7 @@ LAUNCHED = ("LOCAL_RANK", "RANK", "SLURM_LOCALID", "SLURM_PROCID", PARENT)
 ORPHAN = """
 import sys, time
 from commands.watch import parent_watch
-parent_watch.GRACE_SECONDS = float(sys.argv[1])
+parent_watch.GRACE_SECONDS, parent_watch.POLL_SECONDS = float(sys.argv[1]), 0.05
 parent_watch.end_with_parent()
 if sys.argv[1] == "0":
     time.sleep(1000)

@@ -12,7 +12,7 @@ from commands.watch.process_watch import how_it_ended, is_lost, lost_processes_s
 HANGS = """
 import subprocess, sys, time
 from commands.watch import process_watch
-process_watch.GRACE_SECONDS = 0.1
+process_watch.GRACE_SECONDS = process_watch.POLL_SECONDS = 0.1
 sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
 print(sleeper.pid, flush=True)
 process_watch.ChildWatch([subprocess.Popen([sys.executable, "-c", "exit(3)"]), sleeper]).start()
@@ -53,7 +53,7 @@ import subprocess, sys
 from lightning.pytorch.strategies.launchers import subprocess_script
 from commands.watch.process_watch import watched_children
 with watched_children():
-    slow = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(2); print('painted', flush=True)"])
+    slow = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.5); print('painted', flush=True)"])
     subprocess_script._launch_process_observer([slow])
 print(slow.poll())
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from datamodules.folder.records import Report, scan
+from datamodules.folder.records import FolderReport, scan
 from datamodules.pictures.inspection import MANY
 from datamodules.problems import (
     ABSENT,
@@ -31,7 +31,7 @@ from datamodules.problems import (
 from tests.datamodules.folders import make_folder, paint, write_metadata
 
 
-def listed(folder: Path, *names: str) -> Report:
+def listed(folder: Path, *names: str) -> FolderReport:
     write_metadata(folder, [{"file_name": name, "text": "words"} for name in names])
     return scan(folder, resolution=16)
 

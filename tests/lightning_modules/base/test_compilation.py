@@ -6,7 +6,6 @@ traced operations as they are.
 
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,6 +17,7 @@ from commands.fit.fit import fit
 from lightning_modules.base.compilation import check_compiler, compile_blocks
 from lightning_modules.lora.layers import lora_parameters, lora_state
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
+from tests.tiny_adapters import acting_module
 
 TOLERANCE = 1e-5
 
@@ -32,17 +32,6 @@ def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
         "compile_blocks",
         lambda unet: compile_blocks(unet, backend="aot_eager"),
     )
-
-
-def trained(base: Path, **options: Any) -> StableDiffusionLora:
-    """A module with adapters that act: B is 0.01 instead of 0."""
-    module = StableDiffusionLora(str(base), resolution=64, **options)
-    module.configure_model()
-    module.log = lambda *_, **__: None  # type: ignore[method-assign]
-    with torch.no_grad():
-        for parameter in module.trainable:
-            parameter.add_(0.01)
-    return module
 
 
 def step(module: StableDiffusionLora) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -63,8 +52,8 @@ def step(module: StableDiffusionLora) -> tuple[torch.Tensor, dict[str, torch.Ten
 
 def test_loss_gradients_and_names_are_those_of_the_plain_unet(tiny_base: Path) -> None:
     """With gradient checkpointing, where a block's forward pass runs twice. Checkpoints and exports are like any."""
-    plain = trained(tiny_base, gradient_checkpointing=True)
-    compiled = trained(tiny_base, gradient_checkpointing=True, compile_blocks=True)
+    plain = acting_module(tiny_base, gradient_checkpointing=True)
+    compiled = acting_module(tiny_base, gradient_checkpointing=True, compile_blocks=True)
     plain_loss, plain_gradients = step(plain)
     loss, gradients = step(compiled)
     assert counters["stats"]["unique_graphs"] > 0  # else nothing was compiled
@@ -79,7 +68,7 @@ def test_loss_gradients_and_names_are_those_of_the_plain_unet(tiny_base: Path) -
 
 def test_painting_compiles_nothing_and_paints_the_plain_picture(tiny_base: Path) -> None:
     pictures = [
-        trained(tiny_base, compile_blocks=compiled).generate(
+        acting_module(tiny_base, compile_blocks=compiled).generate(
             ["the sea"],
             negative_prompts=[""],
             seeds=[1],
@@ -98,7 +87,7 @@ def test_painting_compiles_nothing_and_paints_the_plain_picture(tiny_base: Path)
 
 def test_two_sizes_in_batches_of_one_to_three_stay_compiled(tiny_base: Path) -> None:
     """Too low a limit is raised. Where it is hit, PyTorch goes on uncompiled; here it fails."""
-    unet = trained(tiny_base).unet
+    unet = acting_module(tiny_base).unet
     width = unet.config.cross_attention_dim
     with torch.no_grad(), torch._dynamo.config.patch(fail_on_recompile_limit_hit=True, recompile_limit=2):
         compile_blocks(unet, backend="eager")
