@@ -127,6 +127,26 @@ def listed(model_id: str, settings: Path) -> dict[str, int]:
         return {}
 
 
+def fetch_header(
+    model: HubModel, settings: Path, file: str
+) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """Shapes of a `.safetensors` file's tensors, and its words; its weights stay on the hub.
+
+    Args:
+        model: of the hub.
+        settings: from `fetch_settings`; the file is that of the same commit.
+        file: its name there.
+
+    Raises:
+        ValueError: the hub doesn't give it; with what to do.
+    """
+    with _failures_in_words(model, f"the header of {file}"):
+        found = HfApi().parse_safetensors_file_metadata(
+            model.id, file, revision=settings.name, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
+        )
+    return {name: tuple(tensor.shape) for name, tensor in found.tensors.items()}, dict(found.metadata)
+
+
 def fetch_weights(model: HubModel, settings: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -> None:
     """Fetch the chosen files of a model into the folder of its settings, unless they are there.
 
