@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from torch import nn
 
 from demo.prompts import EVALUATION_PROMPTS, STYLE_PROMPT
 from train import main
@@ -124,3 +126,54 @@ def test_a_mistyped_option_is_met_with_help(
     printed = capsys.readouterr().err
     assert says in printed
     assert len(printed.splitlines()) < 8
+
+
+SGD = torch.optim.SGD([nn.Parameter(torch.zeros(1))]).defaults  # PyTorch's own
+ADAMW = torch.optim.AdamW([nn.Parameter(torch.zeros(1))]).defaults
+TO_SGD = ("--model.optimizer", "torch.optim.SGD")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options", "expected"),
+    [
+        ("torch.optim.SGD", (), SGD),
+        ("{class_path: torch.optim.SGD, init_args: {lr: 0.5}}", (), {**SGD, "lr": 0.5}),
+        ("{class_path: torch.optim.AdamW, init_args: {lr: 0.5}}", TO_SGD, SGD),
+        (
+            "{class_path: torch.optim.AdamW}",
+            ("--model.optimizer=SGD", "--model.optimizer.lr=2"),
+            {**SGD, "lr": 2},
+        ),
+        ("torch.optim.AdamW", ("--model.optimizer.momentum", "0.9", *TO_SGD), {**SGD, "momentum": 0.9}),
+        (
+            "{class_path: torch.optim.AdamW, init_args: {lr: 0.5}}",
+            ("--model.optimizer.weight_decay", "0.2", "--model.optimizer", "torch.optim.AdamW"),
+            {**ADAMW, "lr": 0.5, "weight_decay": 0.2},
+        ),
+    ],
+)
+def test_an_optimizer_has_its_own_settings_and_none_of_the_one_before(
+    optimizer: str,
+    options: tuple[str, ...],
+    expected: dict[str, object],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """AdamW decays weights by 0.01, SGD by nothing; the default is an AdamW, too."""
+    config = tmp_path / "optimizer.yaml"
+    config.write_text(f"model: {{base_model: demo/base, optimizer: {optimizer}}}\n")
+    shown = resolved(config, capsys, *options)["model"]["optimizer"]["init_args"]  # type: ignore[index]
+    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in expected.items()}
+    settings.pop("decoupled_weight_decay", None)  # no setting of AdamW's
+    assert shown == settings
+
+
+def test_so_has_a_schedule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """ConstantLR counts to 5 unless told otherwise, and holds a third of the rate; LinearLR is told 10 by the demo."""
+    path = "torch.optim.lr_scheduler.ConstantLR"
+    model = resolved(ROOT / "configs/demo.yaml", capsys, "--model.lr_scheduler", path)["model"]
+    assert model["lr_scheduler"]["init_args"] == {  # type: ignore[index]
+        "factor": pytest.approx(1 / 3),
+        "total_iters": 5,
+        "last_epoch": -1,
+    }

@@ -187,8 +187,10 @@ def test_a_precision_that_cannot_train_the_adapter_is_refused(
             "logit_normal",
         ),
         ("--model.zero_terminal_snr", "true", "--model.noise_offset", "0.1"),
+        ("--model.optimizer", "torch.optim.Muon"),
+        ("--model.optimizer", "torch.optim.Adafactor"),
     ],
-    ids=["bf16", "rslora", "zero terminal"],
+    ids=["bf16", "rslora", "zero terminal", "Muon", "Adafactor"],
 )
 def test_the_options_train(config: Path, options: tuple[str, ...]) -> None:
     run = fit(config, "--trainer.max_steps", "3", *options)
@@ -200,7 +202,6 @@ def test_clipping_clips_at_every_step(config: Path) -> None:
     run = fit(
         config,
         *("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", "1"),
-        *("--model.optimizer.weight_decay", "0"),
         *("--trainer.gradient_clip_val", "0.001", "--trainer.max_steps", "3"),
     )
     before, after = adapter(run, 0), adapter(run, 3)

@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch.cli import LightningArgumentParser
 
 from commands.terminal.command_line import HelpfulParser
+from commands.terminal.named_classes import classes_before_settings
 
 EXPECTED_WARNINGS = (
     ".*does not have many workers.*",  # pictures are encoded once and kept in memory: loading costs nothing
@@ -21,6 +22,11 @@ EXPECTED_WARNINGS = (
 
 class CommandParser(HelpfulParser, LightningArgumentParser):
     """Lightning's parser, made helpful."""
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        """The options; a class has its own settings, and those given with it in whatever order."""
+        words, *others = args
+        return super().parse_args(classes_before_settings(words), *others, **kwargs)
 
     def format_help(self, formatter: Any = None) -> str:
         """The help; its usage is one line, since every option stands below it."""

@@ -118,7 +118,7 @@ FROM_THE_BASE = {
     "parameterization": _PREDICTS,
     "v_parameterization": _PREDICTS,
     "v2": "Whether the base is 1.x or 2.x is read from its configs.",
-    "use_8bit_adam": "Give --model.optimizer bitsandbytes.optim.AdamW8bit.",
+    "use_8bit_adam": "Give --model.optimizer bitsandbytes.optim.AdamW8bit and --model.optimizer.lr.",
     "xformers": "PyTorch's own attention is used, which saves the same memory.",
 }
 """Options of other trainers that nothing here answers to, and why."""
