@@ -24,6 +24,7 @@ from foundation.hub import get_again
 from lightning_modules.base.family import Family, family_of
 from lightning_modules.base.files import (
     CONFIG_FILES,
+    WEIGHT_STEMS,
     check_family,
     config_folder,
     download_weights,
@@ -56,6 +57,7 @@ class Components:
         prediction_type: what the UNet predicts, from the scheduler's config.
         name: the base as the user wrote it (of an absolute path the last part).
         family: how it is built.
+        variant: what diffusers has to be told to read its weights, where only those of 16 bits are there; else None.
     """
 
     tokenizer: Any
@@ -67,6 +69,7 @@ class Components:
     prediction_type: PredictionType
     name: str
     family: Family
+    variant: str | None
 
 
 def load_components(
@@ -114,8 +117,15 @@ def load_components(
         prediction_type=prediction_type,
         name=base_name(base_model),
         family=family_of(settings["unet"]),
+        variant=None if base_config else _variant(configs),
         **models,
     )
+
+
+def _variant(folder: Path) -> str | None:
+    """Of a base's folder; weights of 32 bits go before others, and diffusers finds these without a word."""
+    variants = (weights_in(folder, part).variant for part in WEIGHT_STEMS)
+    return next(filter(None, variants), None)
 
 
 def describe_base(base_model: str, base_config: str | None = None) -> dict[str, str]:

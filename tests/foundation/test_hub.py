@@ -12,6 +12,7 @@ from typing import Any
 import huggingface_hub.constants
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -21,6 +22,7 @@ from lightning_modules.base.files import config_folder
 from lightning_modules.base.loading import load_components, quiet_libraries
 from lightning_modules.base.stock_pipeline import stock_pipeline
 from lightning_modules.memory.shapes import shapes_of
+from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 from tests.callbacks.tiny_clip import save_tiny_clip
 from tests.hub_double import Claimed, Files, HubDouble, Trouble, files_of, hub_in_place, point_at
 from tests.small_run import picture_folder, small_config
@@ -241,7 +243,13 @@ def test_16_bit_files_alone_in_a_folder_are_read(files: Files, tiny_base: Path, 
         (folder / name).write_bytes(content)
     for name in WEIGHTS:
         (folder / name).unlink()
-    same_networks(load_components(str(folder)), load_components(str(tiny_base)), 1e-3)
+    halves, whole = load_components(str(folder)), load_components(str(tiny_base))
+    same_networks(halves, whole, 1e-3)
+    assert (halves.variant, whole.variant) == ("fp16", None)
+    module = StableDiffusionLora(str(folder), resolution=64)
+    module.configure_model()
+    with safe_open(module.export_lora(tmp_path / "lora.safetensors", "kohya", {}), "pt") as file:
+        assert file.metadata()["base_variant"] == "fp16"
 
 
 def test_weights_are_those_of_the_commit_whose_settings_are_here(
