@@ -25,7 +25,7 @@ from jsonargparse.typing import Path_fr
 from commands.terminal.config_files import SettingsLoader, check_options_follow_configs, precision_of
 from commands.terminal.option_errors import did_you_mean, in_plain_words
 from commands.watch.parent_watch import is_first_to_say
-from foundation.full_memory import memory_is_full, whose_memory
+from foundation.full_memory import memory_is_full, which_memory_is_full
 from foundation.given_paths import located
 
 USER_ERROR = 2
@@ -210,7 +210,7 @@ def _exit_if_memory_is_full(error: Exception, command: str, options: Sequence[st
         in_16_bits = "" if "16" in precision_of(options) else IN_16_BITS
         advice = MEMORY_ADVICE.get(command, "Close what else uses it.").format(in_16_bits=in_16_bits)
         reason = str(error) or type(error).__name__
-        print(f"error: {whose_memory(error)} is full ({reason})\n{advice}", file=sys.stderr)
+        print(f"error: {which_memory_is_full(error)} ({reason})\n{advice}", file=sys.stderr)
         sys.exit(USER_ERROR)
 
 

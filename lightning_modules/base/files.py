@@ -315,7 +315,7 @@ def weights_in(folder: Path, part: str, *, half: bool = False) -> Weights:
     Raises:
         ValueError: there are none.
     """
-    offered = _offered([f"{part}/{file.name}" for file in (folder / part).glob("*")], part, half=half)
+    offered = _offered(_files_of(folder, part), part, half=half)
     if not offered:
         safe, pickled = _stems(part)
         raise ValueError(
@@ -323,6 +323,19 @@ def weights_in(folder: Path, part: str, *, half: bool = False) -> Weights:
             f"(.fp16.). {get_again(folder)}"
         )
     return offered[0]
+
+
+def only_variant(settings: BaseSettings) -> str | None:
+    """What diffusers has to be told to read a folder's weights, where only those of 16 bits are there."""
+    for part in settings.family.networks:
+        offered = _offered(_files_of(settings.folder, part), part, half=False)
+        if offered and offered[0].variant:
+            return offered[0].variant
+    return None
+
+
+def _files_of(folder: Path, part: str) -> list[str]:
+    return [f"{part}/{file.name}" for file in (folder / part).glob("*")]
 
 
 def _offered(names: Sequence[str], part: str, *, half: bool) -> list[Weights]:

@@ -25,7 +25,14 @@ from foundation.full_memory import memory_is_full
 from foundation.given_paths import shipped_name
 from foundation.hub import get_again
 from lightning_modules.base.families.family import Family
-from lightning_modules.base.files import BaseSettings, config_folder, download_weights, open_base, weights_in
+from lightning_modules.base.files import (
+    BaseSettings,
+    config_folder,
+    download_weights,
+    only_variant,
+    open_base,
+    weights_in,
+)
 from lightning_modules.base.single_file import fetch_single_file, is_single_file
 from lightning_modules.base.weights import load_network, look_at
 from lightning_modules.diffusion.prediction import PredictionType
@@ -53,6 +60,7 @@ class Components:
         prediction_type: what the UNet predicts.
         name: the base as the user wrote it (of an absolute path the last part).
         family: how it is built.
+        variant: what diffusers has to be told to read its weights, where only those of 16 bits are there; else None.
     """
 
     text_encoders: TextEncoders
@@ -63,6 +71,7 @@ class Components:
     prediction_type: PredictionType
     name: str
     family: Family
+    variant: str | None = None
 
 
 def load_components(
@@ -107,6 +116,7 @@ def load_components(
         prediction_type=settings.prediction_type,
         name=base_name(base_model),
         family=family,
+        variant=only_variant(settings),
     )
 
 

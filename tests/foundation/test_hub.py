@@ -12,16 +12,19 @@ from typing import Any
 import huggingface_hub.constants
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from evaluation.clip import Clip, load_clip
 from foundation.hub import get_again
-from lightning_modules.base.files import config_folder
+from lightning_modules.base.files import config_folder, open_base
 from lightning_modules.base.loading import Components, load_components, quiet_libraries
 from lightning_modules.memory.shapes import shapes_of
+from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 from tests.callbacks.tiny_clip import save_tiny_clip
 from tests.hub_double import Claimed, Files, HubDouble, Trouble, files_of, hub_in_place, point_at
+from tests.ldm_checkpoint import save_ldm_checkpoint
 from tests.small_run import picture_folder, small_config
 from train import main
 
@@ -240,7 +243,13 @@ def test_16_bit_files_alone_in_a_folder_are_read(files: Files, tiny_base: Path, 
         (folder / name).write_bytes(content)
     for name in WEIGHTS:
         (folder / name).unlink()
-    same_networks(load_components(str(folder)), load_components(str(tiny_base)), 1e-3)
+    halves, whole = load_components(str(folder)), load_components(str(tiny_base))
+    same_networks(halves, whole, 1e-3)
+    assert (halves.variant, whole.variant) == ("fp16", None)
+    module = StableDiffusionLora(str(folder), resolution=64)
+    module.configure_model()
+    with safe_open(module.export_lora(tmp_path / "lora.safetensors", "kohya", {}), "pt") as file:
+        assert file.metadata()["base_variant"] == "fp16"
 
 
 def test_weights_are_those_of_the_commit_whose_settings_are_here(
@@ -259,7 +268,7 @@ def test_a_repository_of_single_files_says_how_to_use_one(hub: HubDouble) -> Non
     hub.models[NAME] = {"README.md": b"", "anime.safetensors": Claimed(7 * 10**9)}
     with pytest.raises(
         ValueError,
-        match=r"single files: anime.safetensors. Fetch one: hf download owner/model anime.safetensors --local-dir mod",
+        match=r"single files: anime.safetensors. Give one of them: --model.base_model owner/model/anime.safetensors",
     ):
         config_folder(NAME, None)
     assert hub.fetched() == []
@@ -700,3 +709,71 @@ def test_plan_fetches_settings_alone_and_of_a_known_base_nothing(
     hub.asked.clear()
     assert "isn't on this machine" in shapes_of(known, None, torch.float32).source
     assert hub.asked == []
+
+
+# ---------------------------------------------------------------------- one file of a repository
+
+
+FILE = f"{NAME}/files/anime v1.safetensors"
+
+
+@pytest.fixture
+def one_file(hub: HubDouble, tiny_base_sd1: Path, tmp_path: Path) -> tuple[str, Path]:
+    """A model in one file on the hub, with a folder of its configs; by its id it is on the hub."""
+    path = save_ldm_checkpoint(tiny_base_sd1, tmp_path / "anime v1.safetensors")
+    hub.models[NAME] = {
+        "README.md": b"",
+        "files/anime v1.safetensors": path.read_bytes(),
+        "files/anime v1.yaml": b"target: sgm.modules.denoiser.VScaling\n",
+        "other.safetensors": Claimed(7 * 10**9),
+    }
+    return FILE, tiny_base_sd1
+
+
+def test_one_file_of_a_repository_is_a_base(
+    hub: HubDouble, one_file: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its header comes first, by a range; then the file, once; afterwards nothing is asked."""
+    base, configs = one_file
+    settings = open_base(base, str(configs))
+    assert settings.prediction_type == "v_prediction"  # by the .yaml beside it
+    weights = [asked for asked in hub.asked if asked.method == "GET" and ".safetensors" in asked.path]
+    assert weights
+    assert all(asked.range for asked in weights)
+    found = load_components(base, str(configs))
+    same_networks(found, load_components(str(configs)))
+    assert found.name == base
+    point_at("http://127.0.0.1:9", tmp_path / "cache", monkeypatch)
+    same_networks(load_components(base, str(configs)), found)
+
+
+def test_a_file_that_the_repository_lacks_names_those_it_has(one_file: tuple[str, Path]) -> None:
+    with pytest.raises(ValueError, match=r"has no such file. Its \.safetensors are .*anime v1.*, other"):
+        open_base(f"{NAME}/animo.safetensors")
+
+
+def test_a_file_that_is_no_model_is_refused_by_its_header(hub: HubDouble, tmp_path: Path) -> None:
+    save_file({"lora_unet_x.lora_down.weight": torch.zeros(1)}, tmp_path / "l.safetensors")
+    hub.models[NAME] = {"l.safetensors": (tmp_path / "l.safetensors").read_bytes()}
+    with pytest.raises(ValueError, match=rf"base_model {NAME}/l\.safetensors is a LoRA, not a model"):
+        open_base(f"{NAME}/l.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fetched"), [(torch.float32, "32"), (torch.bfloat16, "16"), (torch.float16, "16")]
+)
+def test_16_bit_weights_are_fetched_where_the_run_has_16_bits(
+    hub: HubDouble, files: Files, tmp_path: Path, dtype: torch.dtype, fetched: str
+) -> None:
+    """Of UNet and text encoder; the VAE computes in float32, and is small. What is here is not fetched again."""
+    halves = marked(half(files, torch.float16, tmp_path), "fp16")
+    hub.models[NAME] = {**files, **halves}
+    load_components(NAME, weight_dtype=dtype)
+    weights = sorted(name for name in hub.fetched() if name in WEIGHTS or name in halves)
+    others = [name for name in WEIGHTS if not name.startswith("vae")]
+    vae = next(name for name in WEIGHTS if name.startswith("vae"))
+    wanted = others if fetched == "32" else [name for name in halves if not name.startswith("vae")]
+    assert weights == sorted([*wanted, vae])
+    hub.asked.clear()
+    load_components(NAME)  # in float32, as `export` does
+    assert [name for name in hub.fetched() if name not in ("README.md",)] == []
