@@ -9,6 +9,7 @@ import difflib
 import io
 import re
 import shlex
+import signal
 import sys
 import traceback
 from argparse import ArgumentError
@@ -159,7 +160,7 @@ def check_command(name: str) -> None:
 
 @contextmanager
 def exit_with_message(debug: bool = False, command: str = "fit") -> Iterator[None]:
-    """Turn errors that the user can mend into their message and exit status 2.
+    """Turn errors that the user can mend into their message and exit status 2; Ctrl-C into a line and a shell's 130.
 
     Args:
         debug: show the traceback as well.
@@ -167,6 +168,11 @@ def exit_with_message(debug: bool = False, command: str = "fit") -> Iterator[Non
     """
     try:
         yield
+    except KeyboardInterrupt:  # of a command, or a time, without a better answer: libraries load for seconds
+        if debug:
+            traceback.print_exc()
+        print("\nStopped by Ctrl-C.", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except _mendable() as error:
         if debug:
             traceback.print_exc()

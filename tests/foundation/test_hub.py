@@ -256,7 +256,7 @@ def test_weights_are_those_of_the_commit_whose_settings_are_here(
     assert {asked.path.split("/")[4] for asked in hub.asked if asked.method == "HEAD"} == {configs.name}
 
 
-def test_a_repository_of_single_files_says_how_to_use_one(hub: HubDouble) -> None:
+def test_a_repository_of_single_files_says_how_to_use_one(hub: HubDouble, capfd: Any) -> None:
     hub.models[NAME] = {"README.md": b"", "anime.safetensors": Claimed(7 * 10**9)}
     with pytest.raises(
         ValueError,
@@ -264,6 +264,7 @@ def test_a_repository_of_single_files_says_how_to_use_one(hub: HubDouble) -> Non
     ):
         config_folder(NAME, None)
     assert hub.fetched() == []
+    assert capfd.readouterr() == ("", "")  # the library's own warning shows patterns that nobody gave
 
 
 def test_a_renamed_model_is_found_where_it_is_now(hub: HubDouble, files: Files) -> None:
@@ -374,9 +375,13 @@ PORTAL = ({"Content-Type": "text/html"}, b"<html>Welcome to the hotel</html>")
         (Trouble("/resolve/", 401), r"doesn't accept this machine's token \(401\)"),
         (
             Trouble("/api/", 403, {"X-Error-Message": "Not for you"}),
-            r"refuses it \(403; .*Not for you.*hf auth login",
+            r"refuses it \(403; Not for you\).*hf auth login",
         ),
-        (Trouble("/resolve/", 403), r"the hub refuses it \(403.*hf auth login"),
+        (Trouble("/resolve/", 403), r"the hub refuses it \(403\).*hf auth login"),
+        (
+            Trouble("unet/config", 404, {"X-Error-Code": "EntryNotFound"}),
+            r"the hub lists its settings and doesn't give all of it \(404\). Try again .*look at http.*/owner/model",
+        ),
         (
             Trouble("/api/", 429),
             r"too many requests from this address \(429\). Wait a few minutes, or log in",
@@ -388,7 +393,7 @@ PORTAL = ({"Content-Type": "text/html"}, b"<html>Welcome to the hotel</html>")
         (Trouble("/api/", 500), r"out of order at the moment \(500\). Try again in a few minutes"),
         (Trouble("/tree/", 503), r"out of order at the moment \(503\). Try again in a few minutes"),
         (Trouble("/resolve/", 502), r"out of order at the moment \(502\). Try again in a few minutes"),
-        (Trouble("/api/", 400), r"the hub refuses the request \(400"),
+        (Trouble("/api/", 400), r"the hub refuses the request \(400\)"),
         (
             Trouble("/api/", 200, *PORTAL),
             "isn't the Hugging Face hub. Does the network want a log-in in the browser",
@@ -413,6 +418,17 @@ def test_each_answer_of_the_hub_has_its_sentence(
         config_folder(NAME, None)
     hub.troubles = []
     load_components(NAME)  # nothing of the failure stays
+
+
+def test_a_file_that_the_hub_lists_and_lacks_is_not_called_a_model_that_it_lacks(
+    hub: HubDouble, files: Files
+) -> None:
+    hub.models[NAME], hub.troubles = files, [Trouble("/cdn/", 404)]
+    with pytest.raises(
+        ValueError,
+        match=r"the hub lists unet/diffusion_pytorch_model.safetensors \(3.2 MB\) and doesn't give all of it \(404\)",
+    ):
+        load_components(NAME)
 
 
 def test_a_hub_that_never_answers_is_given_up(
@@ -472,6 +488,9 @@ def test_half_a_cache_without_network_says_so_and_with_it_only_the_rest_is_fetch
         with pytest.raises(
             ValueError, match="not all of the model is in the hub's cache, and HF_HUB_OFFLINE forb"
         ):
+            load_components(NAME)
+        patch.setenv("TRANSFORMERS_OFFLINE", "1")  # says the same to the library
+        with pytest.raises(ValueError, match=r"and TRANSFORMERS_OFFLINE forbids to ask the hub. Unset it"):
             load_components(NAME)
     hub.troubles = []
     hub.asked.clear()
@@ -556,13 +575,26 @@ def test_a_cache_that_belongs_to_somebody_else_is_said(
         config_folder(NAME, None)
 
 
+def test_a_cache_below_a_file_is_said(
+    hub: HubDouble, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.models[NAME] = files
+    (tmp_path / "home").write_text("")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "home/hub"))
+    with pytest.raises(
+        ValueError, match=rf"{tmp_path}/home.* can't be written \(Not a directory\). Set HF_HOME to a folder"
+    ):
+        config_folder(NAME, None)
+
+
 def test_a_damaged_file_in_the_cache_has_to_go_first(hub: HubDouble, files: Files, tmp_path: Path) -> None:
     hub.models[NAME] = files
     load_components(NAME)
     blob = (config_folder(NAME, None) / WEIGHTS[1]).resolve()
     blob.write_bytes(blob.read_bytes()[:-10])
     with pytest.raises(
-        ValueError, match=r"damaged or cut short.*Run `hf cache rm model/owner/model`: the next start"
+        ValueError,
+        match=r"damaged or cut short.*Where http.* can be reached, run `hf cache rm model/owner/model`: the next start",
     ):
         load_components(NAME)
     shutil.rmtree(tmp_path / "cache/models--owner--model")
