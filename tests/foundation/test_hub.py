@@ -1,5 +1,6 @@
 """The hub, by a double on loopback: what is fetched of each layout and what isn't, and what each failure says."""
 
+import ast
 import errno
 import json
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub.constants
+import nbformat
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -23,6 +25,7 @@ from lightning_modules.base.stock_pipeline import stock_pipeline
 from lightning_modules.memory.shapes import shapes_of
 from tests.callbacks.tiny_clip import save_tiny_clip
 from tests.hub_double import Claimed, Files, HubDouble, Trouble, files_of, hub_in_place, point_at
+from tests.notebook_run import NOTEBOOK
 from tests.small_run import picture_folder, small_config
 from train import main
 
@@ -693,6 +696,24 @@ def test_the_commands_behind_fit_ask_the_hub_for_nothing(
     with pytest.raises(SystemExit):
         main(["plan", "--config", str(config), "--trainer.accelerator", "auto"])
     assert double.asked == []
+
+
+def test_the_notebook_s_plain_pipeline_fetches_what_fit_has_and_nothing_else(
+    hub: HubDouble, tiny_base: Path, tmp_path: Path
+) -> None:
+    small = files_of(published(tiny_base, tmp_path / "published"))
+    hub.models[NAME] = {**small, **unwanted()}
+    load_components(NAME)
+    hub.asked.clear()
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    (cell,) = (cell.source for cell in cells if "from_pretrained" in cell.source)
+    kept = ("import", "from", "pipeline = ")
+    statements = [ast.unparse(node) for node in ast.parse(cell).body]
+    code = "\n".join(line for line in statements if line.startswith(kept))
+    names = {"BASE": NAME, "REAL_MODEL": False, "torch": torch}
+    exec(code, names)
+    assert names["pipeline"].safety_checker is None
+    assert hub.fetched() == []
 
 
 @pytest.mark.parametrize("command", ["fit", "plan", "predict", "test", "merge", "export", "audit"])
