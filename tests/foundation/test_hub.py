@@ -710,7 +710,7 @@ def test_the_notebook_s_plain_pipeline_fetches_what_fit_has_and_nothing_else(
     kept = ("import", "from", "pipeline = ")
     statements = [ast.unparse(node) for node in ast.parse(cell).body]
     code = "\n".join(line for line in statements if line.startswith(kept))
-    names = {"BASE": NAME, "REAL_MODEL": False, "torch": torch}
+    names: dict[str, Any] = {"BASE": NAME, "REAL_MODEL": False, "torch": torch}
     exec(code, names)
     assert names["pipeline"].safety_checker is None
     assert hub.fetched() == []
