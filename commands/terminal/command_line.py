@@ -9,6 +9,7 @@ import difflib
 import io
 import re
 import shlex
+import signal
 import sys
 import traceback
 from argparse import ArgumentError
@@ -164,7 +165,7 @@ def check_command(name: str) -> None:
 def exit_with_message(
     debug: bool = False, command: str = "fit", options: Sequence[str] = ()
 ) -> Iterator[None]:
-    """Turn errors that the user can mend into their message and exit status 2.
+    """Turn errors that the user can mend into their message and exit status 2; Ctrl-C into a line and a shell's 130.
 
     Args:
         debug: show the traceback as well.
@@ -173,6 +174,11 @@ def exit_with_message(
     """
     try:
         yield
+    except KeyboardInterrupt:  # of a command, or a time, without a better answer: libraries load for seconds
+        if debug:
+            traceback.print_exc()
+        print("\nStopped by Ctrl-C.", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except _mendable() as error:
         if debug:
             traceback.print_exc()

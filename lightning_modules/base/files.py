@@ -137,6 +137,15 @@ def config_folder(base_model: str, base_config: str | None) -> Path:
             f"OWNER/NAME/FILE.safetensors), or a .safetensors file.{similar(path)}"
         )
     folder = fetch_settings(_on_hub(base_model), EVERY_SETTING)
+    inside = [
+        name.rpartition("/")[0] for name in listed(base_model, folder) if name.endswith("/model_index.json")
+    ]
+    if inside and not (folder / "model_index.json").is_file():
+        raise ValueError(
+            f"--model.base_model {base_model} holds models in folders: {', '.join(inside)}. Fetch one: hf download "
+            f'{base_model} --include "{inside[0]}/*" --local-dir models. Then give --model.base_model '
+            f"models/{inside[0]}"
+        )
     single = [name for name in listed(base_model, folder) if re.fullmatch(r"[^/]+\.safetensors", name)]
     if single and not (folder / "model_index.json").is_file():
         raise ValueError(
@@ -298,6 +307,11 @@ def download_weights(base_model: str, settings: BaseSettings, *, half: bool) -> 
         files: list[str] = []
         for part in settings.family.networks:
             offered = _offered(names, part, half=half)
+            if names and not offered:
+                raise ValueError(
+                    f"--model.base_model {base_model}: the repository has no weights of its {part}. Take another "
+                    "model, or a whole copy of it."
+                )
             files += next((one.files for one in [*filter(here, offered), *offered]), ())
         return files
 

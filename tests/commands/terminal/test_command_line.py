@@ -127,6 +127,13 @@ def test_a_mendable_error_is_its_message_and_status_2(capsys: pytest.CaptureFixt
     assert "Traceback" not in printed
 
 
+def test_ctrl_c_is_a_line_and_a_shell_s_status(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop, exit_with_message():
+        raise KeyboardInterrupt
+    assert stop.value.code == 130  # 128 and SIGINT's number, as bash says it
+    assert capsys.readouterr().err == "\nStopped by Ctrl-C.\n"
+
+
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit), exit_with_message(debug=True):
         raise ValueError("no")
