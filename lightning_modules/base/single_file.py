@@ -7,6 +7,7 @@ Forge and OneTrainer say what a model predicts.
 """
 
 import atexit
+import inspect
 import json
 import re
 import shutil
@@ -203,6 +204,8 @@ def _written(name: str) -> Path:
 
 def write_configs(folder: Path, family: Family) -> None:
     """Write what a family's diffusers folders hold beside weights."""
+    import diffusers  # takes seconds
+
     classes = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL"}
     index: dict[str, Any] = {"_class_name": family.pipeline}
     index |= {part: ["diffusers", cls] for part, cls in classes.items()}
@@ -211,12 +214,19 @@ def write_configs(folder: Path, family: Family) -> None:
     index["scheduler"] = ["diffusers", family.configs["scheduler"]["_class_name"]]
     _write(folder / "model_index.json", index)
     for part, file in family.config_files.items():
-        own: dict[str, Any] = {"_class_name": classes[part]} if part in classes else {}
+        own: dict[str, Any] = {}
+        if part in classes:  # diffusers' conversion reads settings that are only defaults, too
+            own = {"_class_name": classes[part], **_defaults(getattr(diffusers, classes[part]))}
         if part in family.tokenizers:
             own = {"architectures": [family.encoder_classes[part]], "model_type": "clip_text_model"}
         _write(folder / file, {**own, **family.configs[part]})
     for tokenizer, pad in family.tokenizer_pads.items():
         write_tokenizer(folder / tokenizer, pad)
+
+
+def _defaults(cls: type) -> dict[str, Any]:
+    signature = inspect.signature(cls)
+    return {name: one.default for name, one in signature.parameters.items() if one.default is not one.empty}
 
 
 def _write(file: Path, content: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """A model in one bare file: its family by its header, what it predicts by its marks, and the weights of its folder."""
 
+import inspect
 import json
 import re
 import socket
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
@@ -58,8 +59,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_family(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The family's shapes are the tiny ones: a bare file has no configs of its own."""
-    configs = {part: json.loads((folder / file).read_text()) for part, file in SDXL.config_files.items()}
+    """The family's shapes are the tiny ones: a bare file has no configs of its own.
+
+    Of each part the settings that the family states; of the tiny one's others, those that aren't diffusers' defaults.
+    """
+    configs = {}
+    for part, file in SDXL.config_files.items():
+        own = json.loads((folder / file).read_text())
+        cls = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}.get(part)
+        usual = {} if cls is None else {n: p.default for n, p in inspect.signature(cls).parameters.items()}
+        configs[part] = {
+            name: value
+            for name, value in own.items()
+            if name in SDXL.configs[part] or (cls is None or (name in usual and usual[name] != value))
+        }
     families = tuple(replace(one, configs=configs) if one is SDXL else one for one in FAMILIES)
     monkeypatch.setattr(single_file, "FAMILIES", families)
     single_file._written.cache_clear()
