@@ -7,13 +7,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lightning_modules.base.families.ldm_names import ldm_paths
-from lightning_modules.base.loading import unet_without_weights
+from lightning_modules.base.loading import describe_base, unet_without_weights
 from lightning_modules.lora.formats import adapter_of
 from lightning_modules.lora.layers import LoraOptions
 from lightning_modules.lora.reading import read_adapter, unet_adapter
 from lightning_modules.lora.writing import write_adapter
 from tests.lightning_modules.test_web_ui_names import SHAPES, TABLES, unet
-from tests.tiny_adapters import EVERYWHERE, facts_of, learned_unet
+from tests.tiny_adapters import EVERYWHERE, learned_unet
 from tests.tiny_models import tiny_unet
 
 
@@ -77,7 +77,7 @@ def base(request: pytest.FixtureRequest) -> Path:
 def two_files(base: Path, tmp_path: Path) -> tuple[Path, Path]:
     """The same adapter of a tiny base, linear and convolution layers, by diffusers' names and by LDM's."""
     trained = learned_unet(base, LoraOptions(rank=4, alpha=2.5, target_modules=EVERYWHERE))
-    own = write_adapter(tmp_path / "own.safetensors", adapter_of(trained), "kohya", facts_of(base))
+    own = write_adapter(tmp_path / "own.safetensors", adapter_of(trained), "kohya", describe_base(str(base)))
     pairs = [(path.replace(".", "_"), ldm.replace(".", "_")) for ldm, path in ldm_paths(trained).items()]
     both = {name: pair for pair in pairs for name in pair}
     files: tuple[dict[str, torch.Tensor], ...] = ({}, {})
