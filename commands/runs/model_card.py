@@ -18,6 +18,7 @@ from safetensors import safe_open
 from callbacks.exposure_ledger import FILE as EXPOSURE
 from evaluation.prompts import as_characters
 from foundation.atomic_file import atomic_file
+from lightning_modules.base.families.known import family_of_file
 
 CARD = "README.md"
 GRID = "samples.png"
@@ -179,16 +180,38 @@ def _usage_kohya(path: Path) -> str:
 
 
 def _usage_diffusers(path: Path, card: Card) -> str:
-    base = repr(card.facts.get("ss_sd_model_name", "the base model"))
+    base, pipeline = card.facts.get("ss_sd_model_name", "the base model"), family_of_file(card.facts).pipeline
+    opened = "from_single_file" if base.endswith(".safetensors") else "from_pretrained"
+    given = repr(base)
     if variant := card.facts.get("base_variant"):  # diffusers looks for files of 32 bits unless it is told
-        base += f", variant={variant!r}"
+        given += f", variant={variant!r}"
     return (
-        "* **diffusers**:\n\n"
-        "  ```python\n"
-        "  from diffusers import StableDiffusionPipeline\n\n"
-        f"  pipeline = StableDiffusionPipeline.from_pretrained({base})\n"
+        "* **diffusers**:
+
+"
+        "  ```python
+"
+        f"  from diffusers import {pipeline}
+
+"
+        f"  pipeline = {pipeline}.{opened}({given})
+"
+        f"{_usage_of_v(card.facts)}"
         f'  pipeline.load_lora_weights("FOLDER_OF_THIS_CARD", weight_name={path.name!r})\n'
         "  ```\n"
+    )
+
+
+def _usage_of_v(facts: Mapping[str, str]) -> str:
+    """What diffusers must be told of a base that predicts v: of a single file it doesn't see it, and folders err."""
+    if facts.get("modelspec.prediction_type") != "v":
+        return ""
+    zero = facts.get("ss_zero_terminal_snr") == "True"
+    more = ', rescale_betas_zero_snr=True, timestep_spacing="trailing"' if zero else ""
+    return (
+        "  pipeline.scheduler = type(pipeline.scheduler).from_config(\n"
+        f'      pipeline.scheduler.config, prediction_type="v_prediction"{more}\n'
+        "  )\n"
     )
 
 

@@ -107,7 +107,11 @@ def to_diffusers(adapter: Adapter) -> SafetensorsFile:
         "use_dora": False,
     }
     described = {f"unet.{name}": value for name, value in config.items()}
-    metadata = {"format": "pt", ADAPTER_METADATA: json.dumps(described, sort_keys=True)}
+    metadata = {
+        "format": "pt",
+        "modelspec.implementation": "diffusers",
+        ADAPTER_METADATA: json.dumps(described, sort_keys=True),
+    }
     return {f"unet.{name}": tensor for name, tensor in adapter.state.items()}, metadata
 
 
@@ -200,6 +204,26 @@ def from_kohya(tensors: Mapping[str, Tensor], unet: nn.Module) -> Adapter:
         for path, rank in _ranks(state).items()  # a layer without alpha has strength 1
     }
     return Adapter(state, strengths)
+
+
+def with_own_paths(adapter: Adapter, unet: nn.Module) -> Adapter:
+    """A dotted file's adapter by the UNet's own paths, where it may have LDM's.
+
+    Args:
+        adapter: what `from_diffusers` gave.
+        unet: a UNet with adapters or not.
+
+    Raises:
+        ValueError: layers that have no place in this UNet, all of them listed; or a layer under both names.
+    """
+    own = {path for path, _ in unet.named_modules()}
+    paths = ldm_paths(unet) | {path: path for path in own}
+    split = {name: name.rpartition(".lora_") for name in adapter.state}
+    _refuse_unplaced([name for name, (path, *_) in split.items() if path not in paths], "diffusers")
+    state = {f"{paths[path]}.lora_{end}": adapter.state[name] for name, (path, _, end) in split.items()}
+    if len(state) < len(adapter.state):
+        raise ValueError("some layer is in it twice, under two names")
+    return Adapter(state, {paths.get(path, path): strength for path, strength in adapter.strengths.items()})
 
 
 def adapter_config(metadata: Mapping[str, str]) -> dict[str, Any]:

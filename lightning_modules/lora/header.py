@@ -45,11 +45,11 @@ def header(adapter: Adapter, tensors: Mapping[str, Tensor], facts: Mapping[str, 
     title = kept.get("modelspec.title") or kept.get("ss_output_name") or kept.get("run") or "LoRA"
     return {
         "ss_output_name": title,
+        "modelspec.implementation": "diffusers",  # unless the base says otherwise
         **kept,
         **_shape(adapter),
         **_hashes(tensors),
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.implementation": "diffusers",
         "modelspec.title": title,
     }
 

@@ -8,11 +8,14 @@
     a UNet's own state_dict under peft        P.lora_A.<adapter>.weight
     kohya sd-scripts, OneTrainer, LyCORIS     lora_unet_P_.lora_down.weight, beside it .alpha
     LyCORIS outside kohya, SimpleTuner        lycoris_P_.lora_down.weight, beside it .alpha
-    tools that work on LDM's UNet             lora_unet_L_.lora_down.weight, L: LDM's path (`ldm_names.py`)
+    sd-scripts and OneTrainer for XL          lora_unet_L_.lora_down.weight, L: LDM's path (`ldm_names.py`)
+    ComfyUI, OneTrainer for ComfyUI           diffusion_model.L.lora_up.weight or .lora_A.weight, beside it .alpha
+    OneTrainer's "original"                   L.lora_A.weight, beside it .alpha
 
-Names with dots are brought to peft naming here. Those with underscores need the UNet, which knows where its dots are
-(`lora_formats.from_kohya`). Sources: diffusers `loaders/unet.py` and `utils/state_dict_utils.py`, peft
-`utils/save_and_load.py`, kohya-ss/sd-scripts `networks/lora.py`, LyCORIS `lycoris/wrapper.py`.
+Names with dots are brought to peft naming here. LDM's paths, and dots from underscores, need the UNet
+(`lora/formats.py`). Sources: diffusers `loaders/unet.py` and `utils/state_dict_utils.py`, peft
+`utils/save_and_load.py`, kohya-ss/sd-scripts `networks/lora.py`, LyCORIS `lycoris/wrapper.py`, ComfyUI `comfy/lora.py`,
+OneTrainer `modelSaver/mixin/LoRASaverMixin.py`.
 """
 
 import re
@@ -20,10 +23,10 @@ import re
 UNDERSCORED = ("lora_unet_", "lycoris_")
 """How the names of a UNet's layers begin where dots are underscores."""
 
-PREFIXES = ("unet.", "base_model.model.")
-"""What stands before the path of a UNet's layer where dots are dots; both in this order in some files."""
+PREFIXES = ("unet.", "base_model.model.", "diffusion_model.")
+"""What stands before the path of a UNet's layer where dots are dots; the first two in this order in some files."""
 
-LEFT_OUT = ("lora_te", "text_encoder.", "text_encoder_2.", "bundle_emb.")
+LEFT_OUT = ("lora_te", "text_encoder.", "text_encoder_2.", "text_encoders.", "bundle_emb.")
 """How names begin that aren't the UNet's: text encoder layers, and OneTrainer's bundled embeddings."""
 
 ENDS = {

@@ -12,7 +12,7 @@ The same adapter has the same digest in all three kinds of file.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,15 +25,17 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from foundation.missing_paths import similar
+from lightning_modules.base.families.family import Family
 from lightning_modules.base.families.known import FAMILIES, family_by_header, family_of
+from lightning_modules.lora.fitting import families_that_fit, in_shapes_of, misfits
 from lightning_modules.lora.formats import (
     ADAPTER_METADATA,
     Adapter,
     adapter_config,
-    flat_matrix,
     from_diffusers,
     from_kohya,
     to_kohya,
+    with_own_paths,
 )
 from lightning_modules.lora.header import behind_header
 from lightning_modules.lora.layers import ADAPTER, load_lora_state, lora_layers, put_on
@@ -89,14 +91,20 @@ class SavedAdapter:
         return any(re.sub(r"\.lora_.*|\.alpha$", ".alpha", name) not in names for name in names)
 
     @cached_property
+    def families(self) -> list[Family]:
+        """Those into whose UNets the layers fit, whatever the header says; empty if they fit into none."""
+        return families_that_fit(lambda unet: _place(self, unet))
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the adapter as a kohya file behind the header, 64 hexadecimal digits."""
         if self.format == "kohya":
             return hashlib.sha256(behind_header(self.path.read_bytes())).hexdigest()
         adapter = _dotted(self)
         whole = Adapter({name: tensor.float() for name, tensor in adapter.state.items()}, adapter.strengths)
-        names = (family_by_header(self.metadata) or FAMILIES[-1]).kohya_path
-        tensors = {name: tensor.contiguous() for name, tensor in to_kohya(whole, names)[0].items()}
+        family = family_by_header(self.metadata) or next(iter(self.families), FAMILIES[-1])
+        tensors = to_kohya(whole, family.kohya_path)[0]
+        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
         return hashlib.sha256(behind_header(save(tensors))).hexdigest()
 
 
@@ -164,33 +172,25 @@ def place_adapter(unet: Any, saved: SavedAdapter, *, dropout: float = 0.0) -> li
 def unet_adapter(saved: SavedAdapter, unet: nn.Module) -> Adapter:
     """The file's UNet layers in peft naming, each matrix in the shape that its layer has in this UNet.
 
-    What one trainer keeps as a 1x1 convolution [r, C, 1, 1] is a linear layer [r, C] to another, with the same
-    numbers: sd-scripts builds `proj_in` and `proj_out` of a single SD 2 file as convolutions, diffusers linear.
-
     Args:
         saved: what `read_adapter` gave.
         unet: the UNet that they are for, with weights or on the meta device, with adapters or not.
 
     Raises:
-        ValueError: the file has none, or names, shapes or numbers that this UNet can't have; all of them are listed.
+        ValueError: the file has none, or is of another family; or it has names, shapes or numbers that this UNet can't
+            have, and all of them are listed.
     """
     if not saved.unet_tensors:
         raise ValueError(f"{saved.given} holds text encoder layers only; give one that adapts the UNet.")
+    by_header = family_by_header(saved.metadata)
+    _check_family(unet, [by_header] if by_header else [], saved, "header says")
     try:
-        adapter = from_kohya(saved.unet_tensors, unet) if saved.format == "kohya" else _dotted(saved)
+        adapter = _place(saved, unet)
+        _check_layers(unet, adapter)
     except ValueError as error:
+        _check_family(unet, saved.families, saved, "layers say")
         raise ValueError(f"{saved.given}: {error}") from error
-    # of a layer that has an adapter already, the layer itself
-    modules = {path: getattr(layer, "base_layer", layer) for path, layer in unet.named_modules()}
-    adapter = Adapter(
-        {
-            name: _in_shape_of(modules.get(name.rsplit(".lora_", 1)[0]), name, t)
-            for name, t in adapter.state.items()
-        },
-        adapter.strengths,
-    )
-    _check_layers(modules, adapter, saved.given)
-    _check_family(unet, saved)
+    _check_numbers(adapter, saved.given)
     return adapter
 
 
@@ -286,27 +286,38 @@ def _format(tensors: Mapping[str, Tensor], given: str) -> AdapterFormat:
     )
 
 
-def _in_shape_of(layer: nn.Module | None, name: str, tensor: Tensor) -> Tensor:
-    """An A or a B as this layer would have it; untouched where it is no such thing, or no such layer is there."""
-    flat = flat_matrix(tensor)
-    if flat is None or not isinstance(layer, nn.Linear | nn.Conv2d):
-        return tensor
-    behind = layer.weight.shape[1:]
-    if name.endswith(".lora_B.weight"):
-        return flat.reshape(*flat.shape, *[1] * (len(behind) - 1))
-    return flat.reshape(-1, *behind) if flat.shape[1] == behind.numel() else tensor
+def _place(saved: SavedAdapter, unet: nn.Module) -> Adapter:
+    """The UNet's layers by its own paths and in its own shapes.
+
+    Raises:
+        ValueError: a layer has no place in this UNet, or the file isn't sound.
+    """
+    if saved.format == "kohya":
+        return in_shapes_of(unet, from_kohya(saved.unet_tensors, unet))
+    return in_shapes_of(unet, with_own_paths(_dotted(saved), unet))
 
 
-def _check_layers(modules: Mapping[str, nn.Module], adapter: Adapter, given: str) -> None:
+def _check_layers(unet: nn.Module, adapter: Adapter) -> None:
     """Each A and B beside a layer of its width; all that don't fit are named."""
-    layers = {name.rsplit(".lora_", 1)[0] for name in adapter.state} | set(adapter.strengths)
-    problems = [problem for layer in sorted(layers) if (problem := _misfit(modules, adapter.state, layer))]
-    if problems:
+    if problems := misfits(unet, adapter):
         raise ValueError(
-            f"{given} doesn't fit this base, so it was trained on another kind of model: "
-            + "; ".join(problems)
-            + ". Give its own base with --model.base_model."
+            f"it doesn't fit this base, so it was trained on another kind of model: {'; '.join(problems)}. Give its "
+            "own base with --model.base_model."
         )
+
+
+def _check_family(unet: nn.Module, trained_on: Sequence[Family], saved: SavedAdapter, source: str) -> None:
+    """Refuse a file of another family than the UNet's, which may have the same layers (1.x and 2.x) or hardly any."""
+    config: Any = getattr(unet, "config", {})
+    base = family_of(config) if config else None
+    if base is not None and trained_on and base not in trained_on:
+        raise ValueError(
+            f"{saved.given} was trained on {' or '.join(map(str, trained_on))}, as its {source}, and this base is "
+            f"{base}. Give its own base with --model.base_model."
+        )
+
+
+def _check_numbers(adapter: Adapter, given: str) -> None:
     whole = sorted(name for name, tensor in adapter.state.items() if not tensor.is_floating_point())
     if whole:
         raise ValueError(
@@ -317,28 +328,3 @@ def _check_layers(modules: Mapping[str, nn.Module], adapter: Adapter, given: str
         raise ValueError(
             f"{given} holds NaN or infinity in {', '.join(broken)}: it is broken. Take an earlier one."
         )
-
-
-def _check_family(unet: nn.Module, saved: SavedAdapter) -> None:
-    """Attention to the picture and convolutions are of one shape in 1.x and 2.x; the header tells them apart."""
-    config: Any = getattr(unet, "config", {})
-    trained_on, base = family_by_header(saved.metadata), family_of(config)
-    if config and base is not None and trained_on not in (None, base):
-        raise ValueError(
-            f"{saved.given} was trained on {trained_on}, as its header says, and this base is {base}. Give its own "
-            "base with --model.base_model."
-        )
-
-
-def _misfit(modules: Mapping[str, nn.Module], state: Mapping[str, Tensor], layer: str) -> str | None:
-    """What is wrong with one layer, or nothing."""
-    module = modules.get(layer)
-    if not isinstance(module, nn.Linear | nn.Conv2d):
-        return f"{layer} has no place"
-    if f"{layer}.lora_A.weight" not in state or f"{layer}.lora_B.weight" not in state:
-        return f"{layer} has only one of its two matrices"
-    a, b, weight = state[f"{layer}.lora_A.weight"], state[f"{layer}.lora_B.weight"], module.weight
-    ones = (1,) * (weight.dim() - 2)
-    if a.shape[1:] == weight.shape[1:] and b.shape == (len(weight), len(a), *ones):
-        return None
-    return f"{layer} is {list(b.shape)} x {list(a.shape)}, for a weight of {list(weight.shape)}"

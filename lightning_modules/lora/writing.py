@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from foundation.adapter_export import LoraFormat
-from lightning_modules.base.families.known import FAMILIES, family_by_header
+from lightning_modules.base.families.known import family_of_file
 from lightning_modules.lora.formats import (
     Adapter,
     is_accepted_kohya_name,
@@ -44,7 +44,7 @@ def write_adapter(
         ValueError: the numbers don't fit the dtype, or ComfyUI and A1111 have no place for a layer.
     """
     stored = stored_as(adapter, dtype)
-    names = (family_by_header(facts) or FAMILIES[-1]).kohya_path
+    names = family_of_file(facts).kohya_path
     tensors, own = to_kohya(stored, names) if format == "kohya" else to_diffusers(stored)
     if format == "kohya":
         _check_names(list(tensors))

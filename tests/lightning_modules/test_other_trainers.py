@@ -1,7 +1,7 @@
 """LoRA files as other trainers' own code writes them: imported, the UNet computes what theirs computes.
 
 Files come from diffusers' and peft's writers and from LyCORIS (which kohya's scripts, naifu and SimpleTuner write
-convolutions with); names that no code of today writes any more are made from those.
+convolutions with); names that none of these writes are made from those.
 """
 
 import json
@@ -20,20 +20,22 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lightning_modules.base.loading import load_components, unet_without_weights
+from lightning_modules.base.loading import describe_base, load_components, unet_without_weights
 from lightning_modules.lora.merging import merge_adapter
 from lightning_modules.lora.reading import notes, place_adapter, read_adapter, unet_adapter
 from lightning_modules.lora.verification import verify_file
 from lightning_modules.lora.writing import write_adapter
+from tests.lightning_modules.web_ui_names import comfyui_table
 from tests.tiny_adapters import unet_output
 
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 CONVOLUTIONS = [*ATTENTION, "proj_in", "conv1", "conv_in"]
 
 
-@pytest.fixture(params=["sd1", "sd2"])
-def base(request: pytest.FixtureRequest, tiny_base: Path, tiny_base_sd1: Path) -> Path:
-    return tiny_base if request.param == "sd2" else tiny_base_sd1
+@pytest.fixture(params=["tiny_base_sd1", "tiny_base", "tiny_sdxl"])
+def base(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.getfixturevalue(request.param)
+    return found
 
 
 @torch.no_grad()
@@ -163,6 +165,48 @@ def by_lycoris_with_rslora(base: Path, folder: Path) -> tuple[Path, Tensor]:
     return by_lycoris(base, folder, rs_lora=True)
 
 
+def with_ldm_paths(path: Path, base: Path) -> dict[tuple[str, str], Tensor]:
+    """LyCORIS' file by LDM's path of the layer and what stands behind it, as `("out.2", "lora_down.weight")`."""
+    config = unet_without_weights(str(base)).config
+    depths, names = config.transformer_layers_per_block, config.down_block_types
+    depths = [depths] * len(names) if isinstance(depths, int) else depths
+    attending = [depth * ("CrossAttn" in name) for depth, name in zip(depths, names, strict=True)]
+    table = comfyui_table(attending, middle=depths[-1], resnets=config.layers_per_block)
+    places = {"lycoris_" + ours.replace(".", "_"): theirs for ours, theirs in table.items()}
+    split = {name: name.partition(".") for name in load_file(path)}
+    return {(places[split[n][0]], split[n][2]): tensor for n, tensor in load_file(path).items()}
+
+
+def by_sd_scripts(base: Path, folder: Path) -> tuple[Path, Tensor]:
+    """As sd-scripts and OneTrainer have it for XL: LDM's path with underscores."""
+    path, output = by_lycoris(base, folder)
+    tensors = with_ldm_paths(path, base)
+    save_file({f"lora_unet_{ldm.replace('.', '_')}.{end}": t for (ldm, end), t in tensors.items()}, path)
+    return path, output
+
+
+def by_comfyui(base: Path, folder: Path) -> tuple[Path, Tensor]:
+    """As ComfyUI's own nodes save: LDM's path with dots."""
+    path, output = by_lycoris(base, folder)
+    tensors = with_ldm_paths(path, base)
+    save_file({f"diffusion_model.{ldm}.{end}": tensor for (ldm, end), tensor in tensors.items()}, path)
+    return path, output
+
+
+def by_onetrainer(base: Path, folder: Path, before: str = "diffusion_model.") -> tuple[Path, Tensor]:
+    """As OneTrainer writes for ComfyUI: the same with A and B."""
+    path, output = by_lycoris(base, folder)
+    parts = {"lora_down.weight": "lora_A.weight", "lora_up.weight": "lora_B.weight"}
+    tensors = with_ldm_paths(path, base)
+    save_file({f"{before}{ldm}.{parts.get(end, end)}": t for (ldm, end), t in tensors.items()}, path)
+    return path, output
+
+
+def by_onetrainer_as_original(base: Path, folder: Path) -> tuple[Path, Tensor]:
+    """Its "original" format: LDM's path alone."""
+    return by_onetrainer(base, folder, "")
+
+
 WITHOUT_ALPHA = (by_diffusers_scripts, by_attention_processors, by_state_dict)
 WRITERS = [
     *WITHOUT_ALPHA,
@@ -174,6 +218,10 @@ WRITERS = [
         by_lycoris_alone,
         by_lycoris_with_tucker,
         by_lycoris_with_rslora,
+        by_sd_scripts,
+        by_comfyui,
+        by_onetrainer,
+        by_onetrainer_as_original,
     ),
 ]
 
@@ -228,7 +276,8 @@ def test_a_layer_given_in_the_others_shape_is_the_same_layer(
     torch.testing.assert_close(unet_output(merged), expected, atol=1e-5, rtol=1e-4)
     place_adapter(unet, read_adapter(path))
     torch.testing.assert_close(unet_output(unet), expected, atol=1e-5, rtol=1e-4)
-    verify_file(write_adapter(tmp_path / "back.safetensors", found, "kohya", {}), found, unet)
+    back = write_adapter(tmp_path / "back.safetensors", found, "kohya", describe_base(str(base)))
+    verify_file(back, found, unet)
 
 
 def test_a_layer_of_another_kind_is_refused_by_name_and_shape(tiny_base: Path, tmp_path: Path) -> None:
@@ -256,18 +305,42 @@ def test_a_middle_that_belongs_to_no_convolution_is_refused(tiny_base: Path, tmp
             unet_adapter(read_adapter(path), unet_without_weights(str(tiny_base)))
 
 
-def test_text_encoder_layers_and_embeddings_are_said_and_left_out(tiny_base: Path, tmp_path: Path) -> None:
-    path, expected = by_lycoris(tiny_base, tmp_path)
-    more = {
-        "lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": torch.ones(4, 32),
-        "lora_te_text_model_encoder_layers_0_mlp_fc1.alpha": torch.tensor(4.0),
-        "bundle_emb.mystyle.clip_l": torch.ones(2, 32),  # OneTrainer's
-    }
-    save_file(load_file(path) | more, path)
+FIRST_LAYER = "text_model.encoder.layers.0.mlp.fc1"
+
+
+@pytest.mark.parametrize(
+    ("write", "layers"),
+    [
+        (by_lycoris, ["lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"]),
+        (
+            by_sd_scripts,
+            [f"lora_te{number}_text_model_encoder_layers_0_mlp_fc1.lora_up.weight" for number in (1, 2)],
+        ),
+        (
+            by_comfyui,
+            [
+                f"text_encoders.{name}.transformer.{FIRST_LAYER}.lora_down.weight"
+                for name in ("clip_l", "clip_g")
+            ],
+        ),
+        (
+            by_diffusers,
+            [f"{name}.{FIRST_LAYER}.lora_A.weight" for name in ("text_encoder", "text_encoder_2")],
+        ),
+    ],
+)
+def test_text_encoder_layers_and_embeddings_are_said_and_left_out(
+    write: Callable[[Path, Path], tuple[Path, Tensor]], layers: list[str], tiny_sdxl: Path, tmp_path: Path
+) -> None:
+    path, expected = write(tiny_sdxl, tmp_path)
+    more = {name: torch.ones(4, 32) for name in layers}
+    more |= {re.sub(r"\.lora_.*", ".alpha", name): torch.tensor(4.0) for name in layers}
+    more["bundle_emb.mystyle.clip_g"] = torch.ones(2, 32)  # OneTrainer's
+    save_file(load_file(path) | more, path, read_adapter(path).metadata)
     saved = read_adapter(path)
     assert saved.left_out == sorted(more)
     assert all(name in notes(saved)[0] for name in more)
-    unet = load_components(str(tiny_base)).unet
+    unet = load_components(str(tiny_sdxl)).unet
     place_adapter(unet, saved)
     torch.testing.assert_close(unet_output(unet), expected, atol=1e-5, rtol=1e-4)
 

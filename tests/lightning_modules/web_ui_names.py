@@ -1,9 +1,11 @@
 """How ComfyUI and A1111 find the place of a kohya file's tensor, restated for tests.
 
 Both hold the UNet in the layout of the first Stable Diffusion code (LDM: `input_blocks.1.1.proj_in`), and kohya's names
-are those of diffusers. ComfyUI walks through its UNet's config and makes a table from diffusers' names to its own
-(`comfy/utils.py: unet_to_diffusers`, used by `comfy/lora.py: model_lora_keys_unet`); A1111 takes a name apart and
-computes the block's number (`extensions-builtin/Lora/networks.py: convert_diffusers_name_to_compvis`).
+are those of diffusers, for Stable Diffusion XL LDM's own. ComfyUI walks through its UNet's config and makes a table
+from diffusers' names to its own (`comfy/utils.py: unet_to_diffusers`, used by `comfy/lora.py: model_lora_keys_unet`),
+and knows its own as well; Forge does the same (`packages_3rdparty/comfyui_lora_collection`). A1111 takes a name apart
+and computes the block's number (`extensions-builtin/Lora/networks.py: convert_diffusers_name_to_compvis`); what it
+doesn't know it takes for LDM's.
 """
 
 import re
@@ -23,6 +25,8 @@ AROUND = {
     "conv_out": "out.2",
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
 }
 IN_ATTENTION = ("proj_in", "proj_out", "norm")
 IN_TRANSFORMER = (
@@ -31,52 +35,54 @@ IN_TRANSFORMER = (
 )
 
 
-def comfyui_table(attention: list[bool], resnets: int) -> dict[str, str]:
-    """ComfyUI's table, diffusers' path -> LDM's path, of a UNet with one transformer block an attention.
+def comfyui_table(depths: list[int], middle: int, resnets: int) -> dict[str, str]:
+    """ComfyUI's table, diffusers' path -> LDM's path.
 
     Args:
-        attention: whether each level has it, from the first to the deepest.
+        depths: transformer blocks of an attention of each level, from the first to the deepest; 0 is no attention.
+        middle: the same of the middle.
         resnets: of a level on the way down; on the way up there is one more.
     """
     return {
         path: place
-        for module, block in _modules(attention, resnets)
-        for path, place in _layers(module, block)
+        for module, block, depth in _modules(depths, middle, resnets)
+        for path, place in _layers(module, block, depth)
     } | AROUND
 
 
-def _modules(attention: list[bool], resnets: int) -> Iterator[tuple[str, str]]:
+def _modules(depths: list[int], middle: int, resnets: int) -> Iterator[tuple[str, str, int]]:
     """Blocks are counted through on the way down, from 1, and again on the way up, from 0; a resampler belongs in."""
-    last = len(attention) - 1
+    last = len(depths) - 1
     number = 1
-    for level, attends in enumerate(attention):
+    for level, depth in enumerate(depths):
         for i in range(resnets):
-            yield f"down_blocks.{level}.resnets.{i}", f"input_blocks.{number}.0"
-            if attends:
-                yield f"down_blocks.{level}.attentions.{i}", f"input_blocks.{number}.1"
+            yield f"down_blocks.{level}.resnets.{i}", f"input_blocks.{number}.0", 0
+            if depth:
+                yield f"down_blocks.{level}.attentions.{i}", f"input_blocks.{number}.1", depth
             number += 1
         if level < last:
-            yield f"down_blocks.{level}.downsamplers.0.conv", f"input_blocks.{number}.0.op"
+            yield f"down_blocks.{level}.downsamplers.0.conv", f"input_blocks.{number}.0.op", 0
             number += 1
-    yield from (("mid_block.resnets.0", "middle_block.0"), ("mid_block.resnets.1", "middle_block.2"))
-    yield "mid_block.attentions.0", "middle_block.1"
+    yield from (("mid_block.resnets.0", "middle_block.0", 0), ("mid_block.resnets.1", "middle_block.2", 0))
+    yield "mid_block.attentions.0", "middle_block.1", middle
     number = 0
-    for level, attends in enumerate(reversed(attention)):
+    for level, depth in enumerate(reversed(depths)):
         for i in range(resnets + 1):
-            yield f"up_blocks.{level}.resnets.{i}", f"output_blocks.{number}.0"
-            if attends:
-                yield f"up_blocks.{level}.attentions.{i}", f"output_blocks.{number}.1"
+            yield f"up_blocks.{level}.resnets.{i}", f"output_blocks.{number}.0", 0
+            if depth:
+                yield f"up_blocks.{level}.attentions.{i}", f"output_blocks.{number}.1", depth
             if i == resnets and level < last:
-                yield f"up_blocks.{level}.upsamplers.0.conv", f"output_blocks.{number}.{1 + attends}.conv"
+                place = f"output_blocks.{number}.{1 + bool(depth)}.conv"
+                yield f"up_blocks.{level}.upsamplers.0.conv", place, 0
             number += 1
 
 
-def _layers(module: str, block: str) -> Iterator[tuple[str, str]]:
+def _layers(module: str, block: str, depth: int) -> Iterator[tuple[str, str]]:
     if ".resnets." in module:
         yield from ((f"{module}.{ours}", f"{block}.{theirs}") for ours, theirs in IN_RESNET.items())
     elif ".attentions." in module:
-        inner = [*IN_ATTENTION, *(f"transformer_blocks.0.{layer}" for layer in IN_TRANSFORMER)]
-        yield from ((f"{module}.{layer}", f"{block}.{layer}") for layer in inner)
+        blocks = [f"transformer_blocks.{i}.{layer}" for i in range(depth) for layer in IN_TRANSFORMER]
+        yield from ((f"{module}.{layer}", f"{block}.{layer}") for layer in [*IN_ATTENTION, *blocks])
     else:
         yield module, block
 
@@ -115,4 +121,5 @@ def a1111_name(name: str) -> str:
             else f"output_blocks_{3 * level + number}"
         )
         return f"{place}_{which}_{layer}"
-    return {"lora_unet_conv_in": "input_blocks_0_0", "lora_unet_conv_out": "out_2"}.get(name, name)
+    around = {"lora_unet_conv_in": "input_blocks_0_0", "lora_unet_conv_out": "out_2"}
+    return around.get(name, name.removeprefix("lora_unet_"))

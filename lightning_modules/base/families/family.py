@@ -60,10 +60,12 @@ class Family:
             forward takes beside latents and timesteps.
         kohya_path: a layer's path in diffusers -> its path in kohya files, with dots.
         ss_v2: what sd-scripts writes into headers; A1111 files LoRAs by it.
-        version: sd-scripts' name of the base; A1111 and Forge file by its beginning.
+        version: sd-scripts' name of the base.
         version_of_v: the same of models that predict v.
+        versions: how all names begin that trainers have for bases of this family; A1111 and Forge file by "sdxl_".
         architecture: ModelSpec's name.
         architecture_of_v: the same of models that predict v.
+        implementation: ModelSpec's name of the code that has the layers of kohya files by their names.
         well_known: hub ids of bases that are known to belong to it, as a pattern.
         file_marks: names of tensors that a single file of this family has, in the original (LDM) layout.
         configs: of its models, fine-tunes included.
@@ -84,8 +86,10 @@ class Family:
     ss_v2: str
     version: str
     version_of_v: str
+    versions: str
     architecture: str
     architecture_of_v: str
+    implementation: str
     well_known: str
     file_marks: tuple[str, ...]
     configs: Configs
@@ -127,6 +131,7 @@ class Family:
             "ss_v2": self.ss_v2,
             "ss_base_model_version": self.version_of_v if velocity else self.version,
             "modelspec.architecture": f"{self.architecture_of_v if velocity else self.architecture}/lora",
+            "modelspec.implementation": self.implementation,
             "modelspec.prediction_type": "v" if velocity else prediction_type,
         }
 

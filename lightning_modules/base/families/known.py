@@ -20,8 +20,9 @@ def family_of(unet_config: Mapping[str, Any]) -> Family | None:
 def family_by_header(header: Mapping[str, str]) -> Family | None:
     """The family that a LoRA file says it was trained on; None if it doesn't say.
 
-    ModelSpec's architecture is asked first, then sd-scripts' version of the base, then `ss_v2`, which older files have
-    alone: it tells 2.x from 1.x.
+    ModelSpec's architecture is asked first, then sd-scripts' version of the base (OneTrainer's is "sdxl_" alone). Where
+    neither is known, `ss_v2`, which older files have alone, tells 2.x from 1.x; sd-scripts' files for other models say
+    "False" as well.
     """
     architecture = header.get("modelspec.architecture", "")
     version = header.get("ss_base_model_version", "")
@@ -29,9 +30,14 @@ def family_by_header(header: Mapping[str, str]) -> Family | None:
         if architecture.partition("/")[0] in (family.architecture, family.architecture_of_v):
             return family
     for family in FAMILIES:
-        if version in (family.version, family.version_of_v):
+        if version.startswith(family.versions):
             return family
-    return {"True": SD_2, "False": SD_1}.get(header.get("ss_v2", ""))
+    return {"True": SD_2, "False": None if architecture or version else SD_1}.get(header.get("ss_v2", ""))
+
+
+def family_of_file(header: Mapping[str, str]) -> Family:
+    """The same for a file of our own, whose header says it; of one that doesn't, the oldest."""
+    return family_by_header(header) or FAMILIES[-1]
 
 
 def family_of_id(hub_id: str) -> Family | None:

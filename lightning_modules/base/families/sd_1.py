@@ -23,8 +23,10 @@ SD_1 = Family(
     ss_v2="False",
     version="sd_v1",
     version_of_v="sd_v1_v",
+    versions="sd_v1",
     architecture="stable-diffusion-v1",
     architecture_of_v="stable-diffusion-v1",
+    implementation="diffusers",
     well_known=r"(runwayml|stable-diffusion-v1-5)/stable-diffusion-v1-5|CompVis/stable-diffusion-v1-\d|"
     r"hakurei/waifu-diffusion",
     file_marks=("cond_stage_model.transformer.text_model.embeddings.position_embedding.weight",),

@@ -45,8 +45,10 @@ SDXL = Family(
     ss_v2="False",
     version="sdxl_base_v1-0",
     version_of_v="sdxl_base_v1-0",
+    versions="sdxl_",
     architecture="stable-diffusion-xl-v1-base",
     architecture_of_v="stable-diffusion-xl-v1-base",
+    implementation="https://github.com/Stability-AI/generative-models",
     well_known=r"stabilityai/stable-diffusion-xl-base-1.0|Laxhar/noobai-XL-.+|OnomaAIResearch/Illustrious-.+|"
     r"cagliostrolab/animagine-xl-.+",
     file_marks=("conditioner.embedders.1.model.ln_final.weight",),

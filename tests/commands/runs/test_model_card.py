@@ -1,7 +1,9 @@
 """The card beside exported files: what it says, where that comes from, and that it takes no words for markup."""
 
+import ast
 import json
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 import yaml
 
 from commands.runs.model_card import MARK, plain, write_model_card
+from lightning_modules.base.families.sdxl import SDXL
 from lightning_modules.lora.formats import Adapter
 from lightning_modules.lora.writing import write_adapter
 
@@ -115,7 +118,7 @@ def test_the_hub_reads_its_header(run: Path) -> None:
 def test_use_in_each_program_is_said_with_the_files_names(run: Path) -> None:
     text = card(run)
     assert "load_lora_weights(\"FOLDER_OF_THIS_CARD\", weight_name='ghibli.safetensors')" in text
-    assert "from_pretrained('wd/beta2')" in text
+    assert "StableDiffusionPipeline.from_pretrained('wd/beta2')" in text
     assert "copy `ghibli_kohya.safetensors` into `models/loras`" in text
     assert "`<lora:ghibli_kohya:1>`" in text
 
@@ -123,6 +126,22 @@ def test_use_in_each_program_is_said_with_the_files_names(run: Path) -> None:
 def test_a_base_of_16_bit_files_alone_is_loaded_as_such(run: Path) -> None:
     text = write_model_card(exported(run, FACTS | {"base_variant": "fp16"}), DIGEST, run).read_text("utf-8")
     assert "from_pretrained('wd/beta2', variant='fp16')" in text
+
+
+def test_a_base_of_xl_is_opened_by_its_own_pipeline(run: Path) -> None:
+    """A single file is opened as one, and diffusers, which takes any for epsilon, is told what it predicts."""
+    said = FACTS | SDXL.header("noobai.safetensors", "v_prediction") | {"modelspec.resolution": "1024x1024"}
+    text = write_model_card(exported(run, said | {"ss_zero_terminal_snr": "True"}), DIGEST, run).read_text()
+    code = text.partition("```python\n")[2].partition("  ```")[0]
+    assert "from diffusers import StableDiffusionXLPipeline\n" in code
+    assert "StableDiffusionXLPipeline.from_single_file('noobai.safetensors')" in code
+    assert 'prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"' in code
+    ast.parse(dedent(code))
+    assert "| resolution | 1024x1024 |" in text
+    assert "A style LoRA for noobai.safetensors (Stable Diffusion XL, v_prediction)." in text
+    text = write_model_card(exported(run, FACTS | SDXL.header("x/xl", "epsilon")), DIGEST, run).read_text()
+    assert "StableDiffusionXLPipeline.from_pretrained('x/xl')" in text
+    assert "scheduler" not in text
 
 
 def test_a_trigger_with_brackets_can_be_pasted_into_a_prompt(run: Path) -> None:

@@ -9,8 +9,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from lightning_modules.base.families.family import Family
 from lightning_modules.base.families.sd_1 import SD_1
 from lightning_modules.base.families.sd_2 import SD_2
+from lightning_modules.base.families.sdxl import SDXL
 from lightning_modules.lora.formats import Adapter
 from lightning_modules.lora.header import header
 from lightning_modules.lora.writing import stored_as, write_adapter
@@ -36,22 +38,31 @@ def written(path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("sd2", "prediction", "version", "architecture"),
+    ("family", "prediction", "version", "architecture"),
     [
-        (True, "v_prediction", "sd_v2_v", "stable-diffusion-v2-768-v/lora"),
-        (True, "epsilon", "sd_v2", "stable-diffusion-v2-512/lora"),
-        (False, "epsilon", "sd_v1", "stable-diffusion-v1/lora"),
+        (SD_2, "v_prediction", "sd_v2_v", "stable-diffusion-v2-768-v/lora"),
+        (SD_2, "epsilon", "sd_v2", "stable-diffusion-v2-512/lora"),
+        (SD_1, "epsilon", "sd_v1", "stable-diffusion-v1/lora"),
+        (SDXL, "epsilon", "sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora"),
+        (SDXL, "v_prediction", "sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora"),
     ],
 )
 def test_a_file_is_filed_under_its_family(
-    sd2: bool, prediction: Any, version: str, architecture: str
+    family: Family, prediction: Any, version: str, architecture: str, tmp_path: Path
 ) -> None:
-    facts = (SD_2 if sd2 else SD_1).header("wd", prediction)
-    assert facts["ss_v2"] == str(sd2)
+    """The words of sd-scripts' train_network.py and sai_model_spec.py."""
+    said = family.header("wd", prediction)
+    facts = written(write_adapter(tmp_path / "a.safetensors", adapter(), "kohya", said))
+    assert facts["ss_v2"] == str(family is SD_2)
     assert facts["ss_base_model_version"] == version
     assert facts["modelspec.architecture"] == architecture
+    assert facts["modelspec.prediction_type"] == ("v" if prediction == "v_prediction" else "epsilon")
+    stability = "https://github.com/Stability-AI/generative-models"
+    assert facts["modelspec.implementation"] == (stability if family is SDXL else "diffusers")
     assert facts["ss_sd_model_name"] == "wd"
-    assert facts["base"].startswith(f"wd (Stable Diffusion {'2' if sd2 else '1'}.x, ")
+    assert facts["base"].startswith(f"wd ({family}, ")
+    facts = written(write_adapter(tmp_path / "b.safetensors", adapter(), "diffusers", said))
+    assert facts["modelspec.implementation"] == "diffusers"  # whose names its layers have
 
 
 def test_rank_and_alpha_of_layers_and_of_convolutions() -> None:

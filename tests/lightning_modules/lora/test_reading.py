@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from lightning_modules.base.families.known import family_of
 from lightning_modules.base.families.sd_1 import SD_1
 from lightning_modules.base.loading import load_components
 from lightning_modules.lora.formats import ADAPTER_METADATA, adapter_of, to_diffusers, write_safetensors
@@ -23,27 +25,43 @@ OPTIONS = LoraOptions(rank=4, alpha=2.0, target_modules=EVERYWHERE)
 FACTS = {"lora rank": "4", "lora alpha": "2.0", "lora use_rslora": "False"}
 
 
+def facts(unet: Any) -> dict[str, str]:
+    """What a header says of the base."""
+    family = family_of(unet.config)
+    assert family is not None
+    return family.header("tiny", "epsilon")
+
+
 def write_diffusers(unet: Any, folder: Path) -> Path:
     """As the trainer exports it."""
-    return write_adapter(folder / "a.safetensors", adapter_of(unet), "diffusers", {})
+    return write_adapter(folder / "a.safetensors", adapter_of(unet), "diffusers", facts(unet))
 
 
 def write_kohya(unet: Any, folder: Path) -> Path:
     """As the trainer exports it."""
-    return write_adapter(folder / "a_kohya.safetensors", adapter_of(unet), "kohya", {})
+    return write_adapter(folder / "a_kohya.safetensors", adapter_of(unet), "kohya", facts(unet))
 
 
 def write_checkpoint(unet: Any, folder: Path) -> Path:
     """What this file's reader looks at of the trainer's checkpoint."""
-    torch.save({"state_dict": lora_state(unet), "fingerprint": FACTS}, folder / "step_000004.ckpt")
+    content = {"state_dict": lora_state(unet), "fingerprint": FACTS, "base": facts(unet)}
+    torch.save(content, folder / "step_000004.ckpt")
     return folder / "step_000004.ckpt"
 
 
-WRITERS = [write_diffusers, write_kohya, write_checkpoint]
+def write_without_header(unet: Any, folder: Path) -> Path:
+    """As diffusers' users share it: nothing says the base."""
+    tensors, metadata = to_diffusers(adapter_of(unet))
+    path = folder / "bare.safetensors"
+    return write_safetensors(path, tensors, {ADAPTER_METADATA: metadata[ADAPTER_METADATA]})
+
+
+WRITERS = [write_diffusers, write_kohya, write_checkpoint, write_without_header]
+BASES = ["tiny_base", "tiny_base_sd1", "tiny_sdxl"]
 
 
 @pytest.mark.parametrize("write", WRITERS)
-@pytest.mark.parametrize("base_name", ["tiny_base", "tiny_base_sd1"])
+@pytest.mark.parametrize("base_name", BASES)
 def test_every_kind_of_file_gives_the_trained_unet_bit_for_bit(
     write: Callable[[Any, Path], Path], base_name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -56,14 +74,17 @@ def test_every_kind_of_file_gives_the_trained_unet_bit_for_bit(
     assert notes(saved) == []
 
 
-def test_the_digest_is_the_kohya_files_whatever_was_read(tiny_base: Path, tmp_path: Path) -> None:
-    unet = learned_unet(tiny_base, OPTIONS)
+@pytest.mark.parametrize("base_name", BASES)
+def test_the_digest_is_the_kohya_files_whatever_was_read(
+    base_name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    base = request.getfixturevalue(base_name)
+    unet = learned_unet(base, OPTIONS)
     digests = {read_adapter(write(unet, tmp_path)).digest for write in WRITERS}
-    assert len(digests) == 1
-    assert (
-        read_adapter(write_kohya(learned_unet(tiny_base, OPTIONS, amount=0.1), tmp_path)).digest
-        not in digests
-    )
+    with safe_open(write_kohya(unet, tmp_path), framework="pt") as file:
+        assert digests == {file.metadata()["sshs_model_hash"]}
+    other = read_adapter(write_kohya(learned_unet(base, OPTIONS, amount=0.1), tmp_path))
+    assert other.digest not in digests
 
 
 def test_ranks_and_strengths_may_differ_by_layer(tiny_base: Path, tmp_path: Path) -> None:
