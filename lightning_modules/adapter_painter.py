@@ -90,6 +90,11 @@ class AdapterPainter(L.LightningModule):
         offload(self.vae)
         offload(self.text_encoders)
 
+    def layer_read(self, clip_skip: int) -> int:
+        """The text encoder's layer that the base reads with a `clip_skip`, counted from its end; 1 is the last."""
+        assert self.painter is not None
+        return self.painter.parts.family.layer_read(clip_skip)
+
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Paint a batch of pictures that share their settings.
 

@@ -73,7 +73,10 @@ class PaintingCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The Trainer with the callbacks that write and count."""
         writer = PictureWriter(
-            Path(base_name(self.model.base_model)).name, self.lora.name, self.model.adapter.digest
+            Path(base_name(self.model.base_model)).name,
+            self.lora.name,
+            self.model.adapter.digest,
+            self.model.layer_read,
         )
         options = self.config_init[self.subcommand].trainer
         use_tf32(options.accelerator)  # as the samples of a run are painted

@@ -106,6 +106,7 @@ OTHER_TRAINERS = {
     "checkpoint": "lora",
     "num_inference_steps": "steps",
     "cfg": "guidance_scale",
+    "cfg_rescale": "guidance_rescale",
     "scale": "lora_scale",
     "strength": "lora_scale",
     **FLAGS_OF_OTHERS,

@@ -114,8 +114,10 @@ def test_clip_skip_2_of_model_cards_is_what_is_read_anyway(pipeline: Any, clip_s
         encode_texts(texts, encoders, long_captions="windows", clip_skip=3, device="cpu")
 
 
-@pytest.mark.parametrize("guidance_scale", [1.0, 5.0])
-def test_pictures_are_the_stock_pipelines(pipeline: Any, guidance_scale: float) -> None:
+@pytest.mark.parametrize(("guidance_scale", "guidance_rescale"), [(1.0, 0.0), (5.0, 0.0), (5.0, 0.7)])
+def test_pictures_are_the_stock_pipelines(
+    pipeline: Any, guidance_scale: float, guidance_rescale: float
+) -> None:
     parts = components_of(pipeline)
     painted = sample_images(
         parts=parts,
@@ -127,6 +129,7 @@ def test_pictures_are_the_stock_pipelines(pipeline: Any, guidance_scale: float) 
         width=48,
         steps=3,
         guidance_scale=guidance_scale,
+        guidance_rescale=guidance_rescale,
         sampler="euler",
         clip_skip=0,
         long_captions="windows",
@@ -141,6 +144,7 @@ def test_pictures_are_the_stock_pipelines(pipeline: Any, guidance_scale: float) 
         width=48,
         num_inference_steps=3,
         guidance_scale=guidance_scale,
+        guidance_rescale=guidance_rescale,
         output_type="np",
     ).images
     stock = torch.from_numpy(array).permute(0, 3, 1, 2)
@@ -185,6 +189,7 @@ def test_a_v_base_with_zero_terminal_snr_begins_with_pure_noise(pipeline: Any) -
         width=64,
         steps=3,
         guidance_scale=4.0,
+        guidance_rescale=0.7,
         sampler="ddim",
         clip_skip=0,
         long_captions="windows",
@@ -199,6 +204,7 @@ def test_a_v_base_with_zero_terminal_snr_begins_with_pure_noise(pipeline: Any) -
         width=64,
         num_inference_steps=3,
         guidance_scale=4.0,
+        guidance_rescale=0.7,
         output_type="np",
     ).images
     assert pipeline.scheduler.timesteps[0] == 999

@@ -56,6 +56,7 @@ class Family:
         encoder_classes: transformers' class of each text encoder.
         read_states: token ids -> what the UNet reads of them.
         most_clip_skip: of the number of layers, the largest `clip_skip` that can be read.
+        layer_read: `clip_skip` -> the layer that `read_states` reads, counted from the end; 1 is the last, as in A1111.
         unet_inputs: conditions of B texts, and six sizes of each picture (`latents.picture_sizes`) -> what the UNet's
             forward takes beside latents and timesteps.
         kohya_path: a layer's path in diffusers -> its path in kohya files, with dots.
@@ -79,6 +80,7 @@ class Family:
     encoder_classes: Mapping[str, str]
     read_states: ReadStates
     most_clip_skip: Callable[[int], int]
+    layer_read: Callable[[int], int]
     unet_inputs: Callable[[TextBatch, Tensor, torch.dtype], dict[str, Any]]
     kohya_path: Callable[[str], str]
     ss_v2: str

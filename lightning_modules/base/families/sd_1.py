@@ -18,6 +18,7 @@ SD_1 = Family(
     encoder_classes={"text_encoder": "CLIPTextModel"},
     read_states=last_states,
     most_clip_skip=lambda layers: layers - 1,
+    layer_read=lambda clip_skip: clip_skip + 1,
     unet_inputs=text_alone,
     kohya_path=lambda path: path,
     ss_v2="False",

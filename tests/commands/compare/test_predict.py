@@ -119,7 +119,7 @@ def test_only_the_unet_stays_on_the_accelerator(
     main(
         ["predict", "--lora", str(run), "--prompt", "a girl", "--steps", "1", "--output", str(tmp_path), *CPU]
     )
-    assert noted == ["AutoencoderKL", "CLIPTextModel", "painting"]
+    assert noted == ["AutoencoderKL", "TextEncoders", "painting"]
 
 
 def test_every_option_reaches_the_picture(run: Path, tmp_path: Path) -> None:
@@ -131,6 +131,7 @@ def test_every_option_reaches_the_picture(run: Path, tmp_path: Path) -> None:
         "width": 48,
         "steps": 3,
         "guidance_scale": 2.5,
+        "guidance_rescale": 0.4,
         "sampler": "euler_a",
         "clip_skip": 1,
         "lora_scale": 0.5,
@@ -146,6 +147,7 @@ def test_every_option_reaches_the_picture(run: Path, tmp_path: Path) -> None:
         "Steps": "3",
         "Sampler": "Euler a",
         "CFG scale": "2.5",
+        "CFG Rescale": "0.4",
         "Seed": "9",
         "Size-1": "48",
         "Size-2": "32",
@@ -162,6 +164,8 @@ def test_every_option_reaches_the_picture(run: Path, tmp_path: Path) -> None:
         (["--clip_skip", "2"], "clip_skip 2, valid are 0 to 1"),
         (["--seed", "-1"], "--seed: -1 is not a whole number from 0"),
         (["--steps", "0"], "--steps: 0 is not a whole number, 1 to 1000"),
+        (["--guidance_rescale", "2"], "--guidance_rescale: 2.0 is not a number from 0 to 1"),
+        (["--cfg_rescale", "0.7"], "Did you mean --guidance_rescale?"),
         (["--sampler", "heun"], "heun"),
         (["--lora", "absent.safetensors"], "--lora absent.safetensors: there is no such file"),
         (["--promt", "x"], "Did you mean --prompt?"),
