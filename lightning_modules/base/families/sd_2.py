@@ -28,6 +28,7 @@ SD_2 = Family(
     most_clip_skip=lambda layers: layers - 1,
     layer_read=lambda clip_skip: clip_skip + 1,
     unet_inputs=text_alone,
+    reads_sizes=False,
     kohya_path=lambda path: path,
     ss_v2="True",
     version="sd_v2",
