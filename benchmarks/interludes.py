@@ -18,7 +18,7 @@ from torch import nn
 
 from benchmarks.device_watch import Peak, Stopwatch, memory_peak, watch_memory
 from benchmarks.floor import FloorStep
-from benchmarks.measured_run import Measured
+from benchmarks.measured_run import Measured, Measuring
 from benchmarks.usual_script import ScriptStep
 from datamodules.caption_images import CaptionImages
 from datamodules.stream.latent_cache import LatentCache
@@ -47,7 +47,7 @@ class Steps:
     memory: Peak | None = None
 
 
-class Interludes(L.Callback):
+class Interludes(Measuring):
     """Between two steps of the run, one step of each other kind; the run itself is as it would be without them.
 
     Args:
@@ -105,7 +105,7 @@ class Interludes(L.Callback):
             self.work = self.other_work(module, trainer.datamodule, batch)  # type: ignore[attr-defined]
         if self._done():
             counted = {name: seconds[self.warm_up :] for name, seconds in self.seconds.items()}
-            raise Measured(Steps(counted, self.memory), module)
+            raise Measured(Steps(counted, self.memory))
         for name, step in in_turn(self.work, batch_idx):
             with undisturbed(module.trainable), self.around.get(name, nullcontext)():
                 watch = Stopwatch()

@@ -6,8 +6,8 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+import lightning as L
 import torch
-from torch import nn
 
 from commands.fit.fit import fit
 
@@ -17,17 +17,30 @@ class Measured(BaseException):
 
     Attributes:
         what: was measured.
-        model: what was trained, to be released.
     """
 
-    def __init__(self, what: Any, model: nn.Module) -> None:
+    def __init__(self, what: Any) -> None:
         super().__init__()
         self.what = what
-        self.model = model
+
+
+class Measuring(L.Callback):
+    """Measures and raises `Measured`. However the run ends, its model's weights are freed: somebody still holds it."""
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Free them."""
+        for parameter in pl_module.parameters():
+            parameter.grad = None
+            parameter.data = torch.empty(0, dtype=parameter.dtype)
 
 
 def measured_run(options: Mapping[str, str]) -> Any:
     """Run `fit` on `configs/demo.yaml` with options, in silence; returns what was measured.
+
+    Args:
+        options: of the command line, among them a `Measuring` callback.
 
     Raises:
         RuntimeError: the run ended before that.
@@ -39,7 +52,6 @@ def measured_run(options: Mapping[str, str]) -> Any:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             fit(["--config", "configs/demo.yaml", *words])
     except Measured as done:
-        release(done.model)
         return done.what
     except BaseException as error:
         error.add_note(f"The run had said:\n{said.getvalue()}")
@@ -47,9 +59,3 @@ def measured_run(options: Mapping[str, str]) -> Any:
     finally:
         gc.collect()  # the model of this run, before the next one is loaded
     raise RuntimeError(f"The run ended before all was measured:\n{said.getvalue()}")
-
-
-def release(model: nn.Module) -> None:
-    """Free a model's weights: after a run that ended in the middle, somebody still holds it."""
-    for parameter in model.parameters():
-        parameter.data = torch.empty(0, dtype=parameter.dtype)

@@ -12,12 +12,12 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from benchmarks.full_size import Shapes, text_config
 from lightning_modules.base import loading as components
-from lightning_modules.base.files import read_json
+from lightning_modules.base.files import BaseSettings
 
 SHIPPED = Path("demo/base")
 
@@ -41,13 +41,15 @@ def random_weights() -> Iterator[None]:
         yield
 
 
-def random_networks(base_model: str, weight_dtype: torch.dtype) -> dict[str, Any]:
-    """The three networks of a folder of configs, on the CPU, as `load_components` wants them."""
+def random_networks(settings: BaseSettings, weight_dtype: torch.dtype) -> dict[str, Any]:
+    """The networks of a folder of configs, on the CPU, as `load_components` wants them."""
     torch.manual_seed(0)  # caches go by the weights: the next run finds its pictures encoded
-    folder = Path(base_model)
-    configs = {part: read_json(folder / part / "config.json") for part in ("unet", "vae")}
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        unet = UNet2DConditionModel.from_config(configs["unet"]).to(weight_dtype)
-        vae = AutoencoderKL.from_config(configs["vae"])
-        text_encoder = CLIPTextModel(CLIPTextConfig.from_pretrained(folder / "text_encoder")).to(weight_dtype)
-    return {"unet": unet.cpu(), "vae": vae.cpu(), "text_encoder": text_encoder.cpu()}
+        networks = {
+            "unet": UNet2DConditionModel.from_config(settings.configs["unet"]).to(weight_dtype),
+            "vae": AutoencoderKL.from_config(settings.configs["vae"]),
+        }
+        for part, name in settings.family.encoder_classes.items():
+            cls = getattr(transformers, name)
+            networks[part] = cls(cls.config_class.from_dict(settings.configs[part])).to(weight_dtype)
+    return {part: network.cpu() for part, network in networks.items()}

@@ -21,8 +21,7 @@ from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 FUSED = "AdamW(fused=True)"
 CHANNELS_LAST = "channels_last"
 DETERMINISTIC = "deterministic kernels"
-ANY_KERNELS = "kernels that needn't be deterministic"
-SWITCHES = (FUSED, CHANNELS_LAST, DETERMINISTIC, ANY_KERNELS)
+SWITCHES = (FUSED, CHANNELS_LAST, DETERMINISTIC)
 
 
 class Switches(Interludes):
@@ -35,8 +34,7 @@ class Switches(Interludes):
         floor = FloorStep(module, batch)
         self.around = {
             CHANNELS_LAST: partial(channels_last, module.unet),
-            DETERMINISTIC: partial(deterministic, True),
-            ANY_KERNELS: partial(deterministic, False),
+            DETERMINISTIC: deterministic,
         }
         fused = FloorStep(module, batch, partial(torch.optim.AdamW, fused=True))
         return {FLOOR: floor, FLOOR_AGAIN: floor, FUSED: fused, **dict.fromkeys(self.around, floor)}
@@ -53,11 +51,11 @@ def channels_last(unet: Any) -> Iterator[None]:
 
 
 @contextmanager
-def deterministic(on: bool) -> Iterator[None]:
-    """Inside, kernels are deterministic where there are such, or needn't be."""
+def deterministic() -> Iterator[None]:
+    """Inside, kernels are deterministic where there are such: on a card that isn't the default."""
     before = torch.are_deterministic_algorithms_enabled()
     warned = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(on, warn_only=True)
+    torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         yield
     finally:

@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 
 from benchmarks.device_watch import Peak, Stopwatch, memory_peak, watch_memory
-from benchmarks.measured_run import Measured
+from benchmarks.measured_run import Measured, Measuring
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Validation:
     held_out: Piece
 
 
-class Validations(L.Callback):
+class Validations(Measuring):
     """Ends the run with its last `Validation`; the first one warms up.
 
     It stands before the callback that paints, which does so when a validation begins.
@@ -71,4 +71,4 @@ class Validations(L.Callback):
         if self._validations == 1 and (self.until is None or time.monotonic() < self.until):
             return
         held_out = Piece(self._pictures, self._watch.seconds(), memory_peak())
-        raise Measured(Validation(self._painted, held_out), pl_module)
+        raise Measured(Validation(self._painted, held_out))

@@ -16,7 +16,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from benchmarks.measured_run import Measured
+from benchmarks.measured_run import Measured, Measuring
 
 ROOT = Path(__file__).parent.parent
 COPIES = ROOT / "foundation/transfer.py"
@@ -26,7 +26,7 @@ OF_A_WAIT = "synchronizing CUDA operation"
 """In the text of PyTorch's warning."""
 
 
-class Waits(L.Callback):
+class Waits(Measuring):
     """Counts the waits of some steps of a run, which it then ends with a `Counter` of them by line.
 
     Args:
@@ -52,11 +52,14 @@ class Waits(L.Callback):
             self._listen()
         elif batch_idx == self.warm_up + self.steps:
             self._listening.close()
-            raise Measured(self.found, pl_module)
+            raise Measured(self.found)
 
-    def on_exception(self, *_: Any) -> None:
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
         """Leave PyTorch as it was, whatever ended the run."""
         self._listening.close()
+        super().on_exception(trainer, pl_module, exception)
 
     def _listen(self) -> None:
         self._listening.enter_context(warnings.catch_warnings())

@@ -89,6 +89,7 @@ class ClipScore(Callback):
             raise ValueError(f"--clip_score.style_prompt: {said}.")
         self.latest: ClipScores | None = None
         self._scorer: Scorer | None = None
+        self._not_loaded = ""  # why: asking a hub that can't be reached takes half a minute, so once a start
         self._base: dict[str, list[float]] | None = None
         self.failures = Failures(
             "Samples could not be scored by CLIP", "See --clip_score.model; null scores nothing."
@@ -142,10 +143,9 @@ class ClipScore(Callback):
             return self._scores_of(samples)
 
     def _scores_of(self, samples: SampleSet) -> ClipScores:
-        assert self.model is not None
         if not samples.prompts:  # fewer prompts than processes
             return ClipScores(samples.step, [], {of: {"base": [], "lora": []} for of in QUESTIONS})
-        scorer = self._scorer = self._scorer or Scorer(self.model)
+        scorer = self._loaded()
         texts = {
             "prompt": [strip_weights(prompt.prompt) for prompt in samples.prompts],
             "style": [strip_weights(self.style_prompt)] * len(samples.prompts),
@@ -157,6 +157,18 @@ class ClipScore(Callback):
             lora = {question: scorer(samples.lora, of) for question, of in texts.items()}
         scores = {question: {"base": self._base[question], "lora": lora[question]} for question in texts}
         return ClipScores(samples.step, [prompt.group for prompt in samples.prompts], scores)
+
+    def _loaded(self) -> "Scorer":
+        """The scorer; one that couldn't be loaded isn't tried again."""
+        assert self.model is not None
+        if self._not_loaded:
+            raise ValueError(self._not_loaded)
+        try:
+            self._scorer = self._scorer or Scorer(self.model)
+        except Exception as error:  # the libraries raise many kinds
+            self._not_loaded = str(error)
+            raise
+        return self._scorer
 
 
 class Scorer:

@@ -165,6 +165,8 @@ class LossGuard(Callback):
         if scaler is None:
             self._reason = f"the gradient's norm is {norm_read}"
         elif (scale := scaler.get_scale()) > LEAST_SCALE:
+            # The scaler lowers its scale where a gradient isn't finite, which is the same: those of fp16 are at most
+            # 65504, so that of finite ones the norm, in float32, is finite too.
             self._overflow_at = scale
         else:
             self._reason = (

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from foundation.hub import HubModel, fetch_settings, fetch_weights, get_again, is_hub_id
-from foundation.weight_choice import Weights, choose_weights
+from foundation.weight_choice import Weights, offered_weights
 
 SETTINGS = (
     "config.json",
@@ -141,7 +141,7 @@ def _fetched(model: HubModel) -> Path:
 
 
 def _weights(names: Sequence[str]) -> Weights | None:
-    return choose_weights(names, "model", "pytorch_model")
+    return next(iter(offered_weights(names, "model", "pytorch_model")), None)
 
 
 def as_tensor(features: Any) -> Tensor:

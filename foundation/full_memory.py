@@ -11,12 +11,19 @@ OF_PYTORCH = "OutOfMemoryError"
 
 OF_A_CARD = re.compile("CUDA|HIP|MPS|CUBLAS|CUDNN")
 
+PROBABLY = re.compile(
+    r"unable to find an engine to execute this computation|unable to find a valid cuDNN algorithm",
+    re.IGNORECASE,
+)
+"""What cuDNN says of a convolution that finds no room on the card; but also where it doesn't fit PyTorch."""
+
 SAID = re.compile(
     r"out of memory"  # CUDA's allocator and its driver, MPS
     r"|(CUBLAS|CUDNN|CUSOLVER)_STATUS_ALLOC_FAILED"
     r"|(can't|cannot|unable to) allocate (memory|\d)"  # main memory: PyTorch, the system, NumPy
     r"|not enough memory"  # PyTorch on Windows
-    rf"|{OF_PYTORCH}|^MemoryError",  # told by another process
+    rf"|{OF_PYTORCH}|^MemoryError"  # told by another process
+    rf"|{PROBABLY.pattern}",
     re.IGNORECASE,
 )
 
@@ -30,7 +37,9 @@ def memory_is_full(error: BaseException | str) -> bool:
     return isinstance(error, RuntimeError | str) and SAID.search(str(error)) is not None
 
 
-def whose_memory(error: BaseException) -> str:
-    """Which memory is full, in words."""
+def which_memory_is_full(error: BaseException) -> str:
+    """The same in words, e.g. "the GPU's memory is full"."""
+    if PROBABLY.search(str(error)):
+        return "the GPU's memory is probably full"
     of_a_card = type(error).__name__ == OF_PYTORCH or OF_A_CARD.search(str(error))
-    return "the GPU's memory" if of_a_card else "this machine's memory"
+    return f"{'the GPU' if of_a_card else 'this machine'}'s memory is full"

@@ -9,6 +9,7 @@ fetches the others.
 """
 
 import errno
+import logging
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from urllib.request import getproxies
 from huggingface_hub import HfApi, constants, get_cached_repo_tree, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     CachedRepoTreeNotFoundError,
+    EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
     LocalEntryNotFoundError,
@@ -34,6 +36,9 @@ from huggingface_hub.utils.tqdm import (
 )
 
 LOG_IN = "log in here (`hf auth login`, or set HF_TOKEN)"
+
+# It would name our patterns to whoever gives a model without a single settings file; our refusal says it in words.
+logging.getLogger("huggingface_hub._snapshot_download").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,26 @@ def listed(model_id: str, settings: Path) -> dict[str, int]:
         return {}
 
 
+def fetch_header(
+    model: HubModel, settings: Path, file: str
+) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """Shapes of a `.safetensors` file's tensors, and its words; its weights stay on the hub.
+
+    Args:
+        model: of the hub.
+        settings: from `fetch_settings`; the file is that of the same commit.
+        file: its name there.
+
+    Raises:
+        ValueError: the hub doesn't give it; with what to do.
+    """
+    with _failures_in_words(model, f"the header of {file}"):
+        found = HfApi().parse_safetensors_file_metadata(
+            model.id, file, revision=settings.name, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
+        )
+    return {name: tuple(tensor.shape) for name, tensor in found.tensors.items()}, dict(found.metadata)
+
+
 def fetch_weights(model: HubModel, settings: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -> None:
     """Fetch the chosen files of a model into the folder of its settings, unless they are there.
 
@@ -186,7 +211,7 @@ def get_again(folder: Path) -> str:
     if stored is None:
         return "Download or copy the model again."
     name = stored.name.replace("models--", "model/", 1).replace("--", "/")
-    return f"Run `hf cache rm {name}`: the next start fetches it anew."
+    return f"Where {constants.ENDPOINT} can be reached, run `hf cache rm {name}`: the next start fetches it anew."
 
 
 # ---------------------------------------------------------------------- failures
@@ -195,7 +220,8 @@ _OF_OTHER_ANSWERS = {"JSONDecodeError", "FileMetadataError", "UnsupportedProtoco
 _PROXY = "Correct HTTPS_PROXY, HTTP_PROXY and ALL_PROXY, or unset them."
 _ROOM = "Make room, or set HF_HOME to a folder on a larger disk."
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
 @contextmanager
@@ -206,7 +232,9 @@ def _failures_in_words(model: HubModel, file: str = "") -> Iterator[None]:
     except Exception as error:
         chain = causes(error)
         reason = (
-            _of_the_disk(chain, file) or _of_the_answer(model, chain) or _of_the_network(model, chain, file)
+            _of_the_disk(chain, file)
+            or _of_the_answer(model, chain, file)
+            or _of_the_network(model, chain, file)
         )
         raise ValueError(f"{model.option} {model.id}: {reason}") from error
 
@@ -229,16 +257,22 @@ def _of_the_disk(chain: Sequence[BaseException], file: str) -> str:
     return ""
 
 
-def _of_the_answer(model: HubModel, chain: Sequence[BaseException]) -> str:
+def _of_the_answer(model: HubModel, chain: Sequence[BaseException], file: str) -> str:
     """What the hub itself has answered."""
     error = next((cause for cause in chain if isinstance(cause, HfHubHTTPError)), None)
     if error is None:
         return ""
     status = error.response.status_code
+    said = f"{status}; {error.server_message}" if error.server_message else f"{status}"
     if isinstance(error, GatedRepoError):
         return (
             f"the hub gives it only to those who have accepted its licence ({status}). Accept it on {model.page}, then "
             f"{LOG_IN}."
+        )
+    if isinstance(error, EntryNotFoundError) or (file and status == 404):
+        return (
+            f"the hub lists {file or 'its settings'} and doesn't give all of it ({status}). Try again in a few "
+            f"minutes; if that doesn't help, look at {model.page}."
         )
     if isinstance(error, RepositoryNotFoundError) or status == 404:
         return (
@@ -248,10 +282,7 @@ def _of_the_answer(model: HubModel, chain: Sequence[BaseException]) -> str:
     if status == 401:
         return f"the hub doesn't accept this machine's token ({status}). Take a new one, and {LOG_IN}."
     if status in (403, 451):
-        return (
-            f"the hub refuses it ({status}; {_line(error)}). Look at {model.page}, and {LOG_IN} as somebody who may "
-            "have it."
-        )
+        return f"the hub refuses it ({said}). Look at {model.page}, and {LOG_IN} as somebody who may have it."
     if status == 429:
         return (
             f"the hub has had too many requests from this address ({status}). Wait a few minutes, or {LOG_IN}: who is "
@@ -261,7 +292,7 @@ def _of_the_answer(model: HubModel, chain: Sequence[BaseException]) -> str:
         return f"a proxy asks for a name and a password ({status}). {_PROXY}"
     if status >= 500 or status == 408:
         return f"the hub is out of order at the moment ({status}). Try again in a few minutes."
-    return f"the hub refuses the request ({status}; {_line(error)})."
+    return f"the hub refuses the request ({said})."
 
 
 def _of_the_network(model: HubModel, chain: Sequence[BaseException], file: str) -> str:
@@ -272,8 +303,9 @@ def _of_the_network(model: HubModel, chain: Sequence[BaseException], file: str) 
     if "HFValidationError" in kinds:
         return f"no model has such an id ({last})."
     if "OfflineModeIsEnabled" in kinds:
+        offline = next((name for name in _OFFLINE if os.environ.get(name)), _OFFLINE[0])
         return (
-            "there is no such folder here, not all of the model is in the hub's cache, and HF_HUB_OFFLINE forbids to "
+            f"there is no such folder here, not all of the model is in the hub's cache, and {offline} forbids to "
             f"ask the hub. Unset it.\n{model.elsewhere}"
         )
     if kinds & _OF_OTHER_ANSWERS:

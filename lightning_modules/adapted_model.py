@@ -206,7 +206,8 @@ class AdaptedModel(ModelOptions):
 
     def _base_facts(self) -> dict[str, str]:
         assert self.parts is not None
-        return self.parts.family.header(self.parts.name, self.parts.prediction_type)
+        facts = self.parts.family.header(self.parts.name, self.parts.prediction_type)
+        return facts | ({"base_variant": self.parts.variant} if self.parts.variant else {})
 
     def _uncompiled(self) -> AbstractContextManager[None]:
         return uncompiled() if self.compile_blocks else nullcontext()

@@ -57,9 +57,10 @@ class ModelOptions(L.LightningModule):
         init_lora: adapter to start from instead of a fresh one: a file of any trainer in diffusers, peft or kohya
             format, or a checkpoint of this one. Layers, ranks and alphas are then the file's; of `lora` only dropout
             counts.
-        optimizer: any torch optimizer by class path, e.g. `torch.optim.AdamW`.
-        lr_scheduler: any torch schedule by class path, stepped once an optimizer step. The default is a warm-up of 50
-            steps, then constant.
+        optimizer: any torch optimizer by class path, e.g. `torch.optim.AdamW`. Another than a config's keeps those of
+            its settings that it has by the same names, the learning rate among them.
+        lr_scheduler: any torch schedule by class path, stepped once an optimizer step; likewise. The default is a
+            warm-up of 50 steps, then constant.
         min_snr_gamma: weight of low-noise timesteps, min(SNR, gamma) (Hang et al. 2023); null for none.
         zero_terminal_snr: rescale the schedule so that its last timestep is pure noise (Lin et al. 2024); null does as
             the base's scheduler config says. Not possible with epsilon prediction.
@@ -204,7 +205,8 @@ def try_optimizer_and_schedule(optimizer: Callable[[Any], Any], lr_scheduler: Ca
     Raises:
         ValueError: one of them can't be made, or the rate can't train.
     """
-    made = _make("model.optimizer", optimizer, [nn.Parameter(torch.zeros(1))])
+    # A matrix, as a LoRA's are: some optimizers (Muon) take nothing else.
+    made = make("model.optimizer", optimizer, [nn.Parameter(torch.zeros(1, 1))])
     if why := NO_PLAIN_STEP.get(type(made)):
         raise ValueError(
             f"--model.optimizer is {type(made).__name__}, which {why}. Take another, such as torch.optim.AdamW."
@@ -223,13 +225,13 @@ def try_optimizer_and_schedule(optimizer: Callable[[Any], Any], lr_scheduler: Ca
                 f"--model.optimizer.init_args.weight_decay is {decay:g}: times the learning rate {rate:g} that is "
                 "more than the whole adapter at each step. Usual are 0 to 0.1."
             )
-    schedule = _make("model.lr_scheduler", lr_scheduler, made)
+    schedule = make("model.lr_scheduler", lr_scheduler, made)
     if "metrics" in inspect.signature(schedule.step).parameters:
         raise ValueError(
             f"--model.lr_scheduler is {type(schedule).__name__}, which waits for a metric; the schedule goes by "
             "optimizer steps. Take one that counts steps, such as torch.optim.lr_scheduler.LinearLR."
         )
-    _make("model.lr_scheduler", _step_once, schedule)
+    make("model.lr_scheduler", _step_once, schedule)
 
 
 def check_fused(optimizer: torch.optim.Optimizer, precision: str) -> None:
@@ -275,9 +277,14 @@ def _problems(values: Mapping[str, Any]) -> Iterator[str]:
             yield f"--model.{name} is {value:g}; it must be {wanted}."
 
 
-def _make(option: str, make: Callable[[Any], Any], of: Any) -> Any:
+def make(option: str, factory: Callable[[Any], Any], of: Any) -> Any:
+    """What an option's class makes of parameters, or of an optimizer.
+
+    Raises:
+        ValueError: it can't; with the option and what the class says.
+    """
     try:
-        return make(of)
+        return factory(of)
     except Exception as error:  # each class says in its own way what it can't take
         raise ValueError(
             f"--{option} can't be made of these settings: {type(error).__name__}: {error}. See "

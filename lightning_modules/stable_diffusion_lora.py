@@ -31,9 +31,10 @@ from lightning_modules.diffusion.prediction import target
 from lightning_modules.diffusion.timesteps import draw_timesteps, timestep_bin, validation_timesteps
 from lightning_modules.diffusion.weighting import min_snr_weight
 from lightning_modules.lora.layers import scaled
-from lightning_modules.model_options import check_fused
+from lightning_modules.model_options import check_fused, make
 from lightning_modules.optimization.rate_schedule import check_length
 from lightning_modules.optimization.resumed_optimizer import resumed_states
+from lightning_modules.optimization.whole_step import after_each_step
 from lightning_modules.text.caption_dropout import drop_captions
 from lightning_modules.text.conditions import join_conditions
 
@@ -53,9 +54,9 @@ class StableDiffusionLora(AdaptedModel):
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the adapter, with its schedule stepped once an optimizer step."""
-        optimizer = self.optimizer_factory(self.trainable)
+        optimizer = make("model.optimizer", self.optimizer_factory, self.trainable)
         check_fused(optimizer, str(self.trainer.precision))
-        optimizer.register_step_post_hook(self._average)  # not called where fp16's scaler leaves the step out
+        after_each_step(optimizer, self._average)
         schedule = self.lr_scheduler_factory(optimizer)
         for note in check_length(self.optimizer_factory, self.lr_scheduler_factory, self.trainer.max_steps):
             rank_zero_warn(note)
@@ -205,7 +206,7 @@ class StableDiffusionLora(AdaptedModel):
         """The timestep bin of each picture, int64 [B], 0 nearly clean."""
         return timestep_bin(t, self.schedule.num_timesteps, LOSS_BINS)
 
-    def _average(self, *_: Any) -> None:
+    def _average(self) -> None:
         """Move the average behind a step of the optimizer, unless that had no gradients and so changed nothing."""
         if self.ema is not None and any(parameter.grad is not None for parameter in self.trainable):
             self.ema.update()

@@ -187,8 +187,10 @@ def test_a_precision_that_cannot_train_the_adapter_is_refused(
             "logit_normal",
         ),
         ("--model.zero_terminal_snr", "true", "--model.noise_offset", "0.1"),
+        ("--model.optimizer", "torch.optim.Muon"),
+        ("--model.optimizer", "torch.optim.Adafactor"),
     ],
-    ids=["bf16", "rslora", "zero terminal"],
+    ids=["bf16", "rslora", "zero terminal", "Muon", "Adafactor"],
 )
 def test_the_options_train(config: Path, options: tuple[str, ...]) -> None:
     run = fit(config, "--trainer.max_steps", "3", *options)

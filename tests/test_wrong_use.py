@@ -230,6 +230,10 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
     (("--model.optimizer", "torch.optim.LBFGS"), "LBFGS, which computes the loss several times a step"),
     (("--model.optimizer", "torch.optim.SparseAdam"), "SparseAdam, which takes sparse gradients"),
     (
+        ("--model.optimizer", "torch.optim.Muon", "--model.lora.target_modules", "[conv1]"),
+        "--model.optimizer can't be made of these settings: ValueError: Muon only supports 2D parameters",
+    ),
+    (
         ("--model.optimizer.init_args.weight_decay", "1e9"),
         "weight_decay is 1e+09: times the learning rate 0.001 that is more than the whole adapter",
     ),

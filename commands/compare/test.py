@@ -30,6 +30,7 @@ from datamodules.painting.prompt_entries import Entry, PictureJob, read_entries
 from evaluation.clip import Clip
 from evaluation.findings import findings
 from foundation.missing_paths import hindrance
+from lightning_modules.base.loading import base_name
 
 CLIP_MODEL = "openai/clip-vit-base-patch32"
 STYLE_PROMPT = "anime style screenshot from a Studio Ghibli movie, watercolor style"
@@ -188,13 +189,13 @@ class TestCLI(PaintingCLI):
         model, jobs = self.model, [subject.job for subject in self.pictures.subjects]
         said = {
             "adapter": f"{self.lora.path} ({model.adapter.format}), SHA-256 {model.adapter.digest[:12]}",
-            "base model": str(model.base_model),
+            "base model": base_name(model.base_model),
             "strength": f"{self.options.lora_scale:g}",
             "seeds of each prompt": str(len(self.options.seeds)),
             "size": _each(f"{job.width}x{job.height}" for job in jobs),
             "sampler": _each(f"{job.sampler}, {job.steps} steps" for job in jobs),
             "guidance scale": _each(_guidance(job) for job in jobs),
-            "CLIP": self.clip.name,
+            "CLIP": base_name(self.clip.name),
             "training pictures": str(len(self.reference.training)),
             "held-out pictures": str(len(self.reference.held_out)),
             "date": date.today().isoformat(),

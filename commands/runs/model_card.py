@@ -179,12 +179,14 @@ def _usage_kohya(path: Path) -> str:
 
 
 def _usage_diffusers(path: Path, card: Card) -> str:
-    base = card.facts.get("ss_sd_model_name", "the base model")
+    base = repr(card.facts.get("ss_sd_model_name", "the base model"))
+    if variant := card.facts.get("base_variant"):  # diffusers looks for files of 32 bits unless it is told
+        base += f", variant={variant!r}"
     return (
         "* **diffusers**:\n\n"
         "  ```python\n"
         "  from diffusers import StableDiffusionPipeline\n\n"
-        f"  pipeline = StableDiffusionPipeline.from_pretrained({base!r})\n"
+        f"  pipeline = StableDiffusionPipeline.from_pretrained({base})\n"
         f'  pipeline.load_lora_weights("FOLDER_OF_THIS_CARD", weight_name={path.name!r})\n'
         "  ```\n"
     )

@@ -9,6 +9,7 @@ import difflib
 import io
 import re
 import shlex
+import signal
 import sys
 import traceback
 from argparse import ArgumentError
@@ -25,7 +26,7 @@ from jsonargparse.typing import Path_fr
 from commands.terminal.config_files import SettingsLoader, check_options_follow_configs, precision_of
 from commands.terminal.option_errors import did_you_mean, in_plain_words
 from commands.watch.parent_watch import is_first_to_say
-from foundation.full_memory import memory_is_full, whose_memory
+from foundation.full_memory import memory_is_full, which_memory_is_full
 from foundation.given_paths import located
 
 USER_ERROR = 2
@@ -164,7 +165,7 @@ def check_command(name: str) -> None:
 def exit_with_message(
     debug: bool = False, command: str = "fit", options: Sequence[str] = ()
 ) -> Iterator[None]:
-    """Turn errors that the user can mend into their message and exit status 2.
+    """Turn errors that the user can mend into their message and exit status 2; Ctrl-C into a line and a shell's 130.
 
     Args:
         debug: show the traceback as well.
@@ -173,6 +174,11 @@ def exit_with_message(
     """
     try:
         yield
+    except KeyboardInterrupt:  # of a command, or a time, without a better answer: libraries load for seconds
+        if debug:
+            traceback.print_exc()
+        print("\nStopped by Ctrl-C.", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except _mendable() as error:
         if debug:
             traceback.print_exc()
@@ -210,7 +216,7 @@ def _exit_if_memory_is_full(error: Exception, command: str, options: Sequence[st
         in_16_bits = "" if "16" in precision_of(options) else IN_16_BITS
         advice = MEMORY_ADVICE.get(command, "Close what else uses it.").format(in_16_bits=in_16_bits)
         reason = str(error) or type(error).__name__
-        print(f"error: {whose_memory(error)} is full ({reason})\n{advice}", file=sys.stderr)
+        print(f"error: {which_memory_is_full(error)} ({reason})\n{advice}", file=sys.stderr)
         sys.exit(USER_ERROR)
 
 

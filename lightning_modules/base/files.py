@@ -15,10 +15,16 @@ from typing import Any, cast, get_args
 
 from foundation.hub import HubModel, fetch_settings, fetch_weights, get_again, is_hub_id, listed
 from foundation.missing_paths import similar
-from foundation.weight_choice import Weights, choose_weights
+from foundation.weight_choice import Weights, offered_weights
 from lightning_modules.base.families.family import Configs, Family
 from lightning_modules.base.families.known import FAMILIES, family_of
-from lightning_modules.base.single_file import configs_of, distilled_note, read_header, scheduler_marks
+from lightning_modules.base.single_file import (
+    configs_of,
+    distilled_note,
+    is_single_file,
+    read_header,
+    scheduler_marks,
+)
 from lightning_modules.diffusion.prediction import PredictionType
 
 HUB_PAGE = re.compile(r"(https?://)?(www\.)?(huggingface\.co|hf\.co)/")
@@ -79,8 +85,8 @@ def open_base(
     check_shapes(base_model, folder.name, family, configs)
     notes = [note] if (note := distilled_note(base_model)) else []
     scheduler = configs["scheduler"]
-    if Path(base_model).is_file():
-        marks = scheduler_marks(read_header(Path(base_model)))
+    if is_single_file(base_model):
+        marks = scheduler_marks(read_header(base_model))
         scheduler |= marks
         if prediction_type is None and base_config is None and "prediction_type" not in marks:
             notes.append(
@@ -111,8 +117,8 @@ def config_folder(base_model: str, base_config: str | None) -> Path:
                 "out."
             )
         return _complete(path, f"--model.base_model {base_model}")
-    if path.is_file():
-        return _config_of_single_file(path, base_config)
+    if is_single_file(base_model):
+        return _config_of_single_file(base_model, base_config)
     if page := HUB_PAGE.match(base_model):
         parts = re.split(r"[/?#]", base_model[page.end() :])
         raise ValueError(
@@ -127,10 +133,19 @@ def config_folder(base_model: str, base_config: str | None) -> Path:
             )
         raise ValueError(
             f"--model.base_model {base_model}: there is no such folder or file. Give a folder in diffusers "
-            "layout (with model_index.json in it), a hub id like waifu-diffusion/wd-1-5-beta2, or a "
-            f".safetensors file.{similar(path)}"
+            "layout (with model_index.json in it), a hub id like waifu-diffusion/wd-1-5-beta2 (or of one file, "
+            f"OWNER/NAME/FILE.safetensors), or a .safetensors file.{similar(path)}"
         )
     folder = fetch_settings(_on_hub(base_model), EVERY_SETTING)
+    inside = [
+        name.rpartition("/")[0] for name in listed(base_model, folder) if name.endswith("/model_index.json")
+    ]
+    if inside and not (folder / "model_index.json").is_file():
+        raise ValueError(
+            f"--model.base_model {base_model} holds models in folders: {', '.join(inside)}. Fetch one: hf download "
+            f'{base_model} --include "{inside[0]}/*" --local-dir models. Then give --model.base_model '
+            f"models/{inside[0]}"
+        )
     single = [name for name in listed(base_model, folder) if re.fullmatch(r"[^/]+\.safetensors", name)]
     if single and not (folder / "model_index.json").is_file():
         raise ValueError(
@@ -140,14 +155,14 @@ def config_folder(base_model: str, base_config: str | None) -> Path:
     return _complete(folder, f"--model.base_model {base_model}")
 
 
-def _config_of_single_file(path: Path, base_config: str | None) -> Path:
-    if path.suffix != ".safetensors":
+def _config_of_single_file(base_model: str, base_config: str | None) -> Path:
+    if not base_model.endswith(".safetensors"):
         raise ValueError(
-            f"--model.base_model {path}: a single file must be .safetensors. Others are pickles, and "
+            f"--model.base_model {base_model}: a single file must be .safetensors. Others are pickles, and "
             "opening one runs whatever code is in it. Convert it, or use the model's diffusers folder."
         )
     if base_config is None:
-        return configs_of(path)
+        return configs_of(base_model)
     folder = Path(base_config)
     if not folder.is_dir():
         raise ValueError(f"--model.base_config {base_config}: there is no such folder.")
@@ -276,35 +291,70 @@ def read_json(path: Path) -> dict[str, Any]:
     return cast(dict[str, Any], content)
 
 
-def download_weights(base_model: str, settings: BaseSettings) -> None:
-    """Fetch the weights of a hub model's networks to their configs, unless they are there."""
+def download_weights(base_model: str, settings: BaseSettings, *, half: bool) -> None:
+    """Fetch the weights of a hub model's networks to their configs, unless some of them are there.
+
+    Args:
+        base_model: on the hub.
+        settings: its own.
+        half: 16-bit weights will do, where the model has both.
+    """
+
+    def here(weights: Weights) -> bool:
+        return all((settings.folder / file).is_file() for file in weights.files)
 
     def wanted(names: Sequence[str]) -> list[str]:
-        chosen = [_choose(names, part) for part in settings.family.networks]
-        return [file for weights in chosen if weights for file in weights.files]
+        files: list[str] = []
+        for part in settings.family.networks:
+            offered = _offered(names, part, half=half)
+            if names and not offered:
+                raise ValueError(
+                    f"--model.base_model {base_model}: the repository has no weights of its {part}. Take another "
+                    "model, or a whole copy of it."
+                )
+            files += next((one.files for one in [*filter(here, offered), *offered]), ())
+        return files
 
     fetch_weights(_on_hub(base_model), settings.folder, wanted)
 
 
-def weights_in(folder: Path, part: str) -> Weights:
+def weights_in(folder: Path, part: str, *, half: bool = False) -> Weights:
     """The weights of a network that are read, of those in a base's folder.
+
+    Args:
+        folder: of the base.
+        part: the network's folder in there.
+        half: whether 16-bit weights are taken where there are both.
 
     Raises:
         ValueError: there are none.
     """
-    weights = _choose([f"{part}/{file.name}" for file in (folder / part).glob("*")], part)
-    if weights is None:
+    offered = _offered(_files_of(folder, part), part, half=half)
+    if not offered:
         safe, pickled = _stems(part)
         raise ValueError(
             f"{folder}/{part} has no weights: neither {safe}.safetensors nor {pickled}.bin, nor the same for 16 bits "
             f"(.fp16.). {get_again(folder)}"
         )
-    return weights
+    return offered[0]
 
 
-def _choose(names: Sequence[str], part: str) -> Weights | None:
+def only_variant(settings: BaseSettings) -> str | None:
+    """What diffusers has to be told to read a folder's weights, where only those of 16 bits are there."""
+    for part in settings.family.networks:
+        offered = _offered(_files_of(settings.folder, part), part, half=False)
+        if offered and offered[0].variant:
+            return offered[0].variant
+    return None
+
+
+def _files_of(folder: Path, part: str) -> list[str]:
+    return [f"{part}/{file.name}" for file in (folder / part).glob("*")]
+
+
+def _offered(names: Sequence[str], part: str, *, half: bool) -> list[Weights]:
     safe, pickled = _stems(part)
-    return choose_weights(names, f"{part}/{safe}", f"{part}/{pickled}")
+    return offered_weights(names, f"{part}/{safe}", f"{part}/{pickled}", half=half and part != "vae")
 
 
 def _stems(part: str) -> tuple[str, str]:

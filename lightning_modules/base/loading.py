@@ -25,7 +25,15 @@ from foundation.full_memory import memory_is_full
 from foundation.given_paths import shipped_name
 from foundation.hub import get_again
 from lightning_modules.base.families.family import Family
-from lightning_modules.base.files import BaseSettings, config_folder, download_weights, open_base, weights_in
+from lightning_modules.base.files import (
+    BaseSettings,
+    config_folder,
+    download_weights,
+    only_variant,
+    open_base,
+    weights_in,
+)
+from lightning_modules.base.single_file import fetch_single_file, is_single_file
 from lightning_modules.base.weights import load_network, look_at
 from lightning_modules.diffusion.prediction import PredictionType
 from lightning_modules.text.encoders import TextEncoders
@@ -52,6 +60,7 @@ class Components:
         prediction_type: what the UNet predicts.
         name: the base as the user wrote it (of an absolute path the last part).
         family: how it is built.
+        variant: what diffusers has to be told to read its weights, where only those of 16 bits are there; else None.
     """
 
     text_encoders: TextEncoders
@@ -62,6 +71,7 @@ class Components:
     prediction_type: PredictionType
     name: str
     family: Family
+    variant: str | None = None
 
 
 def load_components(
@@ -87,11 +97,11 @@ def load_components(
         rank_zero_warn(note)
     family, scheduler_config = settings.family, settings.configs["scheduler"]
     alphas_cumprod = _alphas_cumprod(scheduler_config)
-    if not Path(base_model).exists():
-        download_weights(base_model, settings)
+    if not Path(base_model).exists() and not is_single_file(base_model):
+        download_weights(base_model, settings, half=weight_dtype != torch.float32)
     with quiet_libraries():
         tokenizers = {part: _tokenizer(settings.folder, name) for part, name in family.tokenizers.items()}
-        if Path(base_model).is_file():
+        if is_single_file(base_model):
             models = _load_single_file(base_model, settings, weight_dtype)
         else:
             models = _load_folder(settings, weight_dtype)
@@ -106,6 +116,7 @@ def load_components(
         prediction_type=settings.prediction_type,
         name=base_name(base_model),
         family=family,
+        variant=only_variant(settings),
     )
 
 
@@ -213,22 +224,23 @@ def _load_folder(settings: BaseSettings, weight_dtype: torch.dtype) -> dict[str,
             settings.folder,
             part,
             dtype=torch.float32 if part == "vae" else weight_dtype,
-            weights=weights_in(settings.folder, part),
+            weights=weights_in(settings.folder, part, half=weight_dtype != torch.float32),
         )
         for part, cls in classes.items()
     }
 
 
-def _load_single_file(path: str, settings: BaseSettings, weight_dtype: torch.dtype) -> dict[str, Any]:
+def _load_single_file(base_model: str, settings: BaseSettings, weight_dtype: torch.dtype) -> dict[str, Any]:
     """The networks out of one .safetensors file, converted by diffusers with the configs in the settings' folder."""
-    look_at(Path(path))
+    file = fetch_single_file(base_model)
+    look_at(file)
     try:
-        return _converted(path, settings, weight_dtype)
+        return _converted(str(file), settings, weight_dtype)
     except Exception as error:  # diffusers raises many kinds, by what it misses
         if memory_is_full(error):
             raise
         raise ValueError(
-            f"--model.base_model {path} doesn't hold the networks that the configs of {settings.family} in "
+            f"--model.base_model {base_model} doesn't hold the networks that the configs of {settings.family} in "
             f"{settings.folder} describe ({type(error).__name__}). Give a whole Stable Diffusion checkpoint and, with "
             "--model.base_config, the configs of its own family."
         ) from error

@@ -1,4 +1,4 @@
-"""A model in one `.safetensors` file: what its header says it is, and the configs that it comes without.
+"""A model in one `.safetensors` file, here or on the hub: what its header says it is, and the configs it lacks.
 
 The header is a few kilobytes: names and shapes of all tensors, and some words of whoever wrote it. No weight is read
 before the family is known. Names are those of the original (LDM) layout; sources: diffusers
@@ -19,6 +19,7 @@ from typing import Any
 
 from safetensors import safe_open
 
+from foundation.hub import HubModel, fetch_header, fetch_settings, fetch_weights, is_hub_id, listed
 from lightning_modules.base.families.clip_vocabulary import write_tokenizer
 from lightning_modules.base.families.family import Family
 from lightning_modules.base.families.known import FAMILIES
@@ -45,26 +46,78 @@ class Header:
     """What stands before the weights.
 
     Attributes:
-        path: of the file.
+        given: the file as the user named it.
+        path: of the file; what lies beside it is there, even where the file itself is still on the hub.
         shapes: of all tensors, by name.
         words: what its writer said of it.
     """
 
+    given: str
     path: Path
     shapes: Mapping[str, tuple[int, ...]]
     words: Mapping[str, str]
 
 
-def read_header(path: Path) -> Header:
-    """Read it.
+def is_single_file(base_model: str) -> bool:
+    """Whether a base is a file here, or `owner/name/file.safetensors` on the hub."""
+    return Path(base_model).is_file() or _on_hub(base_model) is not None
+
+
+def read_header(base_model: str) -> Header:
+    """Read the header of a single file; of one on the hub that isn't here, its first bytes are fetched.
 
     Raises:
-        ValueError: the file isn't a whole .safetensors file.
+        ValueError: the file isn't a whole .safetensors file, or the hub doesn't give it.
     """
+    place = _on_hub(base_model)
+    if place is None:
+        return _header(base_model, Path(base_model))
+    model, file = place
+    folder = _settings(model, file)
+    if (folder / file).is_file():
+        return _header(base_model, folder / file)
+    offered = [name for name in listed(model.id, folder) if name.endswith(".safetensors")]
+    if offered and file not in offered:
+        raise ValueError(
+            f"--model.base_model {base_model}: {model.id} has no such file. Its .safetensors are {', '.join(offered)}."
+        )
+    return Header(base_model, folder / file, *_remote_header(model.id, folder, file))
+
+
+def fetch_single_file(base_model: str) -> Path:
+    """The file on this machine; from the hub it is fetched."""
+    place = _on_hub(base_model)
+    if place is None:
+        return Path(base_model)
+    model, file = place
+    folder = _settings(model, file)
+    fetch_weights(model, folder, lambda names: [file])
+    return folder / file
+
+
+def _on_hub(base_model: str) -> tuple[HubModel, str] | None:
+    found = re.fullmatch(r"(?P<id>[\w.-]+/[\w.-]+)/(?P<file>.+\.safetensors)", base_model)
+    if found is None or Path(base_model).is_file() or not is_hub_id(found["id"]):
+        return None
+    return HubModel(found["id"], "--model.base_model", [found["file"]]), found["file"]
+
+
+def _settings(model: HubModel, file: str) -> Path:
+    return fetch_settings(model, [str(Path(file).with_suffix(".yaml"))])
+
+
+@lru_cache
+def _remote_header(
+    model_id: str, folder: Path, file: str
+) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    return fetch_header(HubModel(model_id, "--model.base_model", [file]), folder, file)
+
+
+def _header(given: str, path: Path) -> Header:
     look_at(path)
     with safe_open(path, framework="pt") as file:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        return Header(path, shapes, file.metadata() or {})
+        return Header(given, path, shapes, file.metadata() or {})
 
 
 def recognise(header: Header) -> Family:
@@ -73,7 +126,7 @@ def recognise(header: Header) -> Family:
     Raises:
         ValueError: the file is something else, with what.
     """
-    given = f"--model.base_model {header.path}"
+    given = f"--model.base_model {header.given}"
     names = header.shapes.keys()
     family = next((one for one in FAMILIES if any(mark in names for mark in one.file_marks)), None)
     for part, what in OTHERS.items():
@@ -129,13 +182,13 @@ def distilled_note(base_model: str) -> str:
     )
 
 
-def configs_of(path: Path) -> Path:
+def configs_of(base_model: str) -> Path:
     """A folder of the configs and tokenizers that belong to a bare file, written for the length of this process.
 
     Raises:
         ValueError: the file is no model of a known family.
     """
-    family = recognise(read_header(path))
+    family = recognise(read_header(base_model))
     return _written(family.name)
 
 

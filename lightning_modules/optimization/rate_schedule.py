@@ -24,7 +24,7 @@ def check_length(
     Raises:
         ValueError: it would fail in the midst of it.
     """
-    made = optimizer([nn.Parameter(torch.zeros(1))])
+    made = optimizer([nn.Parameter(torch.zeros(1, 1))])
     schedule = lr_scheduler(made)
     notes = [
         f"--model.lr_scheduler: the way down of its {name} ends at step {start + length}, and --trainer.max_steps is "

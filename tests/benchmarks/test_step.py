@@ -11,7 +11,7 @@ import torch
 import benchmarks.step
 from benchmarks.floor import FloorStep, floor_inputs, floor_loss, gradient_scaler, mixed_precision
 from benchmarks.interludes import FLOOR, FLOOR_AGAIN, OURS, SCRIPT, Interludes, in_turn, undisturbed
-from benchmarks.measured_run import Measured, release
+from benchmarks.measured_run import Measured
 from benchmarks.step import arguments, fast_precisions, machine, settings, write
 from benchmarks.step_table import HEADER, MiddleHalf, Result, Setting, ratio, table
 from benchmarks.usual_script import ScriptStep
@@ -126,12 +126,6 @@ def test_undisturbed_takes_values_and_gradients_back() -> None:
         parameter.data += 1
     assert parameter.tolist() == [1, 1]
     assert parameter.grad is None
-
-
-def test_release_leaves_no_weights() -> None:
-    layer = torch.nn.Linear(3, 2)
-    release(layer)
-    assert [parameter.numel() for parameter in layer.parameters()] == [0, 0]
 
 
 @pytest.mark.parametrize("cached", [True, False])

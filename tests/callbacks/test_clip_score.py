@@ -10,6 +10,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
+import callbacks.clip_score
 from callbacks.clip_score import ClipScore, ClipScores, Scorer
 from callbacks.sample_images import SampleImages, SamplePrompt
 from callbacks.training_log import TrainingLog
@@ -45,9 +46,9 @@ def noise(seed: int) -> Tensor:
     return torch.rand(3, 40, 40, generator=torch.Generator().manual_seed(seed))
 
 
-def trained(run: Path, clip: Path | str, *callbacks: Callback, **options: Any) -> ClipScore:
+def trained(run: Path, clip: Path | str, *others: Callback, **options: Any) -> ClipScore:
     score = ClipScore(str(clip), STYLE)
-    trainer = tiny_trainer(run, [TrainingLog(), SampleImages(PROMPTS), score, *callbacks], **options)
+    trainer = tiny_trainer(run, [TrainingLog(), SampleImages(PROMPTS), score, *others], **options)
     trainer.fit(TinyPainter(), TinyData(held_out=options.get("held_out", 2)))
     return score
 
@@ -179,6 +180,25 @@ def test_missing_clip_warns_once_and_training_goes_on(tmp_path: Path) -> None:
     assert score.latest is None
     assert score.failures.line() == "Samples could not be scored by CLIP 3 times."
     assert list(curve(events_of(tmp_path), "train/loss")) == [1, 2, 3, 4]
+
+
+def test_a_clip_that_cannot_be_loaded_is_asked_for_once_a_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hub that can't be reached is waited for long, and there are many validations."""
+    asked: list[str] = []
+
+    def unreachable(model: str, option: str) -> None:
+        asked.append(model)
+        raise ValueError(f"{option} {model}: the hub can't be reached.")
+
+    monkeypatch.setattr(callbacks.clip_score, "load_clip", unreachable)
+    with pytest.warns(
+        UserWarning, match=r"could not be scored by CLIP \(ValueError: --clip_score.model openai/clip: "
+    ):
+        score = trained(tmp_path, "openai/clip")
+    assert asked == ["openai/clip"]
+    assert score.failures.line() == "Samples could not be scored by CLIP 3 times."
 
 
 def test_clip_is_no_part_of_the_module(tmp_path: Path, tiny_clip: Path) -> None:

@@ -1,5 +1,6 @@
 """The hub, by a double on loopback: what is fetched of each layout and what isn't, and what each failure says."""
 
+import ast
 import errno
 import json
 import os
@@ -10,18 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub.constants
+import nbformat
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from evaluation.clip import Clip, load_clip
 from foundation.hub import get_again
-from lightning_modules.base.files import config_folder
+from lightning_modules.base.files import config_folder, open_base
 from lightning_modules.base.loading import Components, load_components, quiet_libraries
 from lightning_modules.memory.shapes import shapes_of
+from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 from tests.callbacks.tiny_clip import save_tiny_clip
 from tests.hub_double import Claimed, Files, HubDouble, Trouble, files_of, hub_in_place, point_at
+from tests.ldm_checkpoint import save_ldm_checkpoint
+from tests.notebook_run import NOTEBOOK
 from tests.small_run import picture_folder, small_config
 from train import main
 
@@ -240,7 +246,13 @@ def test_16_bit_files_alone_in_a_folder_are_read(files: Files, tiny_base: Path, 
         (folder / name).write_bytes(content)
     for name in WEIGHTS:
         (folder / name).unlink()
-    same_networks(load_components(str(folder)), load_components(str(tiny_base)), 1e-3)
+    halves, whole = load_components(str(folder)), load_components(str(tiny_base))
+    same_networks(halves, whole, 1e-3)
+    assert (halves.variant, whole.variant) == ("fp16", None)
+    module = StableDiffusionLora(str(folder), resolution=64)
+    module.configure_model()
+    with safe_open(module.export_lora(tmp_path / "lora.safetensors", "kohya", {}), "pt") as file:
+        assert file.metadata()["base_variant"] == "fp16"
 
 
 def test_weights_are_those_of_the_commit_whose_settings_are_here(
@@ -255,14 +267,15 @@ def test_weights_are_those_of_the_commit_whose_settings_are_here(
     assert {asked.path.split("/")[4] for asked in hub.asked if asked.method == "HEAD"} == {configs.name}
 
 
-def test_a_repository_of_single_files_says_how_to_use_one(hub: HubDouble) -> None:
+def test_a_repository_of_single_files_says_how_to_use_one(hub: HubDouble, capfd: Any) -> None:
     hub.models[NAME] = {"README.md": b"", "anime.safetensors": Claimed(7 * 10**9)}
     with pytest.raises(
         ValueError,
-        match=r"single files: anime.safetensors. Fetch one: hf download owner/model anime.safetensors --local-dir mod",
+        match=r"single files: anime.safetensors. Give one of them: --model.base_model owner/model/anime.safetensors",
     ):
         config_folder(NAME, None)
     assert hub.fetched() == []
+    assert capfd.readouterr() == ("", "")  # the library's own warning shows patterns that nobody gave
 
 
 def test_a_renamed_model_is_found_where_it_is_now(hub: HubDouble, files: Files) -> None:
@@ -373,9 +386,13 @@ PORTAL = ({"Content-Type": "text/html"}, b"<html>Welcome to the hotel</html>")
         (Trouble("/resolve/", 401), r"doesn't accept this machine's token \(401\)"),
         (
             Trouble("/api/", 403, {"X-Error-Message": "Not for you"}),
-            r"refuses it \(403; .*Not for you.*hf auth login",
+            r"refuses it \(403; Not for you\).*hf auth login",
         ),
-        (Trouble("/resolve/", 403), r"the hub refuses it \(403.*hf auth login"),
+        (Trouble("/resolve/", 403), r"the hub refuses it \(403\).*hf auth login"),
+        (
+            Trouble("unet/config", 404, {"X-Error-Code": "EntryNotFound"}),
+            r"the hub lists its settings and doesn't give all of it \(404\). Try again .*look at http.*/owner/model",
+        ),
         (
             Trouble("/api/", 429),
             r"too many requests from this address \(429\). Wait a few minutes, or log in",
@@ -387,7 +404,7 @@ PORTAL = ({"Content-Type": "text/html"}, b"<html>Welcome to the hotel</html>")
         (Trouble("/api/", 500), r"out of order at the moment \(500\). Try again in a few minutes"),
         (Trouble("/tree/", 503), r"out of order at the moment \(503\). Try again in a few minutes"),
         (Trouble("/resolve/", 502), r"out of order at the moment \(502\). Try again in a few minutes"),
-        (Trouble("/api/", 400), r"the hub refuses the request \(400"),
+        (Trouble("/api/", 400), r"the hub refuses the request \(400\)"),
         (
             Trouble("/api/", 200, *PORTAL),
             "isn't the Hugging Face hub. Does the network want a log-in in the browser",
@@ -412,6 +429,17 @@ def test_each_answer_of_the_hub_has_its_sentence(
         config_folder(NAME, None)
     hub.troubles = []
     load_components(NAME)  # nothing of the failure stays
+
+
+def test_a_file_that_the_hub_lists_and_lacks_is_not_called_a_model_that_it_lacks(
+    hub: HubDouble, files: Files
+) -> None:
+    hub.models[NAME], hub.troubles = files, [Trouble("/cdn/", 404)]
+    with pytest.raises(
+        ValueError,
+        match=r"the hub lists unet/diffusion_pytorch_model.safetensors \(3.2 MB\) and doesn't give all of it \(404\)",
+    ):
+        load_components(NAME)
 
 
 def test_a_hub_that_never_answers_is_given_up(
@@ -471,6 +499,9 @@ def test_half_a_cache_without_network_says_so_and_with_it_only_the_rest_is_fetch
         with pytest.raises(
             ValueError, match="not all of the model is in the hub's cache, and HF_HUB_OFFLINE forb"
         ):
+            load_components(NAME)
+        patch.setenv("TRANSFORMERS_OFFLINE", "1")  # says the same to the library
+        with pytest.raises(ValueError, match=r"and TRANSFORMERS_OFFLINE forbids to ask the hub. Unset it"):
             load_components(NAME)
     hub.troubles = []
     hub.asked.clear()
@@ -555,13 +586,26 @@ def test_a_cache_that_belongs_to_somebody_else_is_said(
         config_folder(NAME, None)
 
 
+def test_a_cache_below_a_file_is_said(
+    hub: HubDouble, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.models[NAME] = files
+    (tmp_path / "home").write_text("")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "home/hub"))
+    with pytest.raises(
+        ValueError, match=rf"{tmp_path}/home.* can't be written \(Not a directory\). Set HF_HOME to a folder"
+    ):
+        config_folder(NAME, None)
+
+
 def test_a_damaged_file_in_the_cache_has_to_go_first(hub: HubDouble, files: Files, tmp_path: Path) -> None:
     hub.models[NAME] = files
     load_components(NAME)
     blob = (config_folder(NAME, None) / WEIGHTS[1]).resolve()
     blob.write_bytes(blob.read_bytes()[:-10])
     with pytest.raises(
-        ValueError, match=r"damaged or cut short.*Run `hf cache rm model/owner/model`: the next start"
+        ValueError,
+        match=r"damaged or cut short.*Where http.* can be reached, run `hf cache rm model/owner/model`: the next start",
     ):
         load_components(NAME)
     shutil.rmtree(tmp_path / "cache/models--owner--model")
@@ -662,6 +706,24 @@ def test_the_commands_behind_fit_ask_the_hub_for_nothing(
     assert double.asked == []
 
 
+def test_the_notebook_s_plain_pipeline_fetches_what_fit_has_and_nothing_else(
+    hub: HubDouble, tiny_base: Path, tmp_path: Path
+) -> None:
+    small = files_of(published(tiny_base, tmp_path / "published"))
+    hub.models[NAME] = {**small, **unwanted()}
+    load_components(NAME)
+    hub.asked.clear()
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    (cell,) = (cell.source for cell in cells if "from_pretrained" in cell.source)
+    kept = ("import", "from", "pipeline = ")
+    statements = [ast.unparse(node) for node in ast.parse(cell).body]
+    code = "\n".join(line for line in statements if line.startswith(kept))
+    names: dict[str, Any] = {"BASE": NAME, "REAL_MODEL": False, "torch": torch}
+    exec(code, names)
+    assert names["pipeline"].safety_checker is None
+    assert hub.fetched() == []
+
+
 @pytest.mark.parametrize("command", ["fit", "plan", "predict", "test", "merge", "export", "audit"])
 def test_every_command_says_a_failure_in_a_sentence(
     world: tuple[HubDouble, Path, Path], command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -700,3 +762,88 @@ def test_plan_fetches_settings_alone_and_of_a_known_base_nothing(
     hub.asked.clear()
     assert "isn't on this machine" in shapes_of(known, None, torch.float32).source
     assert hub.asked == []
+
+
+# ---------------------------------------------------------------------- one file of a repository
+
+
+FILE = f"{NAME}/files/anime v1.safetensors"
+
+
+@pytest.fixture
+def one_file(hub: HubDouble, tiny_base_sd1: Path, tmp_path: Path) -> tuple[str, Path]:
+    """A model in one file on the hub, with a folder of its configs; by its id it is on the hub."""
+    path = save_ldm_checkpoint(tiny_base_sd1, tmp_path / "anime v1.safetensors")
+    hub.models[NAME] = {
+        "README.md": b"",
+        "files/anime v1.safetensors": path.read_bytes(),
+        "files/anime v1.yaml": b"target: sgm.modules.denoiser.VScaling\n",
+        "other.safetensors": Claimed(7 * 10**9),
+    }
+    return FILE, tiny_base_sd1
+
+
+def test_one_file_of_a_repository_is_a_base(
+    hub: HubDouble, one_file: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its header comes first, by a range; then the file, once; afterwards nothing is asked."""
+    base, configs = one_file
+    settings = open_base(base, str(configs))
+    assert settings.prediction_type == "v_prediction"  # by the .yaml beside it
+    weights = [asked for asked in hub.asked if asked.method == "GET" and ".safetensors" in asked.path]
+    assert weights
+    assert all(asked.range for asked in weights)
+    found = load_components(base, str(configs))
+    same_networks(found, load_components(str(configs)))
+    assert found.name == base
+    point_at("http://127.0.0.1:9", tmp_path / "cache", monkeypatch)
+    same_networks(load_components(base, str(configs)), found)
+
+
+def test_a_file_that_the_repository_lacks_names_those_it_has(one_file: tuple[str, Path]) -> None:
+    with pytest.raises(ValueError, match=r"has no such file. Its \.safetensors are .*anime v1.*, other"):
+        open_base(f"{NAME}/animo.safetensors")
+
+
+def test_a_file_that_is_no_model_is_refused_by_its_header(hub: HubDouble, tmp_path: Path) -> None:
+    save_file({"lora_unet_x.lora_down.weight": torch.zeros(1)}, tmp_path / "l.safetensors")
+    hub.models[NAME] = {"l.safetensors": (tmp_path / "l.safetensors").read_bytes()}
+    with pytest.raises(ValueError, match=rf"base_model {NAME}/l\.safetensors is a LoRA, not a model"):
+        open_base(f"{NAME}/l.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fetched"), [(torch.float32, "32"), (torch.bfloat16, "16"), (torch.float16, "16")]
+)
+def test_16_bit_weights_are_fetched_where_the_run_has_16_bits(
+    hub: HubDouble, files: Files, tmp_path: Path, dtype: torch.dtype, fetched: str
+) -> None:
+    """Of UNet and text encoder; the VAE computes in float32, and is small. What is here is not fetched again."""
+    halves = marked(half(files, torch.float16, tmp_path), "fp16")
+    hub.models[NAME] = {**files, **halves}
+    load_components(NAME, weight_dtype=dtype)
+    weights = sorted(name for name in hub.fetched() if name in WEIGHTS or name in halves)
+    others = [name for name in WEIGHTS if not name.startswith("vae")]
+    vae = next(name for name in WEIGHTS if name.startswith("vae"))
+    wanted = others if fetched == "32" else [name for name in halves if not name.startswith("vae")]
+    assert weights == sorted([*wanted, vae])
+    hub.asked.clear()
+    load_components(NAME)  # in float32, as `export` does
+    assert [name for name in hub.fetched() if name not in ("README.md",)] == []
+
+
+def test_a_repository_without_a_networks_weights_is_refused_before_anything_is_fetched(
+    hub: HubDouble, files: Files
+) -> None:
+    hub.models[NAME] = {name: content for name, content in files.items() if not name.startswith("unet/diff")}
+    with pytest.raises(ValueError, match=r"the repository has no weights of its unet\. Take another model"):
+        load_components(NAME)
+    assert not [name for name in hub.fetched() if name in WEIGHTS]
+
+
+def test_a_repository_with_models_in_folders_says_how_to_take_one(hub: HubDouble, files: Files) -> None:
+    hub.models[NAME] = {f"v2/{name}": content for name, content in files.items()}
+    with pytest.raises(
+        ValueError, match=r'in folders: v2\. Fetch one: hf download owner/model --include "v2/\*" --local'
+    ):
+        config_folder(NAME, None)

@@ -118,6 +118,12 @@ def test_everything_is_there(report: Path) -> None:
     assert len(list((report / "pictures").glob("*.png"))) == 6 * (8 + 1) + captions
 
 
+def test_base_and_clip_are_named_without_this_machine_s_folders(report: Path, tiny_base: Path) -> None:
+    """Seen from another folder, the shipped ones are absolute paths as well."""
+    facts = metrics(report)["facts"]
+    assert (facts["base model"], facts["CLIP"]) == (tiny_base.name, "demo/clip")
+
+
 def test_prompts_are_shown_as_text(report: Path) -> None:
     page = (report / "report.html").read_text()
     assert "<script>" not in page

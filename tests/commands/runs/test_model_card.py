@@ -120,6 +120,11 @@ def test_use_in_each_program_is_said_with_the_files_names(run: Path) -> None:
     assert "`<lora:ghibli_kohya:1>`" in text
 
 
+def test_a_base_of_16_bit_files_alone_is_loaded_as_such(run: Path) -> None:
+    text = write_model_card(exported(run, FACTS | {"base_variant": "fp16"}), DIGEST, run).read_text("utf-8")
+    assert "from_pretrained('wd/beta2', variant='fp16')" in text
+
+
 def test_a_trigger_with_brackets_can_be_pasted_into_a_prompt(run: Path) -> None:
     said = FACTS | {"modelspec.trigger_phrase": "saber (fate) [x] <y>"}
     text = write_model_card(exported(run, said), DIGEST, run).read_text("utf-8")

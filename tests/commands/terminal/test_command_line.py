@@ -127,6 +127,13 @@ def test_a_mendable_error_is_its_message_and_status_2(capsys: pytest.CaptureFixt
     assert "Traceback" not in printed
 
 
+def test_ctrl_c_is_a_line_and_a_shell_s_status(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop, exit_with_message():
+        raise KeyboardInterrupt
+    assert stop.value.code == 130  # 128 and SIGINT's number, as bash says it
+    assert capsys.readouterr().err == "\nStopped by Ctrl-C.\n"
+
+
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit), exit_with_message(debug=True):
         raise ValueError("no")
@@ -182,6 +189,18 @@ FULL = [
     (
         RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: ..."),
         "this machine's memory is full ([enforce",
+    ),
+    (
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+        "the GPU's memory is probably full (GET was unable",
+    ),
+    (
+        RuntimeError("FIND was unable to find an engine to execute this computation"),
+        "the GPU's memory is probably",
+    ),
+    (
+        RuntimeError("Unable to find a valid cuDNN algorithm to run convolution"),
+        "the GPU's memory is probably",
     ),
     (MemoryError(), "this machine's memory is full (MemoryError)"),
     (OSError(errno.ENOMEM, "Cannot allocate memory"), "this machine's"),
@@ -257,6 +276,7 @@ def test_the_advice_knows_what_was_typed(
 def test_other_errors_are_not_taken_for_full_memory() -> None:
     for error in (
         RuntimeError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED"),
         RuntimeError("out of resource: shared memory, Required: 101376"),
         ValueError("the picture 'out of memory.png' is broken"),
         OSError(errno.ENOSPC, "No space left on device"),

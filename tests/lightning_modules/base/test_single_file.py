@@ -155,7 +155,7 @@ def test_the_marks(
     save_file({"weight": torch.ones(1)} | {name: torch.zeros(0) for name in tensors}, path, words or None)
     if config:
         path.with_suffix(".yaml").write_text(config)
-    assert scheduler_marks(read_header(path)) == marks
+    assert scheduler_marks(read_header(str(path))) == marks
 
 
 # ---------------------------------------------------------------------- which family, by a header of real shapes
@@ -221,7 +221,7 @@ def test_what_is_no_whole_model_is_refused_by_what_it_is(
 ) -> None:
     path = sparse(tmp_path / "file.safetensors", shapes)
     with pytest.raises(ValueError, match=rf"--model.base_model .*file\.safetensors {sentence}"):
-        recognise(read_header(path))
+        recognise(read_header(str(path)))
 
 
 @pytest.mark.parametrize(("channels", "kind"), [(9, "an inpainting model"), (8, "an editing, depth or")])
@@ -233,7 +233,7 @@ def test_unets_that_take_more_than_latents_are_refused(
     with pytest.raises(
         ValueError, match=rf"its UNet takes {channels} channels where its VAE makes 4: {kind}"
     ):
-        recognise(read_header(sparse(tmp_path / "file.safetensors", shapes)))
+        recognise(read_header(str(sparse(tmp_path / "file.safetensors", shapes))))
 
 
 def test_a_smaller_copy_is_refused(tmp_path: Path) -> None:
@@ -243,14 +243,14 @@ def test_a_smaller_copy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"2048 wide and has up to 4 transformer blocks in a row, where .* 10\."
     ):
-        recognise(read_header(sparse(tmp_path / "file.safetensors", shapes)))
+        recognise(read_header(str(sparse(tmp_path / "file.safetensors", shapes))))
 
 
 @pytest.mark.parametrize("mark", ["edm_mean", "edm_vpred.sigma_max"])
 def test_another_objective_under_the_same_names_is_refused(mark: str, tmp_path: Path) -> None:
     shapes = real_shapes(SDXL) | {mark: [1]}
     with pytest.raises(ValueError, match=r"trained in another way \(EDM\)"):
-        recognise(read_header(sparse(tmp_path / "file.safetensors", shapes)))
+        recognise(read_header(str(sparse(tmp_path / "file.safetensors", shapes))))
 
 
 @pytest.mark.parametrize(
