@@ -63,8 +63,9 @@ class PaintingCLI(LightningCLI):
         options = self.config[self.subcommand]
         self.lora = lora = find_lora(options.lora, Path(options.runs))
         options.model.lora = str(lora.path)
-        options.model.base_model, options.model.base_config = base_of(
-            lora, read_adapter(lora.path), options.model.base_model, options.model.base_config
+        model = options.model
+        model.base_model, model.base_config, model.prediction_type = base_of(
+            lora, read_adapter(lora.path), model.base_model, model.base_config, model.prediction_type
         )
         for name in ("zero_terminal_snr", "long_captions"):
             if options.model[name] is None:
@@ -104,6 +105,7 @@ class PaintingCLI(LightningCLI):
         pictures.painted_by = repr(
             (
                 base_name(model.base_model),
+                model.prediction_type,
                 model.zero_terminal_snr,
                 model.long_captions,
                 str(self.trainer.precision),

@@ -1,5 +1,6 @@
 """`python train.py predict`, through the command line with the tiny base."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,25 @@ def test_every_option_reaches_the_picture(run: Path, tmp_path: Path) -> None:
         "Clip skip": "2",
         "RNG": "CPU",
     }
+
+
+def test_a_base_predicts_what_it_was_trained_as(run: Path, tiny_base: Path, tmp_path: Path) -> None:
+    """Where a run was told so, because the base doesn't say it; also where only the option says it."""
+    own = tmp_path / "runs" / "own"
+    shutil.copytree(run, own, ignore=shutil.ignore_patterns("pictures"))
+    config = (own / "config.yaml").read_text().replace("base_config", "prediction_type: epsilon, base_config")
+    (own / "config.yaml").write_text(config)
+    told = ["--model.base_model", str(tiny_base), "--model.prediction_type", "epsilon"]
+    painted = []
+    for lora, options in ((own, []), (run, told), (run, [])):
+        output = tmp_path / str(len(painted))
+        settings = ["--prompt", "a girl", "--steps", "2", "--output", str(output)]
+        main(["predict", "--lora", str(lora), *settings, *options, *CPU])
+        painted.append(pictures(output))
+    assert painted[0].keys() == painted[1].keys() != painted[2].keys()  # what a picture shows is in its name
+    of_run, of_option, as_the_base_says = (next(iter(one.values())) for one in painted)
+    assert np.array_equal(of_run, of_option)
+    assert np.abs(of_run - as_the_base_says).max() > 10
 
 
 @pytest.mark.parametrize(
