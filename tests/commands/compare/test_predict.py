@@ -165,7 +165,7 @@ def test_a_base_predicts_what_it_was_trained_as(run: Path, tiny_base: Path, tmp_
     config = (own / "config.yaml").read_text().replace("base_config", "prediction_type: epsilon, base_config")
     (own / "config.yaml").write_text(config)
     told = ["--model.base_model", str(tiny_base), "--model.prediction_type", "epsilon"]
-    painted = []
+    painted: list[dict[str, np.ndarray]] = []
     for lora, options in ((own, []), (run, told), (run, [])):
         output = tmp_path / str(len(painted))
         settings = ["--prompt", "a girl", "--steps", "2", "--output", str(output)]

@@ -123,8 +123,9 @@ def test_a_base_predicts_what_the_options_say_or_the_run_of_its_own_base(
         f"model: {{base_model: {tiny_base}, base_config: null, prediction_type: epsilon}}\n"
     )
     names = {"its own": str(tiny_base), "another": str(another)}
-    model = {"base_model": None, "base_config": None, "prediction_type": None}
-    model |= {name: names.get(value, value) for name, value in given.items()}
+    model = dict.fromkeys(("base_model", "base_config", "prediction_type")) | {
+        name: names.get(value, value) for name, value in given.items()
+    }
     found = find_lora_on_base(
         Namespace(ckpt_path=str(tmp_path / "run"), runs=str(tmp_path), model=Namespace(**model))
     )
