@@ -62,7 +62,7 @@ def floor_inputs(module: StableDiffusionLora, batch: Batch) -> FloorInputs:
     return FloorInputs(
         x_t=add_noise(x0, eps, alpha, sigma).to(dtype),
         t=t,
-        conditions=module.parts.family.unet_inputs(texts, module.sizes(x0), dtype),
+        conditions=module.parts.family.unet_inputs(texts, module.sizes(x0, batch), dtype),
         wanted=target(module.prediction_type, x0, eps, alpha, sigma),
         weight=min_snr_weight(module.prediction_type, module.schedule.snr(t), module.min_snr_gamma)
         * batch["loss_weight"].to(module.device),

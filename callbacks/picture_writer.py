@@ -4,6 +4,7 @@ The text of `evaluation/generation_parameters.py` stands in each file under `par
 most galleries look. A file that is there is whole.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,16 @@ class PictureWriter(Callback):
         model: name of the base, for the text.
         lora_name: name of the adapter's kohya file, for the text.
         lora_digest: SHA-256 of that file behind its header.
+        layer_read: `clip_skip` -> the text encoder's layer that the base reads, counted from its end, 1 the last.
     """
 
-    def __init__(self, model: str, lora_name: str, lora_digest: str) -> None:
+    def __init__(
+        self, model: str, lora_name: str, lora_digest: str, layer_read: Callable[[int], int]
+    ) -> None:
         self.model = model
         self.lora_name = lora_name
         self.lora_digest = lora_digest
+        self.layer_read = layer_read
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any, **__: Any
@@ -55,8 +60,9 @@ class PictureWriter(Callback):
             width=width,
             steps=job.steps,
             guidance_scale=job.guidance_scale,
+            guidance_rescale=job.guidance_rescale,
             sampler=job.sampler,
-            clip_skip=job.clip_skip,
+            clip_skip=self.layer_read(job.clip_skip),
             model=self.model,
             lora=lora,
         )

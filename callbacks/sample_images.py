@@ -17,7 +17,13 @@ from typing import cast
 
 import numpy as np
 import torch
-from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt, restricted_number_type
+from jsonargparse.typing import (
+    ClosedUnitInterval,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    restricted_number_type,
+)
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from PIL import Image
@@ -55,9 +61,12 @@ class SamplePrompt:
         height: pixels; null is the base model's own size.
         width: pixels; null is the base model's own size.
         guidance_scale: weight of the prompt in classifier-free guidance; 1 is none.
+        guidance_rescale: how far guidance is kept from raising the contrast, 0 (not at all) to 1; v-prediction bases
+            with zero-terminal SNR burn without, 0.7 is usual.
         steps: of the sampler.
         sampler: the scheme that takes those steps.
-        clip_skip: layers left out at the end of the text encoder.
+        clip_skip: layers left out at the end of the text encoder. Stable Diffusion XL leaves out one in any case, which
+            its model cards call 2: there 0, 1 and 2 are the same.
     """
 
     prompt: str
@@ -67,6 +76,7 @@ class SamplePrompt:
     height: PositiveInt | None = None
     width: PositiveInt | None = None
     guidance_scale: PositiveFloat = 7.5
+    guidance_rescale: ClosedUnitInterval = 0.0
     steps: Steps = 25  # type: ignore[valid-type]
     sampler: SamplerName = "ddim"
     clip_skip: NonNegativeInt = 0

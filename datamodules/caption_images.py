@@ -26,7 +26,7 @@ from datamodules.stream.dataset import (
 )
 from datamodules.stream.latent_cache import Encode, LatentCache, Version
 
-READ_BY_THE_CPU = ("draw", "flip")
+READ_BY_THE_CPU = ("draw", "flip", "original_size", "crop_top_left")
 """Entries of a batch that are keys of random numbers, or facts: a GPU would have to be asked for them back."""
 
 

@@ -7,7 +7,8 @@
 After `create_infotext` and `parse_generation_parameters` of AUTOMATIC1111's web UI: a value with a comma, colon or
 line break stands in JSON quotes; `Clip skip` counts from 1 and is left out at 1; the strength of a LoRA stands in
 the prompt only. A LoRA's hash is the SHA-256 of its kohya file behind the header, 12 digits of it. `RNG: CPU` says
-that the starting noise comes from a CPU generator.
+that the starting noise comes from a CPU generator. `CFG Rescale` is the word of the extension that gives A1111
+guidance_rescale (Seshelle/CFG_Rescale_webui); it is left out at 0.
 """
 
 import json
@@ -57,6 +58,7 @@ def generation_text(
     width: int,
     steps: int,
     guidance_scale: float,
+    guidance_rescale: float,
     sampler: str,
     clip_skip: int,
     model: str,
@@ -72,8 +74,9 @@ def generation_text(
         width: in pixels.
         steps: of the sampler.
         guidance_scale: of classifier-free guidance.
+        guidance_rescale: how far the contrast was held.
         sampler: our name of it.
-        clip_skip: text encoder layers left out, counted from 0.
+        clip_skip: the text encoder's layer that was read, counted from its end as A1111 does: 1 is the last.
         model: name of the base.
         lora: the adapter; None for the base alone.
     """
@@ -81,10 +84,11 @@ def generation_text(
         "Steps": steps,
         "Sampler": SAMPLER_NAMES[sampler],
         "CFG scale": f"{guidance_scale:g}",
+        **({"CFG Rescale": f"{guidance_rescale:g}"} if guidance_rescale else {}),
         "Seed": seed,
         "Size": f"{width}x{height}",
         "Model": model,
-        **({"Clip skip": clip_skip + 1} if clip_skip else {}),
+        **({"Clip skip": clip_skip} if clip_skip > 1 else {}),
         "RNG": "CPU",
         **({"Lora hashes": f"{lora.alias}: {lora.digest[:HASH_DIGITS]}"} if lora else {}),
     }

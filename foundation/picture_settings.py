@@ -14,7 +14,7 @@ LARGEST_SIDE = 4096
 MOST_STEPS = 1000
 """Timesteps of Stable Diffusion's schedule: a sampler has no more."""
 
-SHARED = ("height", "width", "steps", "guidance_scale", "sampler", "clip_skip")
+SHARED = ("height", "width", "steps", "guidance_scale", "guidance_rescale", "sampler", "clip_skip")
 """Settings that pictures painted together must share."""
 
 FLAGS_OF_OTHERS = {
@@ -39,6 +39,7 @@ class PaintingSettings(TypedDict):
     seeds: Sequence[int]
     steps: int
     guidance_scale: float
+    guidance_rescale: float
     sampler: SamplerName
     clip_skip: int
 
@@ -60,6 +61,7 @@ def painting_settings(pictures: Sequence[Any]) -> PaintingSettings:
         "seeds": [one.seed for one in pictures],
         "steps": first.steps,
         "guidance_scale": first.guidance_scale,
+        "guidance_rescale": first.guidance_rescale,
         "sampler": first.sampler,
         "clip_skip": first.clip_skip,
     }

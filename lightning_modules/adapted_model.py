@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Unpack, cast
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from foundation.adapter_export import ExportCheck, LoraFormat
@@ -84,6 +85,11 @@ class AdaptedModel(ModelOptions):
             parts, zero_terminal_snr=self.zero_terminal_snr, long_captions=self.long_captions
         )
         self.parts = parts
+        if self.size_conditioning != "picture" and not parts.family.reads_sizes:
+            rank_zero_warn(
+                f"--model.size_conditioning {self.size_conditioning} has no effect: {parts.family} isn't told the "
+                "sizes of pictures. It can be left out."
+            )
         # Distributed training leaves alone what is frozen: every process has loaded the same. Else it would broadcast
         # buffers before each forward, and processes with unequally many held-out pictures would wait for each other.
         frozen = [name for name, parameter in self.named_parameters() if not parameter.requires_grad]
@@ -98,11 +104,19 @@ class AdaptedModel(ModelOptions):
         x0 = draw_latents(mean, std, seed=self.seed, draws=batch["draw"]) if sample else mean
         return scaled_latents(to_device(x0, self.device), self.vae)
 
-    def sizes(self, latents: Tensor) -> Tensor:
-        """What the UNet is told of the sizes of pictures, float32 [B, 6]: what it is told when it paints them."""
+    def sizes(self, latents: Tensor, batch: Batch) -> Tensor:
+        """What the UNet is told of the sizes of pictures, float32 [B, 6], as `size_conditioning` says.
+
+        Args:
+            latents: [B, C, h, w], of which the trained size is taken.
+            batch: for original sizes `original_size` and `crop_top_left`, each float32 [B, 2] in pixels.
+        """
         factor = vae_factor(self.vae.config)
         height, width = latents.shape[-2:]
-        return picture_sizes(len(latents), height * factor, width * factor)
+        as_painted = picture_sizes(len(latents), height * factor, width * factor)
+        if self.size_conditioning == "picture":
+            return as_painted
+        return torch.cat([batch["original_size"], batch["crop_top_left"], as_painted[:, 4:]], dim=1)
 
     def encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """See `picture_posterior`; the VAE stays on the accelerator until `on_fit_start` sends it away."""

@@ -27,6 +27,8 @@ from lightning_modules.memory.plan import RunShape
 from lightning_modules.memory.work import Setting
 from lightning_modules.text.conditioning import LongCaptions
 
+SizeConditioning = Literal["picture", "original"]
+
 HIGHEST_RATE = 10.0
 """Optimizers that find their own rate (Prodigy, D-Adaptation) begin at 1; ten times that has no use."""
 
@@ -67,6 +69,9 @@ class ModelOptions(L.LightningModule):
         caption_dropout: share of draws trained with the empty caption, as classifier-free guidance needs.
         long_captions: what becomes of captions and prompts of more than 75 tokens, in training and in samples: truncate
             cuts them off (and says which words are lost); windows encodes 75 tokens at a time and keeps all of them.
+        size_conditioning: what a base that is told sizes (Stable Diffusion XL) learns pictures under, in training and
+            validation: picture is the trained size and no crop, which every program says when it paints, so the style
+            answers there; original is each file's own size and the crop that was made of it.
         gradient_checkpointing: compute activations again in the backward pass: slower, a fraction of memory.
             auto does so where the step wouldn't fit the device without (see `python train.py plan`), and says it.
         compile_blocks: compile the UNet's transformer blocks with torch.compile: faster steps after a first one of
@@ -94,6 +99,7 @@ class ModelOptions(L.LightningModule):
         noise_offset: float = 0.0,
         caption_dropout: float = 0.1,
         long_captions: LongCaptions = "truncate",
+        size_conditioning: SizeConditioning = "picture",
         gradient_checkpointing: bool | Literal["auto"] = False,
         compile_blocks: bool = False,
         ema_decay: float | None = None,
@@ -128,6 +134,7 @@ class ModelOptions(L.LightningModule):
         self.noise_offset = noise_offset
         self.caption_dropout = caption_dropout
         self.long_captions: LongCaptions = long_captions
+        self.size_conditioning: SizeConditioning = size_conditioning
         self.gradient_checkpointing = gradient_checkpointing
         self.compile_blocks = compile_blocks
         self.ema_decay = ema_decay
@@ -154,6 +161,8 @@ class ModelOptions(L.LightningModule):
             "seed": str(self.seed),
             **{f"lora {name}": str(value) for name, value in sorted(asdict(self.lora_options).items())},
             **({} if start is None else {"init lora": start.digest}),
+            # left out at the default: checkpoints of runs that didn't know it go on
+            **({} if self.size_conditioning == "picture" else {"size_conditioning": self.size_conditioning}),
             **{name: str(getattr(self, name)) for name in (*objective, "ema_decay")},
         }
 

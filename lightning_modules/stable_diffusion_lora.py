@@ -199,7 +199,7 @@ class StableDiffusionLora(AdaptedModel):
         assert self.parts is not None
         texts = join_conditions(self.text(batch["caption"], self.device))
         dtype = next(self.unet.parameters()).dtype  # `unet.dtype` walks through all modules: milliseconds
-        conditions = self.parts.family.unet_inputs(texts, self.sizes(x_t), dtype)
+        conditions = self.parts.family.unet_inputs(texts, self.sizes(x_t, batch), dtype)
         return cast(Tensor, self.unet(x_t.to(dtype), t, **conditions).sample.float())
 
     def _bins(self, t: Tensor) -> Tensor:

@@ -5,13 +5,17 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from datamodules.picture_folder import PictureFolder
+from datamodules.pictures.geometry import bucket_sizes
 from datamodules.stream.split import hold_out_count
 from demo.prompts import EVALUATION_PROMPTS, STYLE_PROMPT
+from lightning_modules.base.families.known import family_of_id
+from lightning_modules.base.families.sdxl import SDXL
 from train import main
 
 ROOT = Path(__file__).parent.parent
@@ -57,8 +61,9 @@ def test_the_users_final_run_number_by_number(capsys: pytest.CaptureFixture[str]
     )
 
 
-def test_how_often_each_picture_is_seen_is_as_the_comment_says() -> None:
-    text = (ROOT / "configs/ghibli.yaml").read_text()
+@pytest.mark.parametrize("config", ["ghibli", "illustrious", "noobai_v"])
+def test_how_often_each_picture_is_seen_is_as_the_comment_says(config: str) -> None:
+    text = (ROOT / f"configs/{config}.yaml").read_text()
     run = yaml.safe_load(text)
     numbers = re.search(
         r"# (\d+) steps x (\d+) = (\d+) draws: of (\d+) \+ (\d+) pictures (\d+) \+ (\d+) .* is seen (\d+) times",
@@ -72,6 +77,39 @@ def test_how_often_each_picture_is_seen_is_as_the_comment_says() -> None:
     for share, whole, trained in zip((2 / 3, 1 / 3), pictures[:2], pictures[2:], strict=True):
         assert trained == whole - hold_out_count(whole, fraction)
         assert round(draws * share / trained) == times
+
+
+@pytest.mark.parametrize(
+    ("config", "objective", "painting"),
+    [
+        ("illustrious", (None, None), {"sampler": "euler_a", "guidance_scale": 6, "guidance_rescale": 0}),
+        (
+            "noobai_v",
+            ("v_prediction", True),
+            {"sampler": "euler", "guidance_scale": 4.5, "guidance_rescale": 0.7},
+        ),
+    ],
+)
+def test_the_configs_of_stable_diffusion_xl_train_and_paint_as_their_bases_do(
+    config: str,
+    objective: tuple[object, ...],
+    painting: dict[str, object],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What the bases' cards say, at the size and shapes that they were made for, to the schedule's end."""
+    run: dict[str, Any] = resolved(ROOT / f"configs/{config}.yaml", capsys)
+    model, data = run["model"], run["data"]
+    assert family_of_id(model["base_model"]) is SDXL
+    assert (model["prediction_type"], model["zero_terminal_snr"]) == objective
+    assert (data["resolution"], data["buckets"], model["lora"]["rank"]) == (1024, True, 16)
+    assert model["lr_scheduler"]["init_args"]["T_max"] == run["trainer"]["max_steps"]
+    prompts = run["samples"]["prompts"]
+    assert {one["group"] for one in prompts} == set(data["shares"])
+    for painted in (*prompts, run["test"]):
+        assert {name: painted[name] or 0 for name in painting} == painting  # null in `test` is the default
+    for one in prompts:
+        assert one["prompt"].startswith(f"{data['trigger']}, ")
+        assert (one["width"], one["height"]) in bucket_sizes(data["resolution"])
 
 
 def test_a_number_is_a_number_where_a_class_does_not_say_so(

@@ -63,8 +63,9 @@ class PaintingCLI(LightningCLI):
         options = self.config[self.subcommand]
         self.lora = lora = find_lora(options.lora, Path(options.runs))
         options.model.lora = str(lora.path)
-        options.model.base_model, options.model.base_config = base_of(
-            lora, read_adapter(lora.path), options.model.base_model, options.model.base_config
+        model = options.model
+        model.base_model, model.base_config, model.prediction_type = base_of(
+            lora, read_adapter(lora.path), model.base_model, model.base_config, model.prediction_type
         )
         for name in ("zero_terminal_snr", "long_captions"):
             if options.model[name] is None:
@@ -73,7 +74,10 @@ class PaintingCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The Trainer with the callbacks that write and count."""
         writer = PictureWriter(
-            Path(base_name(self.model.base_model)).name, self.lora.name, self.model.adapter.digest
+            Path(base_name(self.model.base_model)).name,
+            self.lora.name,
+            self.model.adapter.digest,
+            self.model.layer_read,
         )
         options = self.config_init[self.subcommand].trainer
         use_tf32(options.accelerator)  # as the samples of a run are painted
@@ -101,6 +105,7 @@ class PaintingCLI(LightningCLI):
         pictures.painted_by = repr(
             (
                 base_name(model.base_model),
+                model.prediction_type,
                 model.zero_terminal_snr,
                 model.long_captions,
                 str(self.trainer.precision),

@@ -26,7 +26,7 @@ from commands.runs.lora_file import find_lora
 from commands.watch.parent_watch import local_rank
 from datamodules.folder.records import Record
 from datamodules.painting.comparison_pictures import ComparisonPictures, spread, subjects_of
-from datamodules.painting.prompt_entries import Entry, read_entries
+from datamodules.painting.prompt_entries import Entry, PictureJob, read_entries
 from evaluation.clip import Clip
 from evaluation.findings import findings
 from foundation.missing_paths import hindrance
@@ -194,7 +194,7 @@ class TestCLI(PaintingCLI):
             "seeds of each prompt": str(len(self.options.seeds)),
             "size": _each(f"{job.width}x{job.height}" for job in jobs),
             "sampler": _each(f"{job.sampler}, {job.steps} steps" for job in jobs),
-            "guidance scale": _each(f"{job.guidance_scale:g}" for job in jobs),
+            "guidance scale": _each(_guidance(job) for job in jobs),
             "CLIP": base_name(self.clip.name),
             "training pictures": str(len(self.reference.training)),
             "held-out pictures": str(len(self.reference.held_out)),
@@ -203,6 +203,12 @@ class TestCLI(PaintingCLI):
         if model.adapter.alpha_assumed:
             said["alpha"] = "not in the file; alpha = rank was assumed"
         return said
+
+
+def _guidance(job: PictureJob) -> str:
+    """Its scale, and its rescale where there is one."""
+    rescale = f" (rescale {job.guidance_rescale:g})" if job.guidance_rescale else ""
+    return f"{job.guidance_scale:g}{rescale}"
 
 
 def _each(values: Any) -> str:

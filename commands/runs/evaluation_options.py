@@ -37,6 +37,7 @@ class EvaluationOptions:
         width: likewise.
         steps: of the sampler; default 25.
         guidance_scale: of classifier-free guidance; default 7.5.
+        guidance_rescale: how far guidance is kept from raising the contrast, 0 to 1; default 0 (not at all).
         sampler: the scheme that takes those steps; default ddim.
         clip_skip: layers left out at the end of the text encoder; default 0.
         batch_size: pictures painted together.
@@ -57,6 +58,7 @@ class EvaluationOptions:
     width: int | None = None
     steps: int | None = None
     guidance_scale: float | None = None
+    guidance_rescale: float | None = None
     sampler: SamplerName | None = None
     clip_skip: int | None = None
     batch_size: PositiveInt = 4

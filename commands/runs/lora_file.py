@@ -15,6 +15,7 @@ from callbacks.sound_checkpoint import ADAPTER_PARTS
 from commands.terminal.command_line import HelpfulParser
 from commands.terminal.config_files import read_config
 from lightning_modules.base.loading import Components, load_components
+from lightning_modules.diffusion.prediction import PredictionType
 from lightning_modules.lora.reading import SavedAdapter, notes, place_adapter, read_adapter
 
 CONFIG = "config.yaml"
@@ -75,12 +76,14 @@ class LoraOnBase:
         saved: what it holds.
         base_model: as `--model.base_model` names it.
         base_config: as `--model.base_config` names it.
+        prediction_type: what its UNet predicts, where that is known better than by the base itself.
     """
 
     lora: LoraFile
     saved: SavedAdapter
     base_model: str
     base_config: str | None
+    prediction_type: PredictionType | None
 
     def load(self) -> Components:
         """The base in float32 with the adapter on its UNet.
@@ -88,7 +91,7 @@ class LoraOnBase:
         Raises:
             ValueError: the base is absent, or the adapter doesn't fit it.
         """
-        parts = load_components(self.base_model, self.base_config)
+        parts = load_components(self.base_model, self.base_config, prediction_type=self.prediction_type)
         place_adapter(parts.unet, self.saved)
         return parts
 
@@ -131,6 +134,11 @@ def add_lora_options(parser: HelpfulParser) -> None:
         "--runs": (str, "runs", "folder that holds all runs"),
         "--model.base_model": (str | None, None, "base of the adapter (default: the run's)"),
         "--model.base_config": (str | None, None, "folder of the configs of a single-file base"),
+        "--model.prediction_type": (
+            PredictionType | None,
+            None,
+            "what the base's UNet predicts (default: as the run had it, or else as the base says)",
+        ),
     }
     for name, (kind, default, text) in options.items():
         parser.add_argument(name, type=kind, default=default, help=text)
@@ -149,22 +157,32 @@ def find_lora_on_base(given: Any) -> LoraOnBase:
     saved = read_adapter(lora.path, "--ckpt_path")
     for note in notes(saved):
         print(f"Note: {note}", flush=True)
-    base = base_of(lora, saved, given.model.base_model, given.model.base_config)
+    model = given.model
+    base = base_of(lora, saved, model.base_model, model.base_config, model.prediction_type)
     return LoraOnBase(lora, saved, *base)
 
 
 def base_of(
-    lora: LoraFile, saved: SavedAdapter, base_model: str | None, base_config: str | None
-) -> tuple[str, str | None]:
-    """The base as it was given, or else that of the file's run: as `--model.base_model` and `.base_config` name it.
+    lora: LoraFile,
+    saved: SavedAdapter,
+    base_model: str | None,
+    base_config: str | None,
+    prediction_type: PredictionType | None,
+) -> tuple[str, str | None, PredictionType | None]:
+    """The base as it was given, or else that of the file's run: its `--model` options, in the order of the arguments.
+
+    What the run said of its own base isn't taken for another one.
 
     Raises:
-        ValueError: nothing says it.
+        ValueError: nothing says which base it is.
     """
+    if base_model in (None, lora.setting("model", "base_model")):
+        prediction_type = prediction_type or lora.setting("model", "prediction_type")
     if base_model is not None:
-        return base_model, base_config
+        return base_model, base_config, prediction_type
     described = saved.metadata.get("base") or saved.metadata.get("ss_sd_model_name")
-    return lora.base_model(described), base_config or lora.setting("model", "base_config")
+    base_config = base_config or lora.setting("model", "base_config")
+    return lora.base_model(described), base_config, prediction_type
 
 
 def _of_run(run: Path, option: str) -> LoraFile:

@@ -186,16 +186,10 @@ def _usage_diffusers(path: Path, card: Card) -> str:
     if variant := card.facts.get("base_variant"):  # diffusers looks for files of 32 bits unless it is told
         given += f", variant={variant!r}"
     return (
-        "* **diffusers**:
-
-"
-        "  ```python
-"
-        f"  from diffusers import {pipeline}
-
-"
-        f"  pipeline = {pipeline}.{opened}({given})
-"
+        "* **diffusers**:\n\n"
+        "  ```python\n"
+        f"  from diffusers import {pipeline}\n\n"
+        f"  pipeline = {pipeline}.{opened}({given})\n"
         f"{_usage_of_v(card.facts)}"
         f'  pipeline.load_lora_weights("FOLDER_OF_THIS_CARD", weight_name={path.name!r})\n'
         "  ```\n"

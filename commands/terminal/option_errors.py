@@ -106,6 +106,7 @@ OTHER_TRAINERS = {
     "checkpoint": "lora",
     "num_inference_steps": "steps",
     "cfg": "guidance_scale",
+    "cfg_rescale": "guidance_rescale",
     "scale": "lora_scale",
     "strength": "lora_scale",
     **FLAGS_OF_OTHERS,
@@ -113,7 +114,8 @@ OTHER_TRAINERS = {
 """What people's fingers know from other trainers and other commands, and its name here."""
 
 _PREDICTS = (
-    "What the base predicts is read from its scheduler/scheduler_config.json, and checked before step 1."
+    "What the base predicts is read from its scheduler/scheduler_config.json, or a single file's marks, and checked "
+    "before step 1; --model.prediction_type overrides them."
 )
 FROM_THE_BASE = {
     "prediction_type": _PREDICTS,

@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -46,6 +46,7 @@ class PictureJob:
         seed: of the starting noise; the same number gives the same noise whatever else is painted.
         steps: of the sampler.
         guidance_scale: of classifier-free guidance; up to 1 it is off.
+        guidance_rescale: how far guidance is kept from raising the contrast, 0 (not at all) to 1.
         sampler: the scheme that takes those steps.
         clip_skip: layers left out at the end of the text encoder.
         lora_scale: what the adapter's strength is multiplied with; 0 is the base.
@@ -58,6 +59,7 @@ class PictureJob:
     seed: int = 0
     steps: int = 25
     guidance_scale: float = 7.5
+    guidance_rescale: float = 0.0
     sampler: SamplerName = "ddim"
     clip_skip: int = 0
     lora_scale: float = 1.0
@@ -88,6 +90,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (_whole(0, LARGEST_SEED), f"a whole number from 0 to {LARGEST_SEED}"),
     "steps": (_whole(1, MOST_STEPS), f"a whole number, 1 to {MOST_STEPS}"),
     "guidance_scale": (lambda value: _number(value) and value > 0, "a number above 0"),
+    "guidance_rescale": (lambda value: _number(value) and 0 <= value <= 1, "a number from 0 to 1"),
     "sampler": (lambda value: value in get_args(SamplerName), f"one of {', '.join(get_args(SamplerName))}"),
     "clip_skip": (_whole(0), "a whole number, 0 or more"),
     "lora_scale": (_number, "a number"),
@@ -175,8 +178,8 @@ def make_jobs(
 
 def _job(values: Mapping[str, Any]) -> PictureJob:
     """A job whose strengths are floats however they were written: files are named by how a job is written."""
-    job = PictureJob(**values)
-    return replace(job, guidance_scale=float(job.guidance_scale), lora_scale=float(job.lora_scale))
+    names = ("guidance_scale", "guidance_rescale", "lora_scale")
+    return PictureJob(**{**values, **{name: float(values[name]) for name in names if name in values}})
 
 
 def _problems(values: Mapping[str, Any]) -> list[tuple[str, str]]:

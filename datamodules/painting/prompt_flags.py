@@ -13,17 +13,23 @@ import shlex
 from typing import Any
 
 from evaluation.generation_parameters import SAMPLER_NAMES
-from foundation.picture_settings import FLAGS_OF_OTHERS
+from foundation.picture_settings import FLAGS_OF_OTHERS, SHARED
 
 TEXTS = ("prompt", "negative_prompt")
-OWN = (*TEXTS, "seed", "steps", "width", "height", "guidance_scale", "sampler", "clip_skip", "lora_scale")
+OWN = (*TEXTS, "seed", *SHARED, "lora_scale")
 FLAGS = {
     **{name: name for name in OWN},
     **FLAGS_OF_OTHERS,
 }
 """Flags and the settings that they are."""
 
-OTHER_NAMES = {**FLAGS, "sample_steps": "steps", "scale": "guidance_scale", "sample_sampler": "sampler"}
+OTHER_NAMES = {
+    **FLAGS,
+    "sample_steps": "steps",
+    "scale": "guidance_scale",
+    "cfg_rescale": "guidance_rescale",
+    "sample_sampler": "sampler",
+}
 """What people call our settings, those of kohya's JSON among them."""
 
 SAMPLERS = {

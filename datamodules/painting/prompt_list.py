@@ -28,8 +28,11 @@ class PromptList(PictureList):
         width: likewise.
         steps: of the sampler; default 25.
         guidance_scale: weight of the prompt in classifier-free guidance, 1 is none; default 7.5.
+        guidance_rescale: how far guidance is kept from raising the contrast, 0 to 1; default 0 (not at all). 0.7 is
+            usual for v-prediction bases with zero-terminal SNR.
         sampler: the scheme that takes those steps; default ddim.
-        clip_skip: layers left out at the end of the text encoder; default 0.
+        clip_skip: layers left out at the end of the text encoder; default 0. Stable Diffusion XL leaves out one in any
+            case, which its model cards call 2: there 0, 1 and 2 are the same.
         lora_scale: what the adapter's strength is multiplied with, 0 paints the base; default 1.
         batch_size: pictures painted together.
         output: folder of the pictures; default `pictures` in the adapter's run, or else here.
@@ -48,6 +51,7 @@ class PromptList(PictureList):
         width: int | None = None,
         steps: int | None = None,
         guidance_scale: float | None = None,
+        guidance_rescale: float | None = None,
         sampler: SamplerName | None = None,
         clip_skip: int | None = None,
         lora_scale: float | None = None,
@@ -64,6 +68,7 @@ class PromptList(PictureList):
             "width": width,
             "steps": steps,
             "guidance_scale": guidance_scale,
+            "guidance_rescale": guidance_rescale,
             "sampler": sampler,
             "clip_skip": clip_skip,
             "lora_scale": lora_scale,

@@ -72,6 +72,19 @@ def crop_box(width: int, height: int, target_width: int, target_height: int) -> 
     return left, top, min(left + kept_width, width), min(top + kept_height, height)
 
 
+def crop_corner(box: Box, width: int, scale: float, *, flipped: bool) -> tuple[int, int]:
+    """Where a part begins in the scaled picture: top and left, in whole pixels.
+
+    Args:
+        box: the part, in pixels of the picture.
+        width: of the picture, pixels.
+        scale: by how much the picture is scaled.
+        flipped: the picture is mirrored: what is cut off on its right is then on the left.
+    """
+    left, top, right, _ = box
+    return round(top * scale), round((width - right if flipped else left) * scale)
+
+
 def enlargement(width: int, height: int, target_width: int, target_height: int) -> float:
     """By how much the picture is scaled to cover the target; above 1 it gets larger."""
     return max(target_width / width, target_height / height)

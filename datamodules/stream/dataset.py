@@ -37,8 +37,11 @@ def make_item(
 
     Returns:
         `image` float32 [3, H, W] in [-1, 1], or `latent_mean` and `latent_std` float32 [C, h, w]; `caption`,
-        `group`, `key`, `draw`, `flip` and `loss_weight` (float32, no dimensions).
+        `group`, `key`, `draw`, `flip` and `loss_weight` (float32, no dimensions); float32 [2], in pixels,
+        `original_size` (height and width of the file) and `crop_top_left` (where the part begins in the scaled
+        picture).
     """
+    version = Version(record, flipped, *training_size(record.width, record.height, resolution, buckets))
     words: Item = {
         "caption": record.caption,
         "group": record.group,
@@ -46,8 +49,9 @@ def make_item(
         "draw": draw,
         "flip": flipped,
         "loss_weight": torch.tensor(loss_weight, dtype=torch.float32),
+        "original_size": torch.tensor([record.height, record.width], dtype=torch.float32),
+        "crop_top_left": torch.tensor(version.corner, dtype=torch.float32),
     }
-    version = Version(record, flipped, *training_size(record.width, record.height, resolution, buckets))
     encoded = latents.get(version)
     if encoded is not None:
         return {"latent_mean": encoded[0], "latent_std": encoded[1], **words}

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from datamodules.folder.records import Record
 from datamodules.pictures.decoding import PREPROCESSING_VERSION, read_part
-from datamodules.pictures.geometry import crop_box
+from datamodules.pictures.geometry import Box, crop_box, crop_corner, enlargement
 from datamodules.problems import DatasetError
 from foundation.tensor_store import Entry, TensorStore
 
@@ -61,14 +61,24 @@ class Version:
             ) from error
         return part.flip(-1) if self.flipped else part
 
+    @property
+    def box(self) -> Box:
+        """The part of the picture that is kept, in its own pixels."""
+        return crop_box(self.record.width, self.record.height, self.width, self.height)
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Top and left of that part in the scaled picture, mirrored where it is mirrored."""
+        scale = enlargement(self.record.width, self.record.height, self.width, self.height)
+        return crop_corner(self.box, self.record.width, scale, flipped=self.flipped)
+
     def name(self, encoder: str) -> str:
         """The entry's name: SHA-256 of everything that its latents depend on, hexadecimal."""
-        box = crop_box(self.record.width, self.record.height, self.width, self.height)
         parts = {
             "picture": self.record.key,
             "encoder": encoder,
             "size": (self.width, self.height),
-            "crop": [round(side, 3) for side in box],
+            "crop": [round(side, 3) for side in self.box],
             "flipped": self.flipped,
             "preprocessing": PREPROCESSING_VERSION,
         }

@@ -33,6 +33,7 @@ class Painter:
         self.scheduler_config = sampling_config(parts, zero_terminal_snr)
         self.prompts = PromptMemory()
         self._said_to_be_cut: set[str] = set()
+        self._said_to_skip_nothing = False
 
     def paint(
         self,
@@ -56,6 +57,7 @@ class Painter:
             float32 [N, 3, height, width] in [0, 1], on the CPU.
         """
         self._say_what_is_cut([*prompts, *settings["negative_prompts"]])
+        self._say_what_skips_nothing(settings["clip_skip"])
         return sample_images(
             parts=self.parts,
             scheduler_config=self.scheduler_config,
@@ -79,6 +81,18 @@ class Painter:
         if clip_skip > most:
             return f"clip_skip {clip_skip}, valid are 0 to {most}"
         return ""
+
+    def _say_what_skips_nothing(self, clip_skip: int) -> None:
+        """Say once that a clip_skip changes nothing: the family reads one layer whatever is asked for."""
+        family = self.parts.family
+        layer = family.layer_read(clip_skip)
+        if clip_skip == 0 or layer != family.layer_read(0) or self._said_to_skip_nothing:
+            return
+        self._said_to_skip_nothing = True
+        rank_zero_warn(
+            f"clip_skip {clip_skip} skips nothing: {family} reads its text encoders' layer {layer} from the end in any "
+            f'case, which model cards call "clip skip {layer}". It can be left out.'
+        )
 
     def _say_what_is_cut(self, prompts: Sequence[str]) -> None:
         """Warn of each prompt that is too long, once."""

@@ -72,6 +72,7 @@ class _Painter:
         width: likewise.
         steps: of the sampler.
         guidance_scale: of classifier-free guidance; up to 1 it is off.
+        guidance_rescale: see `rescaled`; unused without guidance.
         sampler: which sampler.
         clip_skip: text encoder layers left out at the end, see `text.conditioning`.
         long_captions: what becomes of prompts of more than 75 tokens, see `text.conditioning`.
@@ -84,6 +85,7 @@ class _Painter:
     width: int
     steps: int
     guidance_scale: float
+    guidance_rescale: float
     sampler: SamplerName
     clip_skip: int
     long_captions: LongCaptions
@@ -106,6 +108,7 @@ def sample_images(
     width: int,
     steps: int,
     guidance_scale: float,
+    guidance_rescale: float,
     sampler: SamplerName,
     clip_skip: int,
     device: torch.device | str,
@@ -134,6 +137,7 @@ def sample_images(
         width=width,
         steps=steps,
         guidance_scale=guidance_scale,
+        guidance_rescale=guidance_rescale,
         sampler=sampler,
         clip_skip=clip_skip,
         long_captions=long_captions,
@@ -269,7 +273,7 @@ def _denoise(painter: _Painter, texts: Sequence[TextConditions], seeds: Sequence
 
 
 def _predict(painter: _Painter, latents: Tensor, t: Tensor, conditions: dict[str, Any]) -> Tensor:
-    """The UNet's guided output in float32: uncond + guidance_scale (cond - uncond), Ho & Salimans 2021."""
+    """The UNet's guided output in float32: uncond + guidance_scale (cond - uncond), Ho & Salimans 2021, rescaled."""
     unet = painter.parts.unet
     dtype = unet.dtype
     inputs = torch.cat([latents, latents]) if painter.guided else latents
@@ -281,7 +285,25 @@ def _predict(painter: _Painter, latents: Tensor, t: Tensor, conditions: dict[str
     if not painter.guided:
         return prediction
     unconditional, conditional = prediction.chunk(2)
-    return unconditional + painter.guidance_scale * (conditional - unconditional)
+    guided = unconditional + painter.guidance_scale * (conditional - unconditional)
+    return rescaled(guided, conditional, painter.guidance_rescale)
+
+
+def rescaled(guided: Tensor, conditional: Tensor, share: float) -> Tensor:
+    """A guided output brought back towards the contrast that it has without guidance (Lin et al. 2024, eq. 15-16).
+
+    share guided std(conditional) / std(guided) + (1 - share) guided, each picture by its own std.
+
+    Args:
+        guided: the UNet's output with guidance, [B, C, h, w].
+        conditional: the same of the prompt alone.
+        share: phi of the paper, 0 (nothing is done) to 1.
+    """
+    if share == 0:
+        return guided
+    each = tuple(range(1, guided.dim()))
+    same_contrast = guided * (conditional.std(each, keepdim=True) / guided.std(each, keepdim=True))
+    return share * same_contrast + (1 - share) * guided
 
 
 def _autocast_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -13,12 +13,21 @@ from datamodules.painting.prompt_entries import PictureJob
 from tests.callbacks.tiny_painter import TinyPainter
 from tests.evaluation.a1111_reader import read
 
-JOB = PictureJob("a girl, 夕焼け", 8, 16, seed=3, negative_prompt="blurry", lora_scale=0.5)
+JOB = PictureJob(
+    "a girl, 夕焼け",
+    8,
+    16,
+    seed=3,
+    negative_prompt="blurry",
+    lora_scale=0.5,
+    clip_skip=2,
+    guidance_rescale=0.7,
+)
 
 
 def write(batch: dict[str, Any], pictures: torch.Tensor) -> None:
     """As Lightning calls it."""
-    writer = PictureWriter("wd", "ghibli_kohya", "a" * 64)
+    writer = PictureWriter("wd", "ghibli_kohya", "a" * 64, lambda clip_skip: clip_skip + 1)
     writer.on_predict_batch_end(Trainer(logger=False, accelerator="cpu"), TinyPainter(), pictures, batch, 0)
 
 
@@ -33,6 +42,7 @@ def test_each_picture_is_written_with_its_own_text(tmp_path: Path) -> None:
     fields = read(first.text["parameters"])  # type: ignore[attr-defined]
     assert fields["Prompt"] == "a girl, 夕焼け <lora:ghibli_kohya:0.5>"
     assert (fields["Seed"], fields["Size-1"], fields["Size-2"]) == ("3", "16", "8")
+    assert (fields["Clip skip"], fields["CFG Rescale"]) == ("3", "0.7")
     assert (fields["Model"], fields["Lora hashes"]) == ("wd", "ghibli_kohya: aaaaaaaaaaaa")
     assert "lora" not in second.text["parameters"].lower()  # type: ignore[attr-defined]
 

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from datamodules.caption_images import CaptionImages
+from datamodules.picture_folder import PictureFolder
 from datamodules.problems import DatasetError
 from datamodules.stream.caption_variation import CaptionOptions
 from tests.datamodules.folders import encode, make_folder, number_of, paint, write_metadata
@@ -101,7 +102,10 @@ def test_a_batch_is_what_the_contract_says(folder: Path) -> None:
     assert batch["flip"].dtype == torch.bool
     assert batch["loss_weight"].dtype == torch.float32
     assert batch["loss_weight"].tolist() == [1, 1, 1, 1]
-    assert batch.keys() == {"image", "caption", "group", "key", "draw", "flip", "loss_weight"}
+    assert batch["original_size"].tolist() == [[16, 16]] * 4
+    assert batch["crop_top_left"].tolist() == [[0, 0]] * 4
+    words = {"caption", "group", "key", "draw", "flip", "loss_weight", "original_size", "crop_top_left"}
+    assert batch.keys() == {"image"} | words
 
 
 def test_what_the_cpu_reads_of_a_batch_stays_there(folder: Path) -> None:
@@ -110,6 +114,8 @@ def test_what_the_cpu_reads_of_a_batch_stays_there(folder: Path) -> None:
         "latent_mean": torch.zeros(1, 4, 8, 8),
         "draw": torch.tensor([3]),
         "flip": torch.tensor([True]),
+        "original_size": torch.zeros(1, 2),
+        "crop_top_left": torch.zeros(1, 2),
         "caption": ["a"],
     }
     moved = data_of(folder).transfer_batch_to_device(batch, torch.device("meta"), 0)
@@ -117,6 +123,8 @@ def test_what_the_cpu_reads_of_a_batch_stays_there(folder: Path) -> None:
         "latent_mean": "meta",
         "draw": "cpu",
         "flip": "cpu",
+        "original_size": "cpu",
+        "crop_top_left": "cpu",
     }
     assert moved["caption"] == ["a"]
 
@@ -295,7 +303,7 @@ def test_buckets_are_in_the_fingerprint_and_decide_what_is_too_small(tmp_path: P
 
 def test_every_option_is_explained() -> None:
     """The docstring is the --help."""
-    text = inspect.getdoc(CaptionImages.__init__) or ""
+    text = inspect.getdoc(PictureFolder) or ""
     for name in inspect.signature(CaptionImages).parameters:
         assert f"\n    {name}: " in text
 

@@ -14,8 +14,9 @@ PICTURE: dict[str, Any] = {
     "width": 512,
     "steps": 25,
     "guidance_scale": 7.5,
+    "guidance_rescale": 0.0,
     "sampler": "ddim",
-    "clip_skip": 0,
+    "clip_skip": 1,
     "model": "wd-1-5-beta2",
     "lora": None,
 }
@@ -23,7 +24,7 @@ PICTURE: dict[str, Any] = {
 
 def test_the_text_is_letter_for_letter_what_a1111_writes() -> None:
     lora = UsedLora("demo_kohya", "0123456789abcdef", 0.8)
-    text = generation_text("a girl", **PICTURE | {"negative_prompt": "blurry", "clip_skip": 1, "lora": lora})
+    text = generation_text("a girl", **PICTURE | {"negative_prompt": "blurry", "clip_skip": 2, "lora": lora})
     assert text == (
         "a girl <lora:demo_kohya:0.8>\n"
         "Negative prompt: blurry\n"
@@ -51,6 +52,11 @@ def test_everything_comes_back_by_a1111s_rules() -> None:
         "RNG": "CPU",
         "Lora hashes": "odd name here: ffffffffffff",
     }
+
+
+def test_a_rescale_is_called_as_the_extension_for_a1111_calls_it() -> None:
+    """`CFG Rescale`, which Seshelle/CFG_Rescale_webui writes and reads."""
+    assert read(generation_text("x", **PICTURE | {"guidance_rescale": 0.7}))["CFG Rescale"] == "0.7"
 
 
 @pytest.mark.parametrize("sampler", SAMPLER_NAMES)

@@ -73,6 +73,7 @@ def test_at_step_0_the_adapter_changes_nothing(module: StableDiffusionLora) -> N
             width=None,
             steps=2,
             guidance_scale=3.0,
+            guidance_rescale=0.0,
             sampler="ddim",
             clip_skip=0,
             lora_scale=scale,
@@ -145,6 +146,7 @@ def test_the_unet_reads_the_same_in_training_and_in_sampling(
         width=None,
         steps=1,
         guidance_scale=5.0,
+        guidance_rescale=0.0,
         sampler="ddim",
         clip_skip=0,
     )
@@ -175,6 +177,7 @@ def test_samples_read_long_prompts_as_training_does(
             width=None,
             steps=1,
             guidance_scale=1.0,
+            guidance_rescale=0.0,
             sampler="ddim",
             clip_skip=0,
         )

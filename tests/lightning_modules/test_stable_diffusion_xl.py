@@ -1,5 +1,6 @@
 """Stable Diffusion XL against the stock pipeline and against arithmetic by hand: what the UNet reads, and pictures."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ from diffusers import DDIMScheduler, EulerDiscreteScheduler, StableDiffusionXLPi
 from torch import Tensor
 
 from lightning_modules.base.latents import picture_sizes
+from lightning_modules.diffusion.held_out_loss import HeldOutLoss
 from lightning_modules.lora.layers import LoraOptions
 from lightning_modules.painting.sampling import sample_images
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 from lightning_modules.text.conditioning import Pieces, caption_pieces, encode_texts, prompt_pieces
 from lightning_modules.text.conditions import TextConditions, join_conditions
+from tests.tiny_adapters import acting_module
 from tests.tiny_models import components_of
 
 PROMPTS = ["a portrait of the girl with red hair", "landscape in watercolor style"]
@@ -114,8 +117,10 @@ def test_clip_skip_2_of_model_cards_is_what_is_read_anyway(pipeline: Any, clip_s
         encode_texts(texts, encoders, long_captions="windows", clip_skip=3, device="cpu")
 
 
-@pytest.mark.parametrize("guidance_scale", [1.0, 5.0])
-def test_pictures_are_the_stock_pipelines(pipeline: Any, guidance_scale: float) -> None:
+@pytest.mark.parametrize(("guidance_scale", "guidance_rescale"), [(1.0, 0.0), (5.0, 0.0), (5.0, 0.7)])
+def test_pictures_are_the_stock_pipelines(
+    pipeline: Any, guidance_scale: float, guidance_rescale: float
+) -> None:
     parts = components_of(pipeline)
     painted = sample_images(
         parts=parts,
@@ -127,6 +132,7 @@ def test_pictures_are_the_stock_pipelines(pipeline: Any, guidance_scale: float) 
         width=48,
         steps=3,
         guidance_scale=guidance_scale,
+        guidance_rescale=guidance_rescale,
         sampler="euler",
         clip_skip=0,
         long_captions="windows",
@@ -141,6 +147,7 @@ def test_pictures_are_the_stock_pipelines(pipeline: Any, guidance_scale: float) 
         width=48,
         num_inference_steps=3,
         guidance_scale=guidance_scale,
+        guidance_rescale=guidance_rescale,
         output_type="np",
     ).images
     stock = torch.from_numpy(array).permute(0, 3, 1, 2)
@@ -171,6 +178,80 @@ def test_the_size_is_told_and_has_an_effect(tiny_sdxl: Path) -> None:
     assert (outputs[0] - outputs[1]).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize(
+    ("size_conditioning", "told"),
+    [
+        ("picture", [[64, 64, 0, 0, 64, 64], [32, 128, 0, 0, 32, 128], [64, 64, 0, 0, 64, 64]]),
+        ("original", [[1537, 80, 4, 0, 64, 64], [90, 500, 0, 26, 32, 128], [70, 70, 0, 0, 64, 64]]),
+    ],
+)
+def test_training_and_validation_are_told_the_sizes_that_the_option_says(
+    tiny_sdxl: Path, size_conditioning: Any, told: list[list[float]]
+) -> None:
+    """A batch of two shapes; each picture is told its own, also where its latents come from the cache."""
+    module = acting_module(tiny_sdxl, size_conditioning=size_conditioning, validation_noise_levels=1)
+    module.held_out_loss = HeldOutLoss()
+    seen: list[Tensor] = []
+    module.unet.register_forward_pre_hook(
+        lambda unet, args, kwargs: seen.append(kwargs["added_cond_kwargs"]["time_ids"]), with_kwargs=True
+    )
+    latents = [torch.zeros(4, 8, 8), torch.zeros(4, 4, 16), torch.zeros(4, 8, 8)]
+    batch: dict[str, Any] = {
+        "latent_mean": latents,
+        "latent_std": latents,
+        "caption": ["a girl", "sea", "hills"],
+        "group": ["a"] * 3,
+        "draw": torch.arange(3),
+        "loss_weight": torch.ones(3),
+        "original_size": torch.tensor([[1537.0, 80.0], [90.0, 500.0], [70.0, 70.0]]),
+        "crop_top_left": torch.tensor([[4.0, 0.0], [0.0, 26.0], [0.0, 0.0]]),
+    }
+    module.training_step(batch, 0)
+    module.validation_step(batch, 0)
+    squares, wide = [told[0], told[2]], [told[1]]
+    assert [sizes.tolist() for sizes in seen] == [squares, wide, squares, wide]
+    assert {sizes.dtype for sizes in seen} == {torch.float32}
+    seen.clear()
+    module.generate(
+        ["a girl"],
+        negative_prompts=[""],
+        seeds=[1],
+        height=64,
+        width=48,
+        steps=1,
+        guidance_scale=5.0,
+        guidance_rescale=0.0,
+        sampler="euler",
+        clip_skip=0,
+    )
+    assert [sizes.tolist() for sizes in seen] == [
+        [[64, 48, 0, 0, 64, 48]] * 2
+    ]  # samples are told their own size
+
+
+def test_another_size_conditioning_is_another_run(tiny_sdxl: Path) -> None:
+    def fingerprint(**options: Any) -> dict[str, str]:
+        return StableDiffusionLora(str(tiny_sdxl), **options).fingerprint()
+
+    original = fingerprint(size_conditioning="original")
+    assert original.items() - fingerprint().items() == {("size_conditioning", "original")}
+
+
+@pytest.mark.parametrize(
+    ("base", "said"), [("tiny_base", True), ("tiny_base_sd1", True), ("tiny_sdxl", False)]
+)
+def test_sizes_without_an_effect_are_said(base: str, said: bool, request: pytest.FixtureRequest) -> None:
+    folder = request.getfixturevalue(base)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        StableDiffusionLora(str(folder), size_conditioning="original").configure_model()
+    told = [
+        str(one.message) for one in caught if "size_conditioning original has no effect" in str(one.message)
+    ]
+    assert len(told) == said
+    assert all("x isn't told the sizes of pictures. It can be left out." in one for one in told)
+
+
 def test_a_v_base_with_zero_terminal_snr_begins_with_pure_noise(pipeline: Any) -> None:
     """Trailing spacing, as DDIM of diffusers has it for such a schedule."""
     parts = components_of(pipeline)
@@ -185,6 +266,7 @@ def test_a_v_base_with_zero_terminal_snr_begins_with_pure_noise(pipeline: Any) -
         width=64,
         steps=3,
         guidance_scale=4.0,
+        guidance_rescale=0.7,
         sampler="ddim",
         clip_skip=0,
         long_captions="windows",
@@ -199,6 +281,7 @@ def test_a_v_base_with_zero_terminal_snr_begins_with_pure_noise(pipeline: Any) -
         width=64,
         num_inference_steps=3,
         guidance_scale=4.0,
+        guidance_rescale=0.7,
         output_type="np",
     ).images
     assert pipeline.scheduler.timesteps[0] == 999

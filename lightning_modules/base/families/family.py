@@ -56,8 +56,10 @@ class Family:
         encoder_classes: transformers' class of each text encoder.
         read_states: token ids -> what the UNet reads of them.
         most_clip_skip: of the number of layers, the largest `clip_skip` that can be read.
+        layer_read: `clip_skip` -> the layer that `read_states` reads, counted from the end; 1 is the last, as in A1111.
         unet_inputs: conditions of B texts, and six sizes of each picture (`latents.picture_sizes`) -> what the UNet's
             forward takes beside latents and timesteps.
+        reads_sizes: whether those sizes are among it.
         kohya_path: a layer's path in diffusers -> its path in kohya files, with dots.
         ss_v2: what sd-scripts writes into headers; A1111 files LoRAs by it.
         version: sd-scripts' name of the base.
@@ -81,7 +83,9 @@ class Family:
     encoder_classes: Mapping[str, str]
     read_states: ReadStates
     most_clip_skip: Callable[[int], int]
+    layer_read: Callable[[int], int]
     unet_inputs: Callable[[TextBatch, Tensor, torch.dtype], dict[str, Any]]
+    reads_sizes: bool
     kohya_path: Callable[[str], str]
     ss_v2: str
     version: str

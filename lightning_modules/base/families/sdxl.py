@@ -40,7 +40,9 @@ SDXL = Family(
     encoder_classes={"text_encoder": "CLIPTextModel", "text_encoder_2": "CLIPTextModelWithProjection"},
     read_states=penultimate_states,
     most_clip_skip=lambda layers: 2,  # the layer before the last is read anyway: the 2 of model cards
+    layer_read=lambda clip_skip: 2,
     unet_inputs=_unet_inputs,
+    reads_sizes=True,
     kohya_path=lambda path: ldm_path(path, layers_per_block=2, attending=ATTENDING) or path,
     ss_v2="False",
     version="sdxl_base_v1-0",

@@ -1,5 +1,6 @@
 """`python train.py predict`, through the command line with the tiny base."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def test_only_the_unet_stays_on_the_accelerator(
     main(
         ["predict", "--lora", str(run), "--prompt", "a girl", "--steps", "1", "--output", str(tmp_path), *CPU]
     )
-    assert noted == ["AutoencoderKL", "CLIPTextModel", "painting"]
+    assert noted == ["AutoencoderKL", "TextEncoders", "painting"]
 
 
 def test_every_option_reaches_the_picture(run: Path, tmp_path: Path) -> None:
@@ -131,6 +132,7 @@ def test_every_option_reaches_the_picture(run: Path, tmp_path: Path) -> None:
         "width": 48,
         "steps": 3,
         "guidance_scale": 2.5,
+        "guidance_rescale": 0.4,
         "sampler": "euler_a",
         "clip_skip": 1,
         "lora_scale": 0.5,
@@ -146,6 +148,7 @@ def test_every_option_reaches_the_picture(run: Path, tmp_path: Path) -> None:
         "Steps": "3",
         "Sampler": "Euler a",
         "CFG scale": "2.5",
+        "CFG Rescale": "0.4",
         "Seed": "9",
         "Size-1": "48",
         "Size-2": "32",
@@ -155,6 +158,25 @@ def test_every_option_reaches_the_picture(run: Path, tmp_path: Path) -> None:
     }
 
 
+def test_a_base_predicts_what_it_was_trained_as(run: Path, tiny_base: Path, tmp_path: Path) -> None:
+    """Where a run was told so, because the base doesn't say it; also where only the option says it."""
+    own = tmp_path / "runs" / "own"
+    shutil.copytree(run, own, ignore=shutil.ignore_patterns("pictures"))
+    config = (own / "config.yaml").read_text().replace("base_config", "prediction_type: epsilon, base_config")
+    (own / "config.yaml").write_text(config)
+    told = ["--model.base_model", str(tiny_base), "--model.prediction_type", "epsilon"]
+    painted: list[dict[str, np.ndarray]] = []
+    for lora, options in ((own, []), (run, told), (run, [])):
+        output = tmp_path / str(len(painted))
+        settings = ["--prompt", "a girl", "--steps", "2", "--output", str(output)]
+        main(["predict", "--lora", str(lora), *settings, *options, *CPU])
+        painted.append(pictures(output))
+    assert painted[0].keys() == painted[1].keys() != painted[2].keys()  # what a picture shows is in its name
+    of_run, of_option, as_the_base_says = (next(iter(one.values())) for one in painted)
+    assert np.array_equal(of_run, of_option)
+    assert np.abs(of_run - as_the_base_says).max() > 10
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -162,6 +184,8 @@ def test_every_option_reaches_the_picture(run: Path, tmp_path: Path) -> None:
         (["--clip_skip", "2"], "clip_skip 2, valid are 0 to 1"),
         (["--seed", "-1"], "--seed: -1 is not a whole number from 0"),
         (["--steps", "0"], "--steps: 0 is not a whole number, 1 to 1000"),
+        (["--guidance_rescale", "2"], "--guidance_rescale: 2.0 is not a number from 0 to 1"),
+        (["--cfg_rescale", "0.7"], "Did you mean --guidance_rescale?"),
         (["--sampler", "heun"], "heun"),
         (["--lora", "absent.safetensors"], "--lora absent.safetensors: there is no such file"),
         (["--promt", "x"], "Did you mean --prompt?"),

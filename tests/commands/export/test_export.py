@@ -175,3 +175,11 @@ def test_a_file_without_base_asks_for_it(tmp_path: Path, capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         main(["export", "--ckpt_path", str(path)])
     assert "--model.base_model FOLDER_OR_HUB_ID. The file's header says: wd-1-5" in capsys.readouterr().err
+
+
+def test_a_file_says_what_its_run_was_told_that_the_base_predicts(run: Path, tiny_base: Path) -> None:
+    config = f'model: {{base_model: "{tiny_base}", base_config: null, prediction_type: epsilon}}'
+    (run / "config.yaml").write_text(config)
+    export(run, "--self_test", "false")
+    facts = header(run / "exports" / "tiny_kohya.safetensors")
+    assert (facts["modelspec.prediction_type"], facts["ss_base_model_version"]) == ("epsilon", "sd_v2")

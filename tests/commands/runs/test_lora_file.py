@@ -1,13 +1,18 @@
 """Which file `--lora` means."""
 
 import os
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
 
 from callbacks.sound_checkpoint import ADAPTER_PARTS
-from commands.runs.lora_file import find_lora
+from commands.runs.lora_file import find_lora, find_lora_on_base
+from lightning_modules.lora.formats import adapter_of
+from lightning_modules.lora.layers import LoraOptions
+from lightning_modules.lora.writing import write_adapter
+from tests.tiny_adapters import learned_unet
 
 
 def run_folder(runs: Path, name: str, *files: str, age: int = 0) -> Path:
@@ -95,6 +100,36 @@ def test_a_file_on_its_own_has_no_run_and_needs_its_base(tmp_path: Path) -> None
         ValueError, match=r"where its base lies isn't known.*--model\.base_model .*header says: wd \(SD 2\)"
     ):
         lora.base_model("wd (SD 2)")
+
+
+@pytest.mark.parametrize(
+    ("given", "predicts"),
+    [
+        ({}, "epsilon"),
+        ({"base_model": "its own"}, "epsilon"),
+        ({"prediction_type": "sample"}, "sample"),
+        ({"base_model": "another"}, "v_prediction"),  # as that base says itself
+        ({"base_model": "another", "prediction_type": "epsilon"}, "epsilon"),
+    ],
+)
+def test_a_base_predicts_what_the_options_say_or_the_run_of_its_own_base(
+    tiny_base: Path, tmp_path: Path, given: dict[str, str], predicts: str
+) -> None:
+    another = tmp_path / "another"
+    another.symlink_to(tiny_base)
+    adapter = adapter_of(learned_unet(tiny_base, LoraOptions(rank=4)))
+    write_adapter(tmp_path / "run" / "pytorch_lora_weights.safetensors", adapter, "diffusers", {})
+    (tmp_path / "run" / "config.yaml").write_text(
+        f"model: {{base_model: {tiny_base}, base_config: null, prediction_type: epsilon}}\n"
+    )
+    names = {"its own": str(tiny_base), "another": str(another)}
+    model = dict.fromkeys(("base_model", "base_config", "prediction_type")) | {
+        name: names.get(value, value) for name, value in given.items()
+    }
+    found = find_lora_on_base(
+        Namespace(ckpt_path=str(tmp_path / "run"), runs=str(tmp_path), model=Namespace(**model))
+    )
+    assert found.load().prediction_type == predicts
 
 
 def test_folders_without_an_adapter_are_refused(tmp_path: Path) -> None:

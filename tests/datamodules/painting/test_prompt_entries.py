@@ -46,8 +46,9 @@ def test_equal_pictures_are_painted_once(tmp_path: Path) -> None:
 
 
 def test_a_job_is_written_the_same_however_its_numbers_were(tmp_path: Path) -> None:
-    (whole,) = jobs_of(tmp_path / "p.txt", "hills --l 7 --am 1")
-    (given,) = jobs_of(tmp_path / "p.jsonl", '{"prompt": "hills", "lora_scale": 1}', guidance_scale=7.0)
+    (whole,) = jobs_of(tmp_path / "p.txt", "hills --l 7 --am 1 --guidance_rescale 1")
+    settings = '{"prompt": "hills", "lora_scale": 1, "guidance_rescale": 1.0}'
+    (given,) = jobs_of(tmp_path / "p.jsonl", settings, guidance_scale=7.0)
     assert repr(whole) == repr(given)
 
 
@@ -131,6 +132,12 @@ def test_an_unknown_sampler_names_the_known_ones(tmp_path: Path) -> None:
             "- {prompt: a, cfg_scale: 5}\n",
             "cfg_scale: no such setting; did you mean guidance_scale",
         ),
+        (
+            "p.yaml",
+            "- {prompt: a, cfg_rescale: 0.7}\n",
+            "cfg_rescale: no such setting; did you mean guidance_rescale",
+        ),
+        ("p.yaml", "- {prompt: a, guidance_rescale: 7}\n", "guidance_rescale: 7 is not a number from 0 to 1"),
         ("p.yaml", "- {prompt: null}\n", "needs a prompt"),
         ("p.json", '{"prompt": "a"}\n{"prompt": "b"}', "With an object a line it is a .jsonl file"),
         (

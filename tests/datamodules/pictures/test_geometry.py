@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamodules.pictures.geometry import bucket_sizes, crop_box, enlargement, orientation, training_size
+from datamodules.pictures.geometry import (
+    bucket_sizes,
+    crop_box,
+    crop_corner,
+    enlargement,
+    orientation,
+    training_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +31,19 @@ def test_a_target_that_is_not_square() -> None:
     assert crop_box(1000, 1000, 768, 512) == pytest.approx(
         (0, 1000 / 3 * 0.25, 1000, 1000 / 3 * 0.25 + 2000 / 3)
     )
+
+
+@pytest.mark.parametrize(
+    ("flipped", "corner"),
+    [
+        (False, (4, 5)),  # 8 x 0.5 at the top, 10 x 0.5 on the left
+        (True, (4, 15)),  # 100 x 0.5 wide when scaled, 35 of them right of the left edge: 50 - 5 - 30
+    ],
+)
+def test_the_corner_of_a_crop_is_in_pixels_of_the_scaled_and_mirrored_picture(
+    flipped: bool, corner: tuple[int, int]
+) -> None:
+    assert crop_corner((10, 8, 70, 68), 100, 0.5, flipped=flipped) == corner
 
 
 sides = st.integers(1, 5000)

@@ -2,6 +2,7 @@
 
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,14 @@ from datamodules.folder.records import Record
 from datamodules.pictures.geometry import training_size
 from datamodules.stream.balance import Stream
 from datamodules.stream.caption_variation import CaptionOptions, Wording
-from datamodules.stream.dataset import DrawBatches, HeldOutPictures, TrainingPictures, collate, is_flipped
+from datamodules.stream.dataset import (
+    DrawBatches,
+    HeldOutPictures,
+    TrainingPictures,
+    collate,
+    is_flipped,
+    make_item,
+)
 from datamodules.stream.latent_cache import LatentCache, Version
 from tests.datamodules.folders import encode, make_folder, number_of, paint, records_of, write_metadata
 
@@ -230,3 +238,59 @@ def test_a_batch_of_several_shapes_is_in_the_order_of_its_draws(mixed: list[Reco
     assert batch["caption"] == [f"picture {number_of(image)}" for image in batch["image"]]
     same = collate([item for item in items if item["image"].shape == (3, 128, 128)])
     assert same["image"].shape == (3, 3, 128, 128)  # pictures 0, 3 and 4
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("flipped", [False, True])
+@pytest.mark.parametrize(
+    ("size", "resolution", "buckets", "corner"),  # size is width, height; corner is top, left
+    [
+        ((100, 80), 64, False, (0, 8)),  # x 0.8 is 80x64: 16 too wide, 8 on each side
+        ((80, 100), 64, False, (4, 0)),  # x 0.8 is 64x80: 16 too tall, a quarter of them at the top
+        ((400, 200), 256, True, (0, 32)),  # bucket 320x192; x 0.96 is 384x192: 64 too wide
+        (
+            (200, 440),
+            256,
+            True,
+            (26, 0),
+        ),  # bucket 192x320; x 0.96 is 192x422.4: 102.4 too tall, 25.6 at the top
+        ((50, 50), 64, False, (0, 0)),  # enlarged: its own size is told, and that nothing was cut off
+    ],
+)
+def test_an_item_says_its_files_size_and_the_crop_that_was_made(
+    tmp_path: Path,
+    size: tuple[int, int],
+    resolution: int,
+    buckets: bool,
+    corner: tuple[int, int],
+    flipped: bool,
+    cached: bool,
+) -> None:
+    """The first pixel of the item is the one at that corner: red is the column in the file, green the row."""
+    width, height = size
+    across = Image.linear_gradient("L").rotate(90).resize((width, height))
+    down = Image.linear_gradient("L").resize((width, height))
+    Image.merge("RGB", (across, down, down)).save(tmp_path / "a.png")
+    record = Record(tmp_path / "a.png", "a", "g", "k" * 64, width, height)
+    latents = LatentCache()
+    options: dict[str, Any] = {"draw": 0, "flipped": flipped, "resolution": resolution, "buckets": buckets}
+    item = make_item(record, latents=latents, **options)
+    if cached:
+        version = Version(record, flipped, *training_size(width, height, resolution, buckets))
+        latents.fill(encode, [version], num_workers=0)
+        image = item["image"]
+        item = make_item(record, latents=latents, **options)
+        assert torch.equal(item["latent_mean"], image[..., : image.shape[-1] // 2])
+    else:
+        whole = Image.open(tmp_path / "a.png")
+        trained_width, trained_height = training_size(width, height, resolution, buckets)
+        scale = max(trained_width / width, trained_height / height)
+        scaled = whole.resize((round(width * scale), round(height * scale)), Image.Resampling.LANCZOS)
+        if flipped:
+            scaled = scaled.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        there = torch.tensor(scaled.getpixel((corner[1], corner[0])))
+        here = (item["image"][:, 0, 0] + 1) * 127.5
+        assert (there - here).abs().max() <= 2
+    assert item["original_size"].tolist() == [height, width]
+    assert item["crop_top_left"].tolist() == list(corner)
+    assert item["original_size"].dtype == item["crop_top_left"].dtype == torch.float32

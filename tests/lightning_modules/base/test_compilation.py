@@ -76,6 +76,7 @@ def test_painting_compiles_nothing_and_paints_the_plain_picture(tiny_base: Path)
             width=64,
             steps=2,
             guidance_scale=3.0,
+            guidance_rescale=0.0,
             sampler="ddim",
             clip_skip=0,
         )

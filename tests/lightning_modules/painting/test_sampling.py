@@ -22,7 +22,7 @@ from torch import Tensor
 
 from foundation.picture_settings import SamplerName
 from lightning_modules.painting import sampling
-from lightning_modules.painting.sampling import make_scheduler, sample_images, starting_noise
+from lightning_modules.painting.sampling import make_scheduler, rescaled, sample_images, starting_noise
 from lightning_modules.text.conditioning import encode_texts, prompt_pieces
 from lightning_modules.text.prompt_cache import PromptMemory
 from tests.tiny_models import components_of
@@ -66,6 +66,7 @@ def paint(pipeline: Any, prompts: list[str], **changes: Any) -> Tensor:
         "width": 48,
         "steps": 4,
         "guidance_scale": 5.0,
+        "guidance_rescale": 0.0,
         "sampler": "ddim",
         "clip_skip": 0,
         "long_captions": "windows",
@@ -79,7 +80,14 @@ def paint(pipeline: Any, prompts: list[str], **changes: Any) -> Tensor:
     )
 
 
-def stock(pipeline: Any, prompts: list[str], *, guidance_scale: float = 5.0, **embeddings: Any) -> Tensor:
+def stock(
+    pipeline: Any,
+    prompts: list[str],
+    *,
+    guidance_scale: float = 5.0,
+    guidance_rescale: float = 0.0,
+    **embeddings: Any,
+) -> Tensor:
     """The same picture by the pipeline, which is given its generators."""
     texts = embeddings or {"prompt": prompts, "negative_prompt": ["blue sky"] * len(prompts)}
     array = pipeline(
@@ -89,6 +97,7 @@ def stock(pipeline: Any, prompts: list[str], *, guidance_scale: float = 5.0, **e
         width=48,
         num_inference_steps=4,
         guidance_scale=guidance_scale,
+        guidance_rescale=guidance_rescale,
         output_type="np",
     ).images
     return torch.from_numpy(array).permute(0, 3, 1, 2)
@@ -125,6 +134,29 @@ def test_without_guidance_the_negative_prompt_is_never_encoded(sd2: Any) -> None
     paint(sd2, PROMPTS, guidance_scale=1.0)
     assert calls == [2] * 4  # 4 steps on 2 pictures, not 4
     hook.remove()
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_rescaled_guidance_is_the_stock_pipelines(pipeline: Any, share: float) -> None:
+    images = paint(pipeline, PROMPTS, guidance_rescale=share)
+    close(images, stock(pipeline, PROMPTS, guidance_rescale=share))
+    assert (images - paint(pipeline, PROMPTS)).abs().max() > 1e-3
+
+
+def test_rescaled_guidance_by_hand() -> None:
+    """Deviations 1 and 3 of one picture, 2 and 2 of the other: the first is divided by 3, the second stays."""
+    ones = torch.tensor([-1.0, 1.0]).repeat(2).reshape(1, 1, 2, 2)
+    conditional, guided = torch.cat([ones, 2 * ones]), torch.cat([3 * ones, 2 * ones])
+    close(rescaled(guided, conditional, 1.0), conditional)
+    close(
+        rescaled(guided, conditional, 0.25), torch.cat([2.5 * ones, 2 * ones])
+    )  # a quarter of 1, the rest of 3
+    assert rescaled(guided, conditional, 0.0) is guided
+
+
+def test_without_guidance_nothing_is_rescaled(sd2: Any) -> None:
+    alone = paint(sd2, PROMPTS, guidance_scale=1.0)
+    assert torch.equal(paint(sd2, PROMPTS, guidance_scale=1.0, guidance_rescale=0.7), alone)
 
 
 def test_weighted_prompts_reach_the_unet(sd2: Any) -> None:
