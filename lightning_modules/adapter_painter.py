@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lightning_modules.base.loading import load_components, weight_dtype
 from lightning_modules.base.offload import offload
+from lightning_modules.diffusion.prediction import PredictionType
 from lightning_modules.lora.layers import scaled
 from lightning_modules.lora.reading import SavedAdapter, read_adapter
 from lightning_modules.lora.start import place_with_notes
@@ -43,6 +44,7 @@ class AdapterPainter(L.LightningModule):
         base_model: a diffusers folder, a hub id or a `.safetensors` file; null is that of the adapter's run.
         base_config: folder of the configs that belong to a single-file `base_model`.
         lora: file of the adapter; linked to `--lora`.
+        prediction_type: what the base's UNet predicts; null is as the run had it, or else as the base says.
         zero_terminal_snr: as in training; null is as the run had it, or else as the base's scheduler config says.
         long_captions: what becomes of prompts of more than 75 tokens; null is as the run had it, or else truncate.
     """
@@ -52,6 +54,7 @@ class AdapterPainter(L.LightningModule):
         base_model: str | None = None,
         base_config: str | None = None,
         lora: str | None = None,
+        prediction_type: PredictionType | None = None,
         zero_terminal_snr: bool | None = None,
         long_captions: LongCaptions | None = None,
     ) -> None:
@@ -60,6 +63,7 @@ class AdapterPainter(L.LightningModule):
         super().__init__()
         self.base_model = base_model
         self.base_config = base_config
+        self.prediction_type = prediction_type
         self.zero_terminal_snr = zero_terminal_snr
         self.long_captions: LongCaptions = long_captions or "truncate"
         self.adapter: SavedAdapter = read_adapter(Path(lora))
@@ -73,7 +77,9 @@ class AdapterPainter(L.LightningModule):
 
     def _load(self) -> None:
         dtype = weight_dtype(str(self.trainer.precision))
-        parts = load_components(self.base_model, self.base_config, weight_dtype=dtype)
+        parts = load_components(
+            self.base_model, self.base_config, prediction_type=self.prediction_type, weight_dtype=dtype
+        )
         self.text_encoders, self.vae, self.unet = parts.text_encoders, parts.vae, parts.unet
         self.painter = Painter(
             parts, zero_terminal_snr=self.zero_terminal_snr, long_captions=self.long_captions

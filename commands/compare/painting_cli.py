@@ -66,7 +66,7 @@ class PaintingCLI(LightningCLI):
         options.model.base_model, options.model.base_config = base_of(
             lora, read_adapter(lora.path), options.model.base_model, options.model.base_config
         )
-        for name in ("zero_terminal_snr", "long_captions"):
+        for name in ("prediction_type", "zero_terminal_snr", "long_captions"):
             if options.model[name] is None:
                 options.model[name] = lora.setting("model", name)
 
@@ -101,6 +101,7 @@ class PaintingCLI(LightningCLI):
         pictures.painted_by = repr(
             (
                 base_name(model.base_model),
+                model.prediction_type,
                 model.zero_terminal_snr,
                 model.long_captions,
                 str(self.trainer.precision),

@@ -15,6 +15,7 @@ from callbacks.sound_checkpoint import ADAPTER_PARTS
 from commands.terminal.command_line import HelpfulParser
 from commands.terminal.config_files import read_config
 from lightning_modules.base.loading import Components, load_components
+from lightning_modules.diffusion.prediction import PredictionType
 from lightning_modules.lora.reading import SavedAdapter, notes, place_adapter, read_adapter
 
 CONFIG = "config.yaml"
@@ -82,13 +83,19 @@ class LoraOnBase:
     base_model: str
     base_config: str | None
 
+    @property
+    def prediction_type(self) -> PredictionType | None:
+        """What the run was told that its base predicts; null is as the base says."""
+        declared: PredictionType | None = self.lora.setting("model", "prediction_type")
+        return declared
+
     def load(self) -> Components:
         """The base in float32 with the adapter on its UNet.
 
         Raises:
             ValueError: the base is absent, or the adapter doesn't fit it.
         """
-        parts = load_components(self.base_model, self.base_config)
+        parts = load_components(self.base_model, self.base_config, prediction_type=self.prediction_type)
         place_adapter(parts.unet, self.saved)
         return parts
 
