@@ -175,7 +175,7 @@ def test_a_dropped_caption_is_the_empty_text_with_all_that_belongs_to_it(base: P
     module = StableDiffusionLora(str(base), resolution=64, caption_dropout=0.5)
     module.configure_model()
     module.text.fill(["a girl"], progress=False)
-    module.log = lambda *_, **__: None  # type: ignore[method-assign, assignment]
+    module.log = lambda *_, **__: None  # type: ignore[method-assign]
     read: list[dict[str, Any]] = []
     module.unet.register_forward_pre_hook(lambda unet, args, kwargs: read.append(kwargs), with_kwargs=True)
     latents, draws = torch.zeros(8, 4, 8, 8), torch.arange(8)
