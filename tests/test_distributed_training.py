@@ -5,6 +5,8 @@ parts of the rest: 5 held-out pictures and 3 prompts.
 """
 
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from callbacks.checkpoints import step_file
 from tests.callbacks.tiny_painter import curve, events_of
 from tests.distributed_run import TWO, fit, uneven_config
 from tests.small_run import adapter
+from tests.tiny_models import on_each_family
 from tests.witness import draws_of
 
 pytestmark = pytest.mark.processes
@@ -25,14 +28,26 @@ WATCHED = ("--trainer.callbacks+=tests.witness.Witness",)
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
-    return uneven_config(tmp_path_factory.mktemp("distributed"), tiny_base)
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], tuple[Path, Path]]:
+    """A base's settings, and their run; each is trained once."""
+
+    @cache
+    def run(base: Path) -> tuple[Path, Path]:
+        config = uneven_config(tmp_path_factory.mktemp("distributed"), base)
+        return config, fit(config, "one", *WATCHED, "--data.batch_size", "4")
+
+    return run
 
 
-@pytest.fixture(scope="module")
-def one(config: Path) -> Path:
+@pytest.fixture
+def config(base: Path, trained: Callable[[Path], tuple[Path, Path]]) -> Path:
+    return trained(base)[0]
+
+
+@pytest.fixture
+def one(base: Path, trained: Callable[[Path], tuple[Path, Path]]) -> Path:
     """One process, batches of 4, 20 steps without a stop."""
-    return fit(config, "one", *WATCHED, "--data.batch_size", "4")
+    return trained(base)[1]
 
 
 def assert_same_training(one: Path, other: Path) -> None:
@@ -51,6 +66,7 @@ def assert_same_training(one: Path, other: Path) -> None:
     assert (one / "exposure.json").read_text() == (other / "exposure.json").read_text()
 
 
+@on_each_family
 def test_two_processes_do_what_one_does(config: Path, one: Path) -> None:
     two = fit(config, "two", *WATCHED, *TWO)
     assert_same_training(one, two)

@@ -13,7 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from demo.style_set import paint_style_set
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
-from tests.small_run import adapter, picture_folder, small_config
+from tests.ldm_checkpoint import save_sdxl_checkpoint
+from tests.small_run import adapter, picture_folder, same, small_config
 from train import main
 
 
@@ -22,10 +23,10 @@ def config(tmp_path: Path, tiny_base: Path) -> Path:
     return small_config(tmp_path, tiny_base, picture_folder(tmp_path / "pictures"))
 
 
-def fit(config: Path, *options: str) -> Path:
-    runs = config.parent / "runs"
-    main(["fit", "--config", str(config), "--runs", str(runs), *options])
-    return runs / "small"
+def fit(config: Path, *options: str, runs: str = "runs") -> Path:
+    folder = config.parent / runs
+    main(["fit", "--config", str(config), "--runs", str(folder), *options])
+    return folder / "small"
 
 
 @pytest.fixture(scope="module")
@@ -250,3 +251,28 @@ def test_a_run_that_fills_the_memory_says_what_to_change(
     assert "error: the GPU's memory is full (CUDA out of memory. Tried to allocate 2.00 GiB.)" in said
     for way_out in ("--data.batch_size 1", "--data.validation_batch_size 1", "python train.py plan"):
         assert way_out in said
+
+
+@pytest.mark.parametrize(
+    ("marks", "prediction_type"),
+    [((), "epsilon"), (("v_pred", "ztsnr"), "v_prediction")],
+    ids=["epsilon", "v, zero terminal"],
+)
+def test_a_run_from_a_single_file_is_that_from_its_folder(
+    tmp_path: Path, tiny_sdxl: Path, marks: tuple[str, ...], prediction_type: str
+) -> None:
+    """The folder says in its scheduler's config what the file says by its marks."""
+    file = save_sdxl_checkpoint(tiny_sdxl, tmp_path / "model.safetensors", *marks)
+    folder = shutil.copytree(tiny_sdxl, tmp_path / "folder")
+    scheduler = folder / "scheduler/scheduler_config.json"
+    settings = json.loads(scheduler.read_text())
+    words = {"prediction_type": prediction_type, "rescale_betas_zero_snr": "ztsnr" in marks}
+    scheduler.write_text(json.dumps(settings | words))
+    short = ("--trainer.max_steps", "2", "--trainer.limit_val_batches", "0", "--samples.prompts", "[]")
+    config = small_config(tmp_path, folder, picture_folder(tmp_path / "pictures"))
+    of_folder = fit(config, *short, runs="of_folder")
+    from_file = ("--model.base_model", str(file), "--model.base_config", str(tiny_sdxl))
+    of_file = fit(config, *short, *from_file, runs="of_file")
+    assert same(adapter(of_folder, 2), adapter(of_file, 2))
+    said = torch.load(of_file / "checkpoints/step_000002.ckpt", weights_only=True)["fingerprint"]
+    assert said["prediction type"] == prediction_type

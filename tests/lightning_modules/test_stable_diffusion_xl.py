@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, EulerDiscreteScheduler, StableDiffusionXLPipeline
+from diffusers import DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler, StableDiffusionXLPipeline
 from torch import Tensor
+from torch.nn import functional
 
 from lightning_modules.base.latents import picture_sizes
 from lightning_modules.diffusion.held_out_loss import HeldOutLoss
@@ -16,6 +17,7 @@ from lightning_modules.painting.sampling import sample_images
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 from lightning_modules.text.conditioning import Pieces, caption_pieces, encode_texts, prompt_pieces
 from lightning_modules.text.conditions import TextConditions, join_conditions
+from tests.ldm_checkpoint import save_sdxl_checkpoint
 from tests.tiny_adapters import acting_module
 from tests.tiny_models import components_of
 
@@ -250,6 +252,33 @@ def test_sizes_without_an_effect_are_said(base: str, said: bool, request: pytest
     ]
     assert len(told) == said
     assert all("x isn't told the sizes of pictures. It can be left out." in one for one in told)
+
+
+@pytest.mark.parametrize("marks", [(), ("v_pred", "ztsnr")], ids=["epsilon", "v, zero terminal"])
+def test_the_error_is_that_of_the_stock_pipelines_unet_and_diffusers_own_noising(
+    pipeline: Any, tiny_sdxl: Path, tmp_path: Path, marks: tuple[str, ...]
+) -> None:
+    """At the last timestep, where v of a zero terminal SNR is -x0, too."""
+    path = save_sdxl_checkpoint(tiny_sdxl, tmp_path / "model.safetensors", *marks)
+    module = StableDiffusionLora(str(path), str(tiny_sdxl), lora=LoraOptions(rank=4))
+    module.configure_model()
+    noising = DDPMScheduler.from_config(pipeline.scheduler.config, rescale_betas_zero_snr="ztsnr" in marks)
+    noise = torch.Generator().manual_seed(1)
+    x0, eps = torch.randn(2, 4, 8, 8, generator=noise), torch.randn(2, 4, 8, 8, generator=noise)
+    t = torch.tensor([100, 999])
+    with torch.no_grad():
+        context, _, pooled, _ = pipeline.encode_prompt(
+            PROMPTS, device="cpu", do_classifier_free_guidance=False
+        )
+        added = {"text_embeds": pooled, "time_ids": torch.tensor([[64.0, 64, 0, 0, 64, 64]] * 2)}
+        noisy = noising.add_noise(x0, eps, t)
+        prediction = pipeline.unet(noisy, t, context, added_cond_kwargs=added).sample
+        wanted = noising.get_velocity(x0, eps, t) if marks else eps
+        expected = functional.mse_loss(prediction, wanted, reduction="none").mean((1, 2, 3))
+        found = module.prediction_error(x0, eps, t, {"caption": PROMPTS})
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    if marks:
+        torch.testing.assert_close(wanted[1], -x0[1], rtol=0, atol=1e-5)
 
 
 def test_a_v_base_with_zero_terminal_snr_begins_with_pure_noise(pipeline: Any) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from foundation.tensor_store import Entry
 from lightning_modules.text.cache import TextCache, is_embedding
@@ -66,6 +68,25 @@ def test_another_encoder_has_entries_of_its_own(tmp_path: Path) -> None:
         text.open(tmp_path, fingerprint)
         text.fill(["a"], progress=False)
     assert len(encoder.batches) == 6
+
+
+def test_a_pooled_vector_that_was_damaged_is_encoded_anew_with_its_text(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for batches in ([[""], ["a b"]], [[""], ["a b"]]):  # in one shard, which goes as a whole
+        encoder = Encoder()
+        text = TextCache(encoder)
+        text.open(tmp_path, "t" * 64)
+        text.fill(["a b"], progress=False)
+        assert encoder.batches == batches
+        assert first_numbers(text(["a b", ""], CPU)) == [2, 0]
+        (shard,) = tmp_path.rglob("*.safetensors")
+        with safe_open(shard, framework="pt") as file:
+            header = file.metadata()
+        content = load_file(shard)
+        content = {name: t - 1 if name.endswith("/pooled") else t for name, t in content.items()}
+        save_file(content, shard, header)
+    assert "is damaged (its bytes are not what was written)" in caplog.text
 
 
 def test_unknown_captions_are_encoded_each_by_itself_and_once_a_batch(tmp_path: Path) -> None:
