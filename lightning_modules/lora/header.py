@@ -3,8 +3,9 @@
 Two vocabularies, both strings only: `ss_*` is kohya-ss/sd-scripts' (`train_network.py`) and what A1111 reads; the
 `modelspec.*` are Stability's ModelSpec 1.0.1, which ComfyUI's model browsers and Forge read.
 
-* A1111 files a LoRA under Stable Diffusion 2 only if `ss_v2` is "True"; any other header counts as 1.x, and hides
-  the file from people who run 2.x. It lists `ss_output_name`, `ss_sd_model_name`, the date, the size of the data
+* A1111 files a LoRA under XL if `ss_base_model_version` begins with "sdxl_", under 2.x if `ss_v2` is "True"; any other
+  header counts as 1.x, and hides the file from people who run another family. Forge asks ModelSpec's architecture
+  first. A1111 lists `ss_output_name`, `ss_sd_model_name`, the date, the size of the data
   set (`ss_dataset_dirs`), and the tags (`ss_tag_frequency`) from which it makes a random prompt.
 * `sshs_model_hash` and `modelspec.hash_sha256` are the SHA-256 of what stands behind the header, which is the hash
   that A1111 writes into pictures.
