@@ -22,7 +22,9 @@ def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
     device = torch.device(device)
     if device.type != "cuda":
         return tensor.to(device)
-    return (tensor.pin_memory() if tensor.device.type == "cpu" else tensor).to(device, non_blocking=True)
+    if tensor.device.type == "cpu":
+        tensor = tensor.contiguous().pin_memory()  # an expanded one, whose rows share memory, can't be pinned
+    return tensor.to(device, non_blocking=True)
 
 
 def to_host(values: T) -> T:

@@ -28,8 +28,8 @@ class AdapterPainter(L.LightningModule):
     Args:
         base_model: a diffusers folder, a hub id or a `.safetensors` file; null is that of the adapter's run.
         base_config: folder of the configs that belong to a single-file `base_model`.
-        prediction_type: what the base's UNet predicts; null is as the run had it, or else as the base says.
         lora: file of the adapter; linked to `--lora`.
+        prediction_type: what the base's UNet predicts; null is as the run had it, or else as the base says.
         zero_terminal_snr: as in training; null is as the run had it, or else as the base's scheduler config says.
         long_captions: what becomes of prompts of more than 75 tokens; null is as the run had it, or else truncate.
     """
@@ -38,8 +38,8 @@ class AdapterPainter(L.LightningModule):
         self,
         base_model: str | None = None,
         base_config: str | None = None,
-        prediction_type: PredictionType | None = None,
         lora: str | None = None,
+        prediction_type: PredictionType | None = None,
         zero_terminal_snr: bool | None = None,
         long_captions: LongCaptions | None = None,
     ) -> None:

@@ -26,6 +26,13 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_base(tmp_path_factory.mktemp("bases") / "tiny_sd2")
 
 
+@pytest.fixture
+def base(request: pytest.FixtureRequest) -> Path:
+    """The base of a test that is run on several (see `on_each_family`), else `tiny_base`. Read only."""
+    path: Path = request.getfixturevalue(getattr(request, "param", "tiny_base"))
+    return path
+
+
 @pytest.fixture(scope="session")
 def tiny_sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny base shaped as Stable Diffusion XL: epsilon, two text encoders. Read only."""

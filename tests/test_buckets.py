@@ -41,9 +41,9 @@ class Watch(L.Callback):
 
 
 @pytest.fixture
-def config(tmp_path: Path, tiny_base: Path) -> Path:
+def config(tmp_path: Path, base: Path) -> Path:
     pictures = picture_folder(tmp_path / "pictures", portraits=12, landscapes=10, sizes=SIZES)
-    return small_config(tmp_path, tiny_base, pictures)
+    return small_config(tmp_path, base, pictures)
 
 
 def fit(config: Path, name: str, *options: str) -> Path:
@@ -88,17 +88,23 @@ def test_a_draw_names_the_same_picture_with_and_without_buckets(config: Path, st
 
 
 @pytest.mark.parametrize(
-    "more",
-    [(), ("--data.num_workers", "2", "--trainer.accumulate_grad_batches", "2")],
-    ids=["plain", "workers and accumulation"],
+    ("base", "more", "steps"),
+    [
+        ("tiny_base", (), 12),
+        ("tiny_base", ("--data.num_workers", "2", "--trainer.accumulate_grad_batches", "2"), 12),
+        ("tiny_sdxl", ("--data.batch_size", "3", "--trainer.limit_val_batches", "0"), 6),
+    ],
+    ids=["plain", "workers and accumulation", "sdxl"],
+    indirect=["base"],
 )
 def test_stopping_and_going_on_equals_never_stopping(
-    config: Path, straight: Straight, more: tuple[str, ...]
+    config: Path, straight: Straight, more: tuple[str, ...], steps: int
 ) -> None:
-    whole = fit(config, "whole", *OPTIONS, *more) if more else straight.folder
-    fit(config, "stopped", *OPTIONS, *more, "--trainer.max_steps", "5")
-    stopped = fit(config, "stopped", *OPTIONS, *more, "--ckpt_path", "last")
-    assert same(adapter(whole, 12), adapter(stopped, 12))
+    options = (*OPTIONS, *more, "--trainer.max_steps", str(steps))
+    whole = fit(config, "whole", *options) if more else straight.folder
+    fit(config, "stopped", *options, "--trainer.max_steps", "5")
+    stopped = fit(config, "stopped", *options, "--ckpt_path", "last")
+    assert same(adapter(whole, steps), adapter(stopped, steps))
     assert (whole / "exposure.json").read_text() == (stopped / "exposure.json").read_text()
 
 

@@ -15,6 +15,7 @@ from lightning_modules.base import latents
 from lightning_modules.painting import sampling
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 from tests.small_run import adapter, picture_folder, same, small_config
+from tests.tiny_models import on_each_family
 from train import main
 
 VERSIONS = 11 + 11 + 1  # of 12 pictures one is held out; those to train on are encoded mirrored too
@@ -23,8 +24,8 @@ SHORT = ("--trainer.max_steps", "4", "--checkpoints.every_n_steps", "4")
 
 
 @pytest.fixture
-def config(tmp_path: Path, tiny_base: Path) -> Path:
-    return small_config(tmp_path, tiny_base, picture_folder(tmp_path / "pictures"))
+def config(tmp_path: Path, base: Path) -> Path:
+    return small_config(tmp_path, base, picture_folder(tmp_path / "pictures"))
 
 
 @pytest.fixture
@@ -60,6 +61,7 @@ def trace(run: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
 
 
+@on_each_family
 def test_with_the_cache_and_without_the_run_is_the_same_and_a_second_one_encodes_nothing(
     config: Path, encoded: dict[str, int]
 ) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,15 @@ from foundation.tensor_store import TensorStore
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 from tests.callbacks.tiny_painter import curve, events_of
 from tests.small_run import adapter, picture_folder, same, small_config
-from tests.tiny_models import save_tiny_base
+from tests.tiny_models import on_each_family, save_tiny_base
 from train import main
 
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
-def config(tmp_path: Path, tiny_base: Path) -> Path:
-    return small_config(tmp_path, tiny_base, picture_folder(tmp_path / "pictures"))
+def config(tmp_path: Path, base: Path) -> Path:
+    return small_config(tmp_path, base, picture_folder(tmp_path / "pictures"))
 
 
 def fit(config: Path, name: str, *options: str) -> Path:
@@ -44,15 +44,21 @@ def fit(config: Path, name: str, *options: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Callable[..., Path]:
-    """A run that never stopped, by its options; each is trained once, and read only."""
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A run that never stopped, by its base and options; each is trained once, and read only."""
 
     @cache
-    def run(*options: str) -> Path:
+    def run(base: Path, *options: str) -> Path:
         folder = tmp_path_factory.mktemp("straight")
-        return fit(small_config(folder, tiny_base, picture_folder(folder / "pictures")), "straight", *options)
+        return fit(small_config(folder, base, picture_folder(folder / "pictures")), "straight", *options)
 
     return run
+
+
+@pytest.fixture
+def straight(base: Path, trained: Callable[..., Path]) -> Callable[..., Path]:
+    """A run on the test's base that never stopped, by its options."""
+    return partial(trained, base)
 
 
 @pytest.fixture
@@ -65,12 +71,20 @@ ACCUMULATION = ("--trainer.accumulate_grad_batches", "2")
 WORKERS = ("--data.num_workers", "2")
 NO_VALIDATION = ("--trainer.limit_val_batches", "0")
 AVERAGE = ("--model.ema_decay", "0.9")
+ALL_THREE = (*WORKERS, *ACCUMULATION, *NO_VALIDATION)
 
 
 @pytest.mark.parametrize(
-    "options",
-    [(), WORKERS, ACCUMULATION, NO_VALIDATION, AVERAGE, (*WORKERS, *ACCUMULATION, *NO_VALIDATION)],
-    ids=["plain", "workers", "accumulation", "no validation", "moving average", "all three"],
+    ("base", "options"),
+    [
+        *(
+            ("tiny_base", options)
+            for options in ((), WORKERS, ACCUMULATION, NO_VALIDATION, AVERAGE, ALL_THREE)
+        ),
+        ("tiny_sdxl", AVERAGE),
+    ],
+    ids=["plain", "workers", "accumulation", "no validation", "moving average", "all three", "sdxl, average"],
+    indirect=["base"],
 )
 def test_stopping_and_going_on_equals_never_stopping(
     config: Path, options: tuple[str, ...], straight: Callable[..., Path]
@@ -92,6 +106,7 @@ def average(run: Path) -> dict[str, torch.Tensor]:
     return found
 
 
+@on_each_family
 def test_a_run_of_varying_and_long_captions_and_weighted_losses_goes_on_exactly(config: Path) -> None:
     pictures = config.parent / "pictures" / "metadata.jsonl"
     rows = [json.loads(line) for line in pictures.read_text().splitlines()]
@@ -106,15 +121,18 @@ def test_a_run_of_varying_and_long_captions_and_weighted_losses_goes_on_exactly(
         *("--data.loss_weights", "{landscape: 0.5}", "--model.long_captions", "windows"),
         *("--trainer.limit_val_batches", "0"),
     )
-    straight = adapter(fit(config, "straight", *varied, "--trainer.max_steps", "8"), 8)
+    straight = adapter(fit(config, "straight", *varied, "--trainer.max_steps", "6"), 6)
     fit(config, "stopped", *varied, "--trainer.max_steps", "4")
-    stopped = fit(config, "stopped", *varied, "--trainer.max_steps", "8", "--ckpt_path", "last")
-    assert same(straight, adapter(stopped, 8))
+    stopped = fit(config, "stopped", *varied, "--trainer.max_steps", "6", "--ckpt_path", "last")
+    assert same(straight, adapter(stopped, 6))
     assert not same(straight, adapter(stopped, 4))
 
 
-def test_validation_does_not_disturb_training(straight: Callable[..., Path]) -> None:
-    assert same(adapter(straight(), 12), adapter(straight(*NO_VALIDATION), 12))
+@pytest.mark.parametrize(("base", "options"), [("tiny_base", ()), ("tiny_sdxl", AVERAGE)], indirect=["base"])
+def test_validation_does_not_disturb_training(
+    straight: Callable[..., Path], options: tuple[str, ...]
+) -> None:
+    assert same(adapter(straight(*options), 12), adapter(straight(*options, *NO_VALIDATION), 12))
 
 
 def test_another_seed_is_another_run(config: Path, straight: Callable[..., Path]) -> None:

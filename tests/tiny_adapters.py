@@ -5,9 +5,12 @@ from typing import Any
 
 import torch
 
+from lightning_modules.base.families.known import family_of
+from lightning_modules.base.latents import picture_sizes
 from lightning_modules.base.loading import load_components
 from lightning_modules.lora.layers import LoraOptions, add_lora, lora_parameters
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
+from lightning_modules.text.conditions import TextBatch
 
 EVERYWHERE = ["to_k", "to_q", "to_v", "to_out.0", "proj_in", "proj_out", "conv1", "net.2", "time_emb_proj"]
 """Linear layers, 1x1 and 3x3 convolutions."""
@@ -47,7 +50,11 @@ def unet_output(unet: Any) -> torch.Tensor:
     """What the UNet puts out for one fixed input: [2, 4, 8, 8]."""
     source = torch.Generator().manual_seed(11)
     x = torch.randn(2, 4, 8, 8, generator=source).to(unet.dtype)
-    text = torch.randn(2, 77, 32, generator=source).to(unet.dtype)
+    text = torch.randn(2, 77, unet.config.cross_attention_dim, generator=source)
+    pooled = torch.randn(2, 40, generator=source)
+    family = family_of(unet.config)
+    assert family is not None
+    conditions = family.unet_inputs(TextBatch(text, None, pooled), picture_sizes(2, 64, 64), unet.dtype)
     with torch.no_grad():
-        output: torch.Tensor = unet(x, torch.tensor([10, 900]), text).sample
+        output: torch.Tensor = unet(x, torch.tensor([10, 900]), **conditions).sample
     return output

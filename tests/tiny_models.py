@@ -8,6 +8,7 @@ of 64x64 have latents of 4x8x8.
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -43,6 +44,10 @@ MERGED_WORDS = (
     "hills",
     "sea",
 )
+
+
+on_each_family = pytest.mark.parametrize("base", ["tiny_base", "tiny_sdxl"], indirect=True)
+"""For a test whose fixture `base` is the base: a promise of all families."""
 
 
 def tiny_tokenizer(pad_token: str = "<|endoftext|>") -> CLIPTokenizer:

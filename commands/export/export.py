@@ -48,7 +48,8 @@ def export(args: Sequence[str]) -> None:
     given = _parser().parse_args(list(args))
     found = find_lora_on_base(given)
     lora, saved = found.lora, found.saved
-    facts = header_facts(saved, describe_base(found.base_model, found.base_config, found.prediction_type))
+    base = describe_base(found.base_model, found.base_config, found.prediction_type)
+    facts = header_facts(saved, base)
     formats: tuple[LoraFormat, ...] = (given.format,) if given.format else get_args(LoraFormat)
     targets = {format: target(lora, format, given.dtype, given.output) for format in formats}
     _refuse_own_source(lora, targets)

@@ -10,7 +10,6 @@ beside its place and loaded again; its picture must be the one that base and ada
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -21,6 +20,13 @@ from lightning_modules.base.loading import Components, quiet_libraries
 from lightning_modules.base.stock_pipeline import stock_pipeline, unet_without_adapter
 from lightning_modules.lora.formats import adapter_of
 from lightning_modules.lora.merging import check_merge, merge_adapter, pictures_to_match
+
+FROM_PURE_NOISE = {
+    "_class_name": "DDIMScheduler",
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
+}
+"""Of a scheduler's config: its pictures begin at pure noise (Lin et al. 2024)."""
 
 
 def merge(args: Sequence[str]) -> None:
@@ -40,6 +46,8 @@ def merge(args: Sequence[str]) -> None:
             f"--output {output} lies in the base itself, {found.base_model}: name another folder."
         )
     parts = found.load()
+    if found.lora.setting("model", "zero_terminal_snr"):  # trained so because its user said so
+        parts.scheduler_config |= FROM_PURE_NOISE
     pipeline_class = type(stock_pipeline(parts, parts.unet))
     print(f"Merging {found.lora.path} x {given.lora_scale:g} into {found.base_model}", flush=True)
     base, expected = pictures_to_match(parts, given.lora_scale)
@@ -76,18 +84,7 @@ def _write(folder: Path, found: LoraOnBase, parts: Components, scale: float) -> 
         plain = unet_without_adapter(parts.unet)
         merge_adapter(plain, adapter_of(parts.unet), scale)
         pipeline = stock_pipeline(parts, plain)
-        if found.lora.setting("model", "zero_terminal_snr"):  # trained so because its user said so
-            pipeline.scheduler = _zero_terminal(pipeline.scheduler)
         pipeline.save_pretrained(folder)
-
-
-def _zero_terminal(scheduler: Any) -> Any:
-    """A scheduler that begins at pure noise (Lin et al. 2024)."""
-    from diffusers import DDIMScheduler
-
-    return DDIMScheduler.from_config(
-        scheduler.config, rescale_betas_zero_snr=True, timestep_spacing="trailing"
-    )
 
 
 def _free(output: str | None) -> Path:

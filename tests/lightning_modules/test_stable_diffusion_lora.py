@@ -11,7 +11,9 @@ from torch.nn import functional
 from lightning_modules.diffusion.noise import draw_noise
 from lightning_modules.lora.layers import LoraOptions, lora_parameters
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
+from lightning_modules.text.caption_dropout import drop_captions
 from lightning_modules.text.conditioning import LongCaptions
+from tests.tiny_models import on_each_family
 
 
 @pytest.fixture
@@ -105,8 +107,9 @@ def test_loading_works_inside_an_accelerators_device_context(tiny_base: Path) ->
 LONG = " ".join(["hills"] * 80)  # "hills" is one token of the tiny tokenizer
 
 
-def test_in_windows_a_pictures_error_does_not_depend_on_its_neighbours_caption(tiny_base: Path) -> None:
-    module = StableDiffusionLora(str(tiny_base), lora=LoraOptions(rank=4), long_captions="windows")
+@on_each_family
+def test_in_windows_a_pictures_error_does_not_depend_on_its_neighbours_caption(base: Path) -> None:
+    module = StableDiffusionLora(str(base), lora=LoraOptions(rank=4), long_captions="windows")
     module.configure_model()
     noise = torch.Generator().manual_seed(1)
     x0, eps = torch.randn(2, 4, 8, 8, generator=noise), torch.randn(2, 4, 8, 8, generator=noise)
@@ -123,15 +126,16 @@ def test_in_windows_a_pictures_error_does_not_depend_on_its_neighbours_caption(t
     assert not torch.equal(errors(["a girl", other_end])[1], beside_long[1])
 
 
+@on_each_family
 @pytest.mark.parametrize("long_captions", ["truncate", "windows"])
 @pytest.mark.parametrize(
     ("negative", "prompt"), [("sea", "a girl"), ("sea", LONG), (LONG, "sea"), (LONG, LONG)]
 )
 @pytest.mark.filterwarnings("ignore:The prompt")
 def test_the_unet_reads_the_same_in_training_and_in_sampling(
-    tiny_base: Path, long_captions: LongCaptions, negative: str, prompt: str
+    base: Path, long_captions: LongCaptions, negative: str, prompt: str
 ) -> None:
-    module = StableDiffusionLora(str(tiny_base), resolution=64, long_captions=long_captions)
+    module = StableDiffusionLora(str(base), resolution=64, long_captions=long_captions)
     module.configure_model()
     read: list[dict[str, Any]] = []
     module.unet.register_forward_pre_hook(lambda unet, args, kwargs: read.append(kwargs), with_kwargs=True)
@@ -153,12 +157,41 @@ def test_the_unet_reads_the_same_in_training_and_in_sampling(
 
     trained, sampled = read
     assert torch.equal(trained["encoder_hidden_states"], sampled["encoder_hidden_states"])
+    added = [read.get("added_cond_kwargs") or {} for read in (trained, sampled)]
+    assert same_values(*added)
+    assert bool(added[0]) is (base.name == "tiny_sdxl")
     mask = trained.get("encoder_attention_mask")
     if long_captions == "windows" and (negative == LONG) != (prompt == LONG):
         assert mask is not None
         assert torch.equal(mask, sampled["encoder_attention_mask"])
     else:
         assert mask is sampled.get("encoder_attention_mask") is None
+
+
+def same_values(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@on_each_family
+def test_a_dropped_caption_is_the_empty_text_with_all_that_belongs_to_it(base: Path) -> None:
+    module = StableDiffusionLora(str(base), resolution=64, caption_dropout=0.5)
+    module.configure_model()
+    module.text.fill(["a girl"], progress=False)
+    module.log = lambda *_, **__: None  # type: ignore[method-assign]
+    read: list[dict[str, Any]] = []
+    module.unet.register_forward_pre_hook(lambda unet, args, kwargs: read.append(kwargs), with_kwargs=True)
+    latents, draws = torch.zeros(8, 4, 8, 8), torch.arange(8)
+    batch = {"latent_mean": latents, "latent_std": latents, "draw": draws, "caption": ["a girl"] * 8}
+    module.training_step({**batch, "loss_weight": torch.ones(8)}, 0)
+    captions = drop_captions(["a girl"] * 8, 0.5, seed=module.seed, draws=draws)
+    assert set(captions) == {"", "a girl"}
+    texts = {caption: module.encode_text([caption])[0] for caption in captions}
+    for row, caption in enumerate(captions):
+        assert torch.equal(read[0]["encoder_hidden_states"][row], texts[caption].context)
+        if base.name == "tiny_sdxl":
+            pooled = texts[caption].pooled
+            assert pooled is not None
+            assert torch.equal(read[0]["added_cond_kwargs"]["text_embeds"][row], pooled)
 
 
 @pytest.mark.parametrize("long_captions", ["truncate", "windows"])

@@ -9,15 +9,17 @@ from transformers import CLIPTokenizer
 
 from commands.audit.tokens import token_counter
 from tests.hub_double import files_of, hub_in_place
+from tests.tiny_models import on_each_family
 
 
-def test_the_tokenizer_of_a_folder_counts(tiny_base: Path) -> None:
-    counter = token_counter(str(tiny_base), None)
+@on_each_family
+def test_the_tokenizer_of_a_folder_counts(base: Path) -> None:
+    counter = token_counter(str(base), None)
     caption = "a girl " * 50
-    tokenizer = CLIPTokenizer.from_pretrained(tiny_base, subfolder="tokenizer")
+    tokenizer = CLIPTokenizer.from_pretrained(base, subfolder="tokenizer")
     assert counter.count(caption) == len(tokenizer(caption, verbose=False).input_ids)
     assert counter.lost("a girl") == ""
-    assert counter.note == f"by the tokenizer of {tiny_base}"
+    assert counter.note == f"by the tokenizer of {base}"
 
 
 def test_a_single_file_counts_by_its_base_config(tiny_base: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from lightning_modules.lora.layers import LoraOptions
 from lightning_modules.lora.writing import write_adapter
 from tests.evaluation.a1111_reader import read
 from tests.tiny_adapters import learned_unet
+from tests.tiny_models import on_each_family
 from train import main
 
 OPTIONS = LoraOptions(rank=4, alpha=2.0)
@@ -25,13 +26,17 @@ CPU = ["--trainer.accelerator", "cpu"]
 @pytest.fixture(scope="module")
 def run(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that trained at 64 pixels, with both exports. Read only but for `pictures`."""
-    run = tmp_path_factory.mktemp("runs") / "tiny"
-    unet = learned_unet(tiny_base, OPTIONS)
+    return run_on(tiny_base, tmp_path_factory.mktemp("runs"))
+
+
+def run_on(base: Path, runs: Path) -> Path:
+    run = runs / "tiny"
+    unet = learned_unet(base, OPTIONS)
     write_adapter(run / "pytorch_lora_weights.safetensors", adapter_of(unet), "diffusers", {})
     write_adapter(run / "tiny_kohya.safetensors", adapter_of(unet), "kohya", {})
     (run / "config.yaml").write_text(
         f"""
-model: {{base_model: "{tiny_base}", base_config: null, zero_terminal_snr: null, long_captions: windows}}
+model: {{base_model: "{base}", base_config: null, zero_terminal_snr: null, long_captions: windows}}
 data: {{resolution: 64}}
 samples:
   prompts:
@@ -80,7 +85,9 @@ def test_a_prompt_that_yaml_reads_as_something_else_is_painted_as_typed(
     assert fields(path)["Prompt"] == f"{prompt} <lora:tiny_kohya:1>"
 
 
-def test_both_formats_paint_the_same_and_the_base_something_else(run: Path, tmp_path: Path) -> None:
+@on_each_family
+def test_both_formats_paint_the_same_and_the_base_something_else(base: Path, tmp_path: Path) -> None:
+    run = run_on(base, tmp_path)
     common = ["--prompt", "a girl", "--steps", "2", "--seed", "5", *CPU]
     for name in ("pytorch_lora_weights", "tiny_kohya"):
         file = str(run / f"{name}.safetensors")
@@ -89,8 +96,25 @@ def test_both_formats_paint_the_same_and_the_base_something_else(run: Path, tmp_
     assert one.keys() == other.keys()
     assert all(np.array_equal(one[name], other[name]) for name in one)
     main(["predict", "--lora", str(run), "--lora_scale", "0", "--output", str(tmp_path / "base"), *common])
-    (base,), (lora,) = pictures(tmp_path / "base").values(), one.values()
-    assert np.abs(base - lora).max() > 1
+    (without,), (lora,) = pictures(tmp_path / "base").values(), one.values()
+    assert np.abs(without - lora).max() > 1
+
+
+def test_what_the_run_was_told_of_its_base_holds_for_its_pictures(tiny_base: Path, tmp_path: Path) -> None:
+    run = run_on(tiny_base, tmp_path)
+    settings = (run / "config.yaml").read_text()
+    for kind in ("v_prediction", "epsilon"):
+        told = settings.replace("base_config: null", f"base_config: null, prediction_type: {kind}")
+        (run / "config.yaml").write_text(told)
+        common = ["--prompt", "a girl", "--steps", "2", "--seed", "5", *CPU]
+        main(["predict", "--lora", str(run), "--output", str(tmp_path / kind), *common])
+    common += ["--model.prediction_type", "v_prediction"]
+    main(["predict", "--lora", str(run), "--output", str(tmp_path / "given"), *common])
+    (v,), (epsilon,), (given,) = (
+        pictures(tmp_path / name).values() for name in ("v_prediction", "epsilon", "given")
+    )
+    assert np.abs(v - epsilon).max() > 1
+    assert np.array_equal(v, given)
 
 
 def test_a_picture_does_not_depend_on_the_others(run: Path, tmp_path: Path) -> None:

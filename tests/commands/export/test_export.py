@@ -25,15 +25,15 @@ FINGERPRINT = {"lora rank": "4", "lora alpha": "2.0", "lora use_rslora": "False"
 
 
 @pytest.fixture
-def run(tiny_base: Path, tmp_path: Path) -> Path:
+def run(base: Path, tmp_path: Path) -> Path:
     """A run with one checkpoint, a ledger and a grid."""
     run = tmp_path / "runs" / "tiny"
     for folder in ("checkpoints", "samples"):
         (run / folder).mkdir(parents=True)
-    unet = learned_unet(tiny_base, OPTIONS)
+    unet = learned_unet(base, OPTIONS)
     content = {"state_dict": lora_state(unet), "fingerprint": FINGERPRINT, "header": HEADER}
     torch.save(content, run / "checkpoints" / "step_000004.ckpt")
-    (run / "config.yaml").write_text(f'model: {{base_model: "{tiny_base}", base_config: null}}\n')
+    (run / "config.yaml").write_text(f'model: {{base_model: "{base}", base_config: null}}\n')
     groups = {
         "portrait": {"pictures": 7, "planned": 16, "seen": 16, "times_each": 16 / 7, "least": 2, "most": 3}
     }
@@ -59,8 +59,16 @@ def output(base: Path, path: Path) -> Tensor:
     return unet_output(unet)
 
 
+@pytest.mark.parametrize(
+    ("base", "layers", "words"),
+    [
+        ("tiny_base", 60, {"ss_v2": "True", "ss_base_model_version": "sd_v2_v"}),
+        ("tiny_sdxl", 209, {"ss_v2": "False", "ss_base_model_version": "sdxl_base_v1-0"}),
+    ],
+    indirect=["base"],
+)
 def test_a_run_becomes_both_files_tested_with_a_card(
-    run: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, base: Path, layers: int, words: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     export(run)
     folder = run / "exports"
@@ -70,18 +78,25 @@ def test_a_run_becomes_both_files_tested_with_a_card(
         "README.md",
         "samples.png",
     }
-    expected = unet_output(learned_unet(tiny_base, OPTIONS))
+    expected = unet_output(learned_unet(base, OPTIONS))
+    words = words | {"steps": "4", "ss_network_alpha": "2", "ss_sd_model_name": base.name}
     for format in ("diffusers", "kohya"):
         path = folder / f"tiny_{format}.safetensors"
-        assert torch.equal(output(tiny_base, path), expected)
-        facts = header(path)
-        assert (facts["ss_v2"], facts["steps"], facts["ss_network_alpha"]) == ("True", "4", "2")
-        assert facts["ss_sd_model_name"] == "tiny_sd2"
+        assert torch.equal(output(base, path), expected)
+        assert header(path).items() >= words.items()
     said = capsys.readouterr().out
-    assert "60 layers, rank 4, alpha 2" in said
+    assert f"{layers} layers, rank 4, alpha 2" in said
     assert "Tested tiny_diffusers.safetensors: in a fresh stock pipeline" in said
     assert "Tested tiny_kohya.safetensors: in a fresh stock pipeline" in said
     assert "`tinystyle`" in (folder / "README.md").read_text()
+
+
+def test_what_the_run_was_told_that_its_base_predicts_is_said(run: Path) -> None:
+    config = (run / "config.yaml").read_text().replace("null}", "null, prediction_type: epsilon}")
+    (run / "config.yaml").write_text(config)
+    export(run, "--format", "kohya", "--self_test", "false")
+    facts = header(run / "exports" / "tiny_kohya.safetensors")
+    assert (facts["ss_base_model_version"], facts["modelspec.prediction_type"]) == ("sd_v2", "epsilon")
 
 
 def test_one_format_in_fp16_under_a_name_of_its_own(run: Path, tiny_base: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 
 from lightning_modules.base.loading import load_components
 from lightning_modules.lora.formats import adapter_of
@@ -20,9 +20,10 @@ from train import main
 OPTIONS = LoraOptions(rank=4, alpha=2.0, target_modules=EVERYWHERE)
 
 
-@pytest.fixture(params=["sd1", "sd2"])
-def base(request: pytest.FixtureRequest, tiny_base: Path, tiny_base_sd1: Path) -> Path:
-    return tiny_base if request.param == "sd2" else tiny_base_sd1
+@pytest.fixture(params=["tiny_base_sd1", "tiny_base", "tiny_sdxl"])
+def base(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.getfixturevalue(request.param)
+    return path
 
 
 @pytest.fixture
@@ -53,15 +54,21 @@ def test_the_folder_holds_base_and_adapter(
     assert "it paints what base and adapter paint to within 0.0" in capsys.readouterr().out
     assert [path.name for path in output.parent.iterdir()] == ["merged"]
     adapted = learned_unet(base, OPTIONS)
-    merged = StableDiffusionPipeline.from_pretrained(output, local_files_only=True)
+    original = load_components(str(base))
+    pipeline = StableDiffusionXLPipeline if base.name == "tiny_sdxl" else StableDiffusionPipeline
+    merged = pipeline.from_pretrained(output, local_files_only=True)
     with scaled(adapted, scale):
         expected = unet_output(adapted)
     torch.testing.assert_close(unet_output(merged.unet), expected, atol=1e-5, rtol=1e-4)
-    original = load_components(str(base))
     assert float((unet_output(original.unet) - expected).abs().max()) > 0.02
     assert merged.scheduler.config.prediction_type == original.prediction_type
-    assert merged.tokenizer("a girl").input_ids == original.text_encoders.tokenizer("a girl").input_ids
-    for part in ("vae", "text_encoder"):
+    for part, name in original.family.tokenizers.items():
+        words = [
+            one("a girl", padding="max_length").input_ids
+            for one in (getattr(merged, name), original.text_encoders.tokenizers[part])
+        ]
+        assert words[0] == words[1]
+    for part in ("vae", *original.text_encoders):
         network = original.vae if part == "vae" else original.text_encoders[part]
         own, theirs = network.state_dict(), getattr(merged, part).state_dict()
         assert own.keys() == theirs.keys()
@@ -83,6 +90,14 @@ def test_a_schedule_that_the_user_asked_for_goes_along(tiny_base: Path, tmp_path
     settings = json.loads((tmp_path / "merged/scheduler/scheduler_config.json").read_text())
     assert settings["_class_name"] == DDIMScheduler.__name__
     assert (settings["rescale_betas_zero_snr"], settings["timestep_spacing"]) == (True, "trailing")
+
+
+def test_what_the_run_was_told_that_its_base_predicts_goes_along(tiny_base_sd1: Path, tmp_path: Path) -> None:
+    run = run_on(tiny_base_sd1, tmp_path)
+    config = (run / "config.yaml").read_text().replace("null}", "null, prediction_type: v_prediction}")
+    (run / "config.yaml").write_text(config)
+    merge(run, tmp_path / "merged")
+    assert load_components(str(tmp_path / "merged")).prediction_type == "v_prediction"
 
 
 def test_a_single_file_base_becomes_a_whole_folder(tiny_base_sd1: Path, tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ import pytest
 
 from commands.plan.plan import parse_memory
 from tests.small_run import picture_folder, small_config
+from tests.tiny_models import on_each_family
 from train import main
 
 
 @pytest.fixture
-def config(tmp_path: Path, tiny_base: Path) -> Path:
-    return small_config(tmp_path, tiny_base, picture_folder(tmp_path / "pictures"))
+def config(tmp_path: Path, base: Path) -> Path:
+    return small_config(tmp_path, base, picture_folder(tmp_path / "pictures"))
 
 
 def plan(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
@@ -27,6 +28,7 @@ def plan(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]
     return stop.value.code, shown.out, shown.err
 
 
+@on_each_family
 def test_it_says_each_part_of_each_phase_and_that_it_fits(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

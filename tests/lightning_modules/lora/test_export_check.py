@@ -15,6 +15,7 @@ from lightning_modules.lora.layers import LoraOptions, add_lora, lora_layers, lo
 from lightning_modules.lora.writing import Dtype, write_adapter
 from tests.ldm_checkpoint import save_ldm_checkpoint
 from tests.tiny_adapters import fill
+from tests.tiny_models import on_each_family
 
 OPTIONS = LoraOptions(rank=4, alpha=2.5, target_modules=["to_q", "conv1"])
 
@@ -30,13 +31,14 @@ def export(parts: Components, folder: Path) -> Path:
     return write_adapter(folder / "lora.safetensors", adapter_of(parts.unet), "diffusers", {})
 
 
+@on_each_family
 @pytest.mark.parametrize(
     ("amount", "dtype"), [(0.3, torch.float32), (1e-5, torch.float32), (1e-5, torch.bfloat16)]
 )
 def test_the_right_file_passes_however_weak_the_adapter(
-    tiny_base: Path, tmp_path: Path, amount: float, dtype: torch.dtype
+    base: Path, tmp_path: Path, amount: float, dtype: torch.dtype
 ) -> None:
-    parts = trained(tiny_base, amount, dtype)
+    parts = trained(base, amount, dtype)
     before, random = lora_state(parts.unet), torch.get_rng_state()
     check = check_export(export(parts, tmp_path), parts)
     assert check.passed
@@ -49,12 +51,13 @@ def test_the_right_file_passes_however_weak_the_adapter(
     assert torch.equal(torch.get_rng_state(), random)
 
 
+@on_each_family
 @pytest.mark.parametrize("format", ["diffusers", "kohya"])
 @pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
 def test_both_formats_pass_in_every_dtype(
-    tiny_base: Path, tmp_path: Path, format: LoraFormat, dtype: Dtype
+    base: Path, tmp_path: Path, format: LoraFormat, dtype: Dtype
 ) -> None:
-    parts = trained(tiny_base, 1e-3)
+    parts = trained(base, 1e-3)
     path = write_adapter(tmp_path / "lora.safetensors", adapter_of(parts.unet), format, {}, dtype)
     check = check_export(path, parts)
     assert check.scale > 1
@@ -73,9 +76,10 @@ def test_a_kohya_file_whose_alphas_differ_is_read_as_web_uis_do(tiny_base: Path,
     assert not check_export(path, parts).passed
 
 
+@on_each_family
 @pytest.mark.parametrize("amount", [0.3, 1e-5])
-def test_a_file_without_its_alpha_fails(tiny_base: Path, tmp_path: Path, amount: float) -> None:
-    parts = trained(tiny_base, amount)
+def test_a_file_without_its_alpha_fails(base: Path, tmp_path: Path, amount: float) -> None:
+    parts = trained(base, amount)
     path = export(parts, tmp_path)
     write_safetensors(path, load_file(path), {"format": "pt"})
     check = check_export(path, parts)
