@@ -167,8 +167,8 @@ def scheduler_marks(header: Header) -> dict[str, Any]:
         marks["prediction_type"] = "v_prediction"
     elif said.startswith("eps") or re.search(r"parameterization:\s*[\"']?eps|EpsScaling", config):
         marks["prediction_type"] = "epsilon"
-    if "ztsnr" in header.shapes:
-        marks["rescale_betas_zero_snr"] = True
+    if "ztsnr" in header.shapes:  # and painting begins at pure noise
+        marks |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     return marks
 
 

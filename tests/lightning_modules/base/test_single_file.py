@@ -153,7 +153,16 @@ def test_what_a_file_predicts_is_its_marks_or_assumed_and_said(folder: Path, tmp
     [
         ([], {}, "", {}),
         (["v_pred"], {}, "", {"prediction_type": "v_prediction"}),
-        (["v_pred", "ztsnr"], {}, "", {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}),
+        (
+            ["v_pred", "ztsnr"],
+            {},
+            "",
+            {
+                "prediction_type": "v_prediction",
+                "rescale_betas_zero_snr": True,
+                "timestep_spacing": "trailing",
+            },
+        ),
         ([], {"modelspec.prediction_type": "v"}, "", {"prediction_type": "v_prediction"}),
         ([], {"modelspec.predict_key": "v"}, "", {"prediction_type": "v_prediction"}),
         ([], {"modelspec.prediction_type": "epsilon"}, "", {"prediction_type": "epsilon"}),
