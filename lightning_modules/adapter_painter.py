@@ -14,6 +14,7 @@ from torch import Tensor
 from foundation.picture_settings import painting_settings
 from lightning_modules.base.loading import load_components, weight_dtype
 from lightning_modules.base.offload import offload
+from lightning_modules.diffusion.prediction import PredictionType
 from lightning_modules.lora.layers import scaled
 from lightning_modules.lora.reading import SavedAdapter, read_adapter
 from lightning_modules.lora.start import place_with_notes
@@ -27,6 +28,7 @@ class AdapterPainter(L.LightningModule):
     Args:
         base_model: a diffusers folder, a hub id or a `.safetensors` file; null is that of the adapter's run.
         base_config: folder of the configs that belong to a single-file `base_model`.
+        prediction_type: what the base's UNet predicts; null is as the run had it, or else as the base says.
         lora: file of the adapter; linked to `--lora`.
         zero_terminal_snr: as in training; null is as the run had it, or else as the base's scheduler config says.
         long_captions: what becomes of prompts of more than 75 tokens; null is as the run had it, or else truncate.
@@ -36,6 +38,7 @@ class AdapterPainter(L.LightningModule):
         self,
         base_model: str | None = None,
         base_config: str | None = None,
+        prediction_type: PredictionType | None = None,
         lora: str | None = None,
         zero_terminal_snr: bool | None = None,
         long_captions: LongCaptions | None = None,
