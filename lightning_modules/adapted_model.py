@@ -12,6 +12,7 @@ from foundation.adapter_export import ExportCheck, LoraFormat
 from foundation.transfer import to_device
 from lightning_modules.base.compilation import compile_blocks, uncompiled
 from lightning_modules.base.fingerprints import quick_fingerprint
+from lightning_modules.base.float8_storage import keep_in_float8
 from lightning_modules.base.latents import picture_posterior, picture_sizes, scaled_latents, vae_factor
 from lightning_modules.base.loading import Components, load_components, weight_dtype
 from lightning_modules.base.noise_schedule import training_schedule
@@ -72,6 +73,8 @@ class AdaptedModel(ModelOptions):
         self.trainable: list[nn.Parameter] = put_first_adapter(
             self.unet, self.lora_options, self.init_lora, seed=self.seed
         )
+        if self.base_storage is not None:
+            keep_in_float8(self.unet)
         if recomputes_activations(self.gradient_checkpointing, self._device_of_run(), self._step_shape):
             self.unet.enable_gradient_checkpointing()
         if self.compile_blocks:

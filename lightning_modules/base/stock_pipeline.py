@@ -12,6 +12,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
 from foundation.keyed_random import generator
+from lightning_modules.base.float8_storage import is_in_float8, keep_in_float8
 from lightning_modules.base.loading import Components
 
 PROMPT = "portrait of a girl with red hair, blue sky background"
@@ -51,6 +52,8 @@ def unet_without_adapter(unet: Any) -> Any:
     with torch.device("meta"):
         plain = UNet2DConditionModel.from_config(unet.config)
     plain.load_state_dict(weights, assign=True)
+    if is_in_float8(unet):
+        keep_in_float8(plain)
     return plain.requires_grad_(False).eval()
 
 

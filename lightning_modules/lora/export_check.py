@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from foundation.adapter_export import TELLING, TOLERANCE, ExportCheck
+from lightning_modules.base.float8_storage import hidden_float8
 from lightning_modules.base.loading import Components, quiet_libraries
 from lightning_modules.base.offload import onloaded
 from lightning_modules.base.stock_pipeline import paint, stock_pipeline, unet_without_adapter
@@ -57,7 +58,7 @@ def _check(path: Path, parts: Components) -> ExportCheck:
         base = paint(in_memory)
     scale, effect, expected = _telling_picture(in_memory, base)
     fresh = stock_pipeline(parts, unet_without_adapter(parts.unet))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, hidden_float8(fresh.unet):
         fresh.load_lora_weights(str(_multiplied(path, scale, Path(folder) / "adapter.safetensors")))
     return ExportCheck(_largest(paint(fresh), expected), effect, scale)
 

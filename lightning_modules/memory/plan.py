@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from lightning_modules.base.float8_storage import BaseStorage, keep_in_float8
 from lightning_modules.base.latents import vae_factor
 from lightning_modules.base.loading import WEIGHT_DTYPES
 from lightning_modules.base.stock_pipeline import LARGEST_LATENT
@@ -64,6 +65,7 @@ class RunShape:
         text_encoder_stays: captions vary from draw to draw, so that each is encoded when it is drawn.
         self_test: exported files are compared with memory at the end.
         accumulate: batches of one optimizer step; gradients are there either way.
+        base_storage: of the frozen UNet; null is by the precision.
     """
 
     base_model: str
@@ -80,6 +82,7 @@ class RunShape:
     text_encoder_stays: bool = False
     self_test: bool = True
     accumulate: int = 1
+    base_storage: BaseStorage | None = None
 
 
 @dataclass(frozen=True)
@@ -180,8 +183,10 @@ class _Planner:
             shape.base_model, shape.base_config, WEIGHT_DTYPES[shape.setting.precision]
         )
         self.factor = vae_factor(self.base.vae.config)
-        self.unet_bytes = _bytes_of(self.base.unet)
         self.trained = self._adapter()
+        if shape.base_storage is not None:
+            keep_in_float8(self.base.unet)
+        self.unet_bytes = _bytes_of(self.base.unet) - byte_count(self.trained)
         self.notes: list[str] = []
         adapter = byte_count(self.trained)
         self.resting = {"unet": self.unet_bytes, "adapter": adapter * (2 if shape.ema else 1)}
