@@ -36,6 +36,7 @@ from lightning_modules.painting.painter import Painter, PaintingSettings
 from lightning_modules.text.cache import TextCache
 from lightning_modules.text.conditioning import caption_pieces, encode_texts
 from lightning_modules.text.conditions import TextConditions
+from lightning_modules.text.encoders import TextEncoders
 
 
 class AdaptedModel(ModelOptions):
@@ -68,7 +69,7 @@ class AdaptedModel(ModelOptions):
         )
         self.schedule = training_schedule(parts, self.zero_terminal_snr)
         self.prediction_type = parts.prediction_type
-        self.text_encoders, self.vae, self.unet = parts.text_encoders, parts.vae, parts.unet
+        self.unet = parts.unet
         self._base_weights = quick_fingerprint(parts.unet)
         self.trainable: list[nn.Parameter] = put_first_adapter(
             self.unet, self.lora_options, self.init_lora, seed=self.seed
@@ -90,6 +91,18 @@ class AdaptedModel(ModelOptions):
         # buffers before each forward, and processes with unequally many held-out pictures would wait for each other.
         frozen = [name for name, parameter in self.named_parameters() if not parameter.requires_grad]
         self._ddp_params_and_buffers_to_ignore = [*frozen, *(name for name, _ in self.named_buffers())]
+
+    @property
+    def vae(self) -> Any:
+        """In main memory but for its own work: no part of the module, so that Lightning doesn't move it."""
+        assert self.parts is not None
+        return self.parts.vae
+
+    @property
+    def text_encoders(self) -> TextEncoders:
+        """Likewise."""
+        assert self.parts is not None
+        return self.parts.text_encoders
 
     def latents(self, batch: Batch, *, sample: bool = True) -> Tensor:
         """Scaled latents x0 of a batch, float32 [B, C, h, w]: a posterior draw each, or its mean."""

@@ -12,11 +12,12 @@ backward pass; and of linear layers it keeps the 16-bit copies until then. Here 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.grad import conv2d_input
 
 BaseStorage = Literal["float8"]
 
@@ -95,8 +96,8 @@ class _Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """The layer's output, in the compute dtype."""
-        output: Tensor = _Product.apply(input.to(self.computes_in), self.weight, self.bias)
-        return output
+        apply: Any = _Product.apply
+        return cast(Tensor, apply(input.to(self.computes_in), self.weight, self.bias))
 
 
 class _Convolution(nn.Conv2d):
@@ -107,8 +108,8 @@ class _Convolution(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """The layer's output, in the compute dtype."""
         how = (self.stride, self.padding, self.dilation, self.groups)
-        output: Tensor = _Convolved.apply(input.to(self.computes_in), self.weight, self.bias, how)
-        return output
+        apply: Any = _Convolved.apply
+        return cast(Tensor, apply(input.to(self.computes_in), self.weight, self.bias, how))
 
 
 class _Product(torch.autograd.Function):
@@ -137,5 +138,5 @@ class _Convolved(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         (stored,), (gradient,) = ctx.saved_tensors, gradients
-        weight = stored.to(gradient.dtype)
-        return torch.nn.grad.conv2d_input(ctx.shape, weight, gradient, *ctx.how), None, None, None
+        of_inputs: Any = conv2d_input
+        return of_inputs(ctx.shape, stored.to(gradient.dtype), gradient, *ctx.how), None, None, None

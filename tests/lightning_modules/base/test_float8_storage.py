@@ -92,10 +92,10 @@ def test_what_diffusers_would_cast_is_cast_but_for_biases_and_both_ends(tiny_sdx
 
 def test_numbers_beyond_its_range_are_its_largest() -> None:
     """PyTorch alone would make NaN of 1000."""
-    network = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(2, 1, bias=False))
-    network.requires_grad_(False)[1].weight.copy_(torch.tensor([[1000.0, -1000.0]]))
-    keep_in_float8(network)
-    assert network[1].weight.float().tolist() == [[448, -448]]
+    layer = nn.Linear(2, 1, bias=False).requires_grad_(False)
+    layer.weight.copy_(torch.tensor([[1000.0, -1000.0]]))
+    keep_in_float8(nn.ModuleList([nn.Linear(1, 1), layer]))
+    assert layer.weight.float().tolist() == [[448, -448]]
 
 
 def test_a_run_learns_samples_exports_and_goes_on_exactly(
