@@ -17,7 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from benchmarks.full_size import Shapes, text_config
 from lightning_modules.base import loading as components
-from lightning_modules.base.files import read_json
+from lightning_modules.base.files import BaseSettings, read_json
 
 SHIPPED = Path("demo/base")
 
@@ -41,10 +41,10 @@ def random_weights() -> Iterator[None]:
         yield
 
 
-def random_networks(base_model: str, weight_dtype: torch.dtype) -> dict[str, Any]:
+def random_networks(settings: BaseSettings, weight_dtype: torch.dtype) -> dict[str, Any]:
     """The three networks of a folder of configs, on the CPU, as `load_components` wants them."""
     torch.manual_seed(0)  # caches go by the weights: the next run finds its pictures encoded
-    folder = Path(base_model)
+    folder = settings.folder
     configs = {part: read_json(folder / part / "config.json") for part in ("unet", "vae")}
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
         unet = UNet2DConditionModel.from_config(configs["unet"]).to(weight_dtype)

@@ -53,7 +53,7 @@ def test_a_base_of_configs_loads_with_random_weights(tmp_path: Path) -> None:
         torch.float32,
     )
     assert one.prediction_type == "v_prediction"
-    for part in ("unet", "vae", "text_encoder"):
+    for part in ("unet", "vae", "text_encoders"):
         states = [getattr(parts, part).state_dict() for parts in (one, other)]
         assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
         assert not any(parameter.requires_grad for parameter in getattr(one, part).parameters())
