@@ -43,8 +43,8 @@ from foundation.picture_settings import MOST_STEPS, SamplerName, painting_settin
 from foundation.processes import in_first_process, undealt
 
 MEMORY_IS_FULL = (
-    "Give --samples.prompts a smaller height and width, or fewer pictures of the same settings, which are painted "
-    "together, up to 8 at a time; python train.py plan says what they take."
+    "Give --samples.prompts a smaller height and width: pictures of the same settings are painted a few at a time; "
+    "python train.py plan says what they take."
 )
 Steps = restricted_number_type("Steps", int, [(">", 0), ("<=", MOST_STEPS)])
 

@@ -14,6 +14,7 @@ from foundation.picture_settings import PaintingSettings
 from foundation.transfer import to_device
 from lightning_modules.base.compilation import compile_blocks, uncompiled
 from lightning_modules.base.fingerprints import quick_fingerprint
+from lightning_modules.base.float8_storage import keep_in_float8
 from lightning_modules.base.latents import picture_posterior, picture_sizes, scaled_latents, vae_factor
 from lightning_modules.base.loading import Components, load_components, weight_dtype
 from lightning_modules.base.noise_schedule import training_schedule
@@ -37,6 +38,7 @@ from lightning_modules.painting.painter import Painter
 from lightning_modules.text.cache import TextCache
 from lightning_modules.text.conditioning import caption_pieces, encode_texts
 from lightning_modules.text.conditions import TextConditions
+from lightning_modules.text.encoders import TextEncoders
 
 
 class AdaptedModel(ModelOptions):
@@ -69,11 +71,13 @@ class AdaptedModel(ModelOptions):
         )
         self.schedule = training_schedule(parts, self.zero_terminal_snr)
         self.prediction_type = parts.prediction_type
-        self.text_encoders, self.vae, self.unet = parts.text_encoders, parts.vae, parts.unet
+        self.unet = parts.unet
         self._base_weights = quick_fingerprint(parts.unet)
         self.trainable: list[nn.Parameter] = put_first_adapter(
             self.unet, self.lora_options, self.init_lora, seed=self.seed
         )
+        if self.base_storage is not None:
+            keep_in_float8(self.unet)
         if recomputes_activations(self.gradient_checkpointing, self._device_of_run(), self._step_shape):
             self.unet.enable_gradient_checkpointing()
         if self.compile_blocks:
@@ -94,6 +98,18 @@ class AdaptedModel(ModelOptions):
         # buffers before each forward, and processes with unequally many held-out pictures would wait for each other.
         frozen = [name for name, parameter in self.named_parameters() if not parameter.requires_grad]
         self._ddp_params_and_buffers_to_ignore = [*frozen, *(name for name, _ in self.named_buffers())]
+
+    @property
+    def vae(self) -> Any:
+        """In main memory but for its own work: no part of the module, so that Lightning doesn't move it."""
+        assert self.parts is not None
+        return self.parts.vae
+
+    @property
+    def text_encoders(self) -> TextEncoders:
+        """Likewise."""
+        assert self.parts is not None
+        return self.parts.text_encoders
 
     def latents(self, batch: Batch, *, sample: bool = True) -> Tensor:
         """Scaled latents x0 of a batch, float32 [B, C, h, w]: a posterior draw each, or its mean."""

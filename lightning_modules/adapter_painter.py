@@ -13,7 +13,6 @@ from torch import Tensor
 
 from foundation.picture_settings import painting_settings
 from lightning_modules.base.loading import load_components, weight_dtype
-from lightning_modules.base.offload import offload
 from lightning_modules.diffusion.prediction import PredictionType
 from lightning_modules.lora.layers import scaled
 from lightning_modules.lora.reading import SavedAdapter, read_adapter
@@ -65,7 +64,7 @@ class AdapterPainter(L.LightningModule):
         parts = load_components(
             self.base_model, self.base_config, prediction_type=self.prediction_type, weight_dtype=dtype
         )
-        self.text_encoders, self.vae, self.unet = parts.text_encoders, parts.vae, parts.unet
+        self.unet = parts.unet  # VAE and text encoders are no part of the module: Lightning doesn't move them
         self.painter = Painter(
             parts, zero_terminal_snr=self.zero_terminal_snr, long_captions=self.long_captions
         )
@@ -74,8 +73,6 @@ class AdapterPainter(L.LightningModule):
 
     def on_predict_start(self) -> None:
         """Refuse sizes and clip skips that this base can't paint, before the first picture.
-
-        Lightning has moved the whole module to the accelerator; VAE and text encoder leave it but for their own part.
 
         Raises:
             ValueError: with each prompt that asks for one.
@@ -93,8 +90,6 @@ class AdapterPainter(L.LightningModule):
                 f"These pictures can't be painted by {self.base_model}:\n  {listed}\n"
                 "Change --height, --width or --clip_skip, or the prompt's own."
             )
-        offload(self.vae)
-        offload(self.text_encoders)
 
     def layer_read(self, clip_skip: int) -> int:
         """The text encoder's layer that the base reads with a `clip_skip`, counted from its end; 1 is the last."""

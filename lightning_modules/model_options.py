@@ -18,6 +18,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import nn
 
 from lightning_modules.base.files import open_base
+from lightning_modules.base.float8_storage import BaseStorage
 from lightning_modules.base.loading import base_name
 from lightning_modules.diffusion.prediction import PredictionType
 from lightning_modules.diffusion.timesteps import TimestepDistribution
@@ -53,6 +54,9 @@ class ModelOptions(L.LightningModule):
         base_config: folder with the diffusers configs and the tokenizer that belong to a single-file `base_model`.
         prediction_type: what the base's UNet predicts, where that is known better than by its scheduler config (or a
             single file's marks); null is as those say. A check before the first step refuses what doesn't fit.
+        base_storage: float8 keeps the frozen UNet in 8 bits and computes in 16, for half the memory of its weights:
+            weights of linear and convolution layers are rounded to three bits of mantissa. Not with 32-true. Null is
+            as `--trainer.precision` says.
         lora: rank, alpha, dropout and target modules of the adapters.
         init_lora: adapter to start from instead of a fresh one: a file of any trainer in diffusers, peft or kohya
             format, or a checkpoint of this one. Layers, ranks and alphas are then the file's; of `lora` only dropout
@@ -87,6 +91,7 @@ class ModelOptions(L.LightningModule):
         base_model: str,
         base_config: str | None = None,
         prediction_type: PredictionType | None = None,
+        base_storage: BaseStorage | None = None,
         lora: LoraOptions = LoraOptions(),  # noqa: B008 - never changed; its fields are shown as options
         init_lora: str | None = None,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1e-4),
@@ -124,6 +129,7 @@ class ModelOptions(L.LightningModule):
         self.base_model = base_model
         self.base_config = base_config
         self.declared_type = prediction_type
+        self.base_storage = base_storage
         self.lora_options = lora
         self.init_lora = None if init_lora is None else Path(init_lora)
         self.optimizer_factory = optimizer
@@ -158,6 +164,7 @@ class ModelOptions(L.LightningModule):
             "prediction type": open_base(
                 self.base_model, self.base_config, self.declared_type
             ).prediction_type,
+            **({} if self.base_storage is None else {"base storage": self.base_storage}),
             "seed": str(self.seed),
             **{f"lora {name}": str(value) for name, value in sorted(asdict(self.lora_options).items())},
             **({} if start is None else {"init lora": start.digest}),
@@ -176,6 +183,7 @@ class ModelOptions(L.LightningModule):
         return RunShape(
             base_model=self.base_model,
             base_config=self.base_config,
+            base_storage=self.base_storage,
             lora=self.lora_options,
             init_lora=None if self.init_lora is None else str(self.init_lora),
             optimizer=self.optimizer_factory,

@@ -22,10 +22,11 @@ from torch.nn import functional
 from foundation.transfer import to_device
 from lightning_modules.adapted_model import AdaptedModel
 from lightning_modules.base.fingerprints import model_fingerprint, reading_fingerprint
-from lightning_modules.base.offload import offload
+from lightning_modules.base.latents import predicted_together, vae_room
+from lightning_modules.base.offload import making_room, offload, weight_bytes
 from lightning_modules.diffusion.base_check import check_base
 from lightning_modules.diffusion.held_out_loss import HeldOutLoss
-from lightning_modules.diffusion.mixed_shapes import Batch, in_batch_order, of_part, split_by_shape
+from lightning_modules.diffusion.mixed_shapes import Batch, in_batch_order, of_part, rows_of, split_by_shape
 from lightning_modules.diffusion.noise import add_noise, draw_noise
 from lightning_modules.diffusion.prediction import target
 from lightning_modules.diffusion.timesteps import draw_timesteps, timestep_bin, validation_timesteps
@@ -65,10 +66,9 @@ class StableDiffusionLora(AdaptedModel):
     def on_fit_start(self) -> None:
         """Encode pictures and captions, and check that the base predicts what its config says.
 
-        VAE and text encoder are on the accelerator for their own part only; whoever needs one later brings it back.
+        VAE and text encoders are on the accelerator for their own part only, which brings them; a large one is there
+        without the UNet.
         """
-        assert self.parts is not None
-        offload(self.text_encoders)
         self.schedule = self.schedule.to(self.device)
         if self.ema is not None:
             self.ema.to(self.device)
@@ -76,21 +76,26 @@ class StableDiffusionLora(AdaptedModel):
         with ThreadPoolExecutor() as threads:  # hashing leaves the interpreter to others
             vae = threads.submit(model_fingerprint, self.vae)
             reading = threads.submit(reading_fingerprint, self.text_encoders, self.long_captions)
-        data.use_encoder(self.encode_images, vae.result())
-        offload(self.vae)
         self.text.open(None if data.cache_folder is None else data.cache_folder / "text", reading.result())
-        self.text.fill(
-            data.known_captions(),
-            progress=self.trainer.is_global_zero,
-            rank=self.trainer.global_rank,
-            world_size=self.trainer.world_size,
-            barrier=lambda: self.trainer.strategy.barrier("captions"),
-        )
-        offload(self.text_encoders)
+        with making_room(self.unet, self.device, self._largest_visitor()):
+            data.use_encoder(self.encode_images, vae.result())
+            offload(self.vae)
+            self.text.fill(
+                data.known_captions(),
+                progress=self.trainer.is_global_zero,
+                rank=self.trainer.global_rank,
+                world_size=self.trainer.world_size,
+                barrier=lambda: self.trainer.strategy.barrier("captions"),
+            )
+            offload(self.text_encoders)
         self._check_prediction_type(data.examples(8))
-        offload(self.vae)  # came back for pictures or captions that are encoded anew at each draw
-        offload(self.text_encoders)
+        offload(self.text_encoders)  # came back for captions that are encoded anew at each draw
         garbage_collection_cuda()
+
+    def _largest_visitor(self) -> int:
+        """Bytes that encoding takes, of a picture or of captions."""
+        picture = vae_room(self.vae, self.resolution, self.resolution)
+        return max(picture, weight_bytes(self.text_encoders))
 
     def on_train_start(self) -> None:
         """Training mode, without which LoRA dropout doesn't act."""
@@ -195,7 +200,19 @@ class StableDiffusionLora(AdaptedModel):
         return functional.mse_loss(prediction, wanted, reduction="none").mean(dim=(1, 2, 3))
 
     def predict(self, x_t: Tensor, t: Tensor, batch: Batch) -> Tensor:
-        """The UNet's raw output for noisy latents, in float32, shape of `x_t`."""
+        """The UNet's raw output for noisy latents, in float32, shape of `x_t`; without gradients a few at a time."""
+        most = len(x_t) if torch.is_grad_enabled() else predicted_together(*x_t.shape[-2:])
+        if len(x_t) <= most:
+            return self._predicted(x_t, t, batch)
+        pieces = [slice(start, start + most) for start in range(0, len(x_t), most)]
+        return torch.cat(
+            [
+                self._predicted(x_t[piece], t[piece], rows_of(batch, range(len(x_t))[piece]))
+                for piece in pieces
+            ]
+        )
+
+    def _predicted(self, x_t: Tensor, t: Tensor, batch: Batch) -> Tensor:
         assert self.parts is not None
         texts = join_conditions(self.text(batch["caption"], self.device))
         dtype = next(self.unet.parameters()).dtype  # `unet.dtype` walks through all modules: milliseconds

@@ -18,9 +18,10 @@ AUTO = (
 )
 
 
-@pytest.fixture
-def config(tmp_path: Path, tiny_base: Path) -> Path:
-    return small_config(tmp_path, tiny_base, picture_folder(tmp_path / "pictures"))
+@pytest.fixture(params=["tiny_base", "tiny_sdxl"])
+def config(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    base = request.getfixturevalue(request.param)
+    return small_config(tmp_path, base, picture_folder(tmp_path / "pictures"))
 
 
 def fit(config: Path, name: str, *options: str) -> Path:

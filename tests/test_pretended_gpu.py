@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import train
 from callbacks.graceful_stop import STOPPED_EARLY
 from foundation.transfer import to_device, to_host
+from lightning_modules.base import offload
+from lightning_modules.base.offload import ROOM
 from tests.pretended_gpu import MixedDevicesError, PretendedGpu, UnfinishedCopyError
 from tests.small_run import adapter, picture_folder, same, small_config
 from tests.tiny_models import on_each_family
@@ -136,10 +140,18 @@ def test_bf16_with_batches_of_several_shapes(newer_gpu: PretendedGpu, tmp_path: 
     assert any(bool(tensor.any()) for name, tensor in adapter(run, 6).items() if "lora_B" in name)
 
 
+@pytest.mark.parametrize(
+    ("base", "room"), [("tiny_base", ROOM), ("tiny_sdxl", 0)], ids=["stays", "XL leaves"]
+)
 def test_float32_stopped_and_gone_on_trains_what_the_cpu_trains(
-    config: Path, monkeypatch: pytest.MonkeyPatch
+    base: str, room: int, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With validations, samples and the test of the exports; the pretended card computes as the CPU does."""
+    """With validations, samples and the test of the exports; the pretended card computes as the CPU does.
+
+    Without room for visitors beside it, the UNet leaves for each.
+    """
+    config = config_on_gpu(tmp_path, request.getfixturevalue(base))
+    monkeypatch.setattr(offload, "ROOM", room)
     short = ("--trainer.max_steps", "8", "--model.ema_decay", "0.9")
     on_cpu = fit(config, *short, name="cpu", counting=False)
     with PretendedGpu() as gpu:
@@ -147,9 +159,8 @@ def test_float32_stopped_and_gone_on_trains_what_the_cpu_trains(
         run = fit(config, *short, "--export.self_test", "true")
         assert_steps_wait(gpu, "32-true", steps=[6])
         validated = Counter(waits_of_step(gpu, 5)) - Counter(WAITS["32-true"])
-        assert {
-            who: count for who, count in validated.items() if not who.startswith("lightning/")
-        } == VALIDATING
+        ours = {who: count for who, count in validated.items() if not who.startswith("lightning/")}
+        assert ours == VALIDATING or (not room and ours.keys() == VALIDATING.keys())
         with pytest.raises(SystemExit) as stop:
             fit(config, *short, "--max_minutes", "0.000001", name="stopped")
         assert stop.value.code == STOPPED_EARLY
@@ -158,9 +169,9 @@ def test_float32_stopped_and_gone_on_trains_what_the_cpu_trains(
     assert same(adapter(on_cpu, 8), adapter(run, 8))
     grids = sorted(path.name for path in (on_cpu / "samples").glob("*.png"))
     assert grids
-    assert all(
-        (run / "samples" / name).read_bytes() == (on_cpu / "samples" / name).read_bytes() for name in grids
-    )
+    for name in grids:  # copies of weights may lie otherwise in memory, by which the last bits of a sum go
+        here, there = (np.asarray(Image.open(run / "samples" / name), dtype=int) for run in (on_cpu, run))
+        assert np.abs(here - there).max() <= (0 if room else 1)
 
 
 def test_the_other_commands(gpu: PretendedGpu, config: Path, tmp_path: Path) -> None:

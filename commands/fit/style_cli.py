@@ -48,6 +48,7 @@ from commands.watch.parent_watch import is_first_here
 from commands.watch.process_watch import LastExchange
 from demo.style_set import ensure_style_set
 from lightning_modules.base.compilation import check_compiler
+from lightning_modules.base.float8_storage import check_storage
 from lightning_modules.base.loading import load_tokenizer
 from lightning_modules.lora.reading import read_adapter
 from lightning_modules.text.conditioning import lost_words, token_count
@@ -98,6 +99,7 @@ class StyleCLI(LightningCLI):
                 )
         say_whose_settings(self.given, options)
         check_training(options.trainer)
+        check_storage(options.model.base_storage, str(options.trainer.precision))
         if options.model.compile_blocks:
             check_compiler(on_gpu=on_cuda(options.trainer.accelerator))
         check_run_names(options)

@@ -13,6 +13,7 @@ from commands.terminal.lightning_cli import CommandParser, quiet_lightning
 from commands.terminal.trainer_options import OTHER_SPELLINGS, check_planned
 from datamodules.caption_images import CaptionImages
 from datamodules.pictures.geometry import bucket_sizes
+from lightning_modules.base.float8_storage import check_storage
 from lightning_modules.memory.kernels import Device
 from lightning_modules.memory.plan import RunShape
 from lightning_modules.memory.work import Precision, Setting
@@ -57,7 +58,9 @@ class PlannedRun(StyleCLI):
         """Parse; the machine need not be this one."""
         self.config = parser.parse_args(args)  # type: ignore[arg-type]
         say_whose_settings(list(args), self.config[self.config.subcommand])  # type: ignore[arg-type]
-        check_planned(self.config[self.config.subcommand].trainer)
+        options = self.config[self.config.subcommand]
+        check_planned(options.trainer)
+        check_storage(options.model.base_storage, str(options.trainer.precision))
 
     def _set_seed(self) -> None:
         """Nothing is drawn."""

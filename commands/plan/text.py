@@ -103,11 +103,21 @@ def _notes(run: PlannedRun, planned: MemoryPlan) -> list[str]:
     return [
         f"Tensors are counted; needs = tensors + {SLACK:.0%} for the allocator and cuDNN{context}. Assumed: "
         f"{KERNELS[device]}.{clip}",
+        *([_main_memory(planned)] if device == "cuda" else []),
         *([COMPILED] if run.model.compile_blocks else []),
         *([LONG] if run.model.long_captions == "windows" else []),
         *([_buckets(planned)] if device == "cuda" and str(run.options.trainer.devices) != "1" else []),
         *planned.notes,
     ]
+
+
+def _main_memory(planned: MemoryPlan) -> str:
+    """What is there beside the card."""
+    return (
+        f"Main memory holds the base's networks, once, {_amount(planned.networks)} at most: when they are loaded, and "
+        "while the UNet waits there for text encoders or VAE (- above). Beside them are this program with PyTorch and "
+        "CUDA, 2 to 3 GB, and the latents."
+    )
 
 
 def _buckets(planned: MemoryPlan) -> str:

@@ -54,6 +54,8 @@ def _others(shape: RunShape) -> Iterator[tuple[str, RunShape]]:
     if shape.batch > 1:
         yield accumulated, small
     if shape.setting.precision != "32-true":
+        if shape.base_storage is None:
+            yield "--model.base_storage float8", replace(shape, base_storage="float8")
         return
     low: Precision = "16-mixed" if shape.setting.device == "cuda" else "bf16-mixed"
     setting = Setting(shape.setting.device, low)

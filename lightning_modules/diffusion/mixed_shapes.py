@@ -29,7 +29,7 @@ def split_by_shape(batch: Batch) -> list[tuple[list[int], Batch]]:
         places.setdefault(tuple(picture.shape), []).append(place)
     if isinstance(first, Tensor):
         return [(numbers, batch) for numbers in places.values()]
-    return [(numbers, _part(batch, numbers, pictures)) for numbers in places.values()]
+    return [(numbers, rows_of(batch, numbers)) for numbers in places.values()]
 
 
 def of_part(values: Tensor, places: Sequence[int]) -> Tensor:
@@ -51,13 +51,14 @@ def in_batch_order(places: Sequence[Sequence[int]], values: Sequence[Tensor]) ->
     return together[to_device(order, together.device)]
 
 
-def _part(batch: Batch, places: Sequence[int], pictures: Sequence[str]) -> Batch:
+def rows_of(batch: Batch, places: Sequence[int]) -> Batch:
+    """Some of a batch's pictures; a list of pictures of one shape becomes a tensor."""
     part: Batch = {}
     for name, values in batch.items():
-        if name in pictures:
-            part[name] = torch.stack([values[place] for place in places])
-        elif isinstance(values, Tensor):
+        if isinstance(values, Tensor):
             part[name] = of_part(values, places)
+        elif name in PICTURE_ENTRIES:
+            part[name] = torch.stack([values[place] for place in places])
         else:
             part[name] = [values[place] for place in places]
     return part

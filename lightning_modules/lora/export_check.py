@@ -24,8 +24,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from foundation.adapter_export import TELLING, TOLERANCE, ExportCheck
+from lightning_modules.base.float8_storage import hidden_float8
 from lightning_modules.base.loading import Components, quiet_libraries
-from lightning_modules.base.offload import onloaded
 from lightning_modules.base.stock_pipeline import paint, stock_pipeline, unet_without_adapter
 from lightning_modules.lora.formats import write_safetensors
 from lightning_modules.lora.layers import lora_parameters, scaled
@@ -43,9 +43,8 @@ def check_export(path: Path, parts: Components) -> ExportCheck:
     unet = parts.unet
     was_training = unet.training
     unet.eval()  # dropout would make the adapter's picture another one each time
-    visitors = onloaded(unet.device, parts.vae, parts.text_encoders)
     try:
-        with visitors, quiet_libraries(), torch.random.fork_rng(devices=[]), torch.no_grad():
+        with quiet_libraries(), torch.random.fork_rng(devices=[]), torch.no_grad():
             return _check(path, parts)
     finally:
         unet.train(was_training)
@@ -57,7 +56,7 @@ def _check(path: Path, parts: Components) -> ExportCheck:
         base = paint(in_memory)
     scale, effect, expected = _telling_picture(in_memory, base)
     fresh = stock_pipeline(parts, unet_without_adapter(parts.unet))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, hidden_float8(fresh.unet):
         fresh.load_lora_weights(str(_multiplied(path, scale, Path(folder) / "adapter.safetensors")))
     return ExportCheck(_largest(paint(fresh), expected), effect, scale)
 

@@ -1,9 +1,8 @@
 """What training and validation will hold at their peaks, by part, before anything is loaded.
 
-A run is a sequence of phases, each with its own peak. The UNet is there in all of them; the text encoder, the VAE and a
-second copy of the base come when it is their turn (`base/offload.py`). What the work itself adds is found by doing it
-on the meta device (`work.py`). The sum is of live tensor bytes; what the allocator and CUDA take beside is a stated
-allowance.
+A run is a sequence of phases, each with its own peak. Text encoders and VAE come when it is their turn, and for large
+ones the UNet leaves (`base/offload.py`). What the work itself adds is found by doing it on the meta device (`work.py`).
+The sum is of live tensor bytes; what the allocator and CUDA take beside is a stated allowance.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,8 +12,10 @@ from typing import Any
 
 from torch import nn
 
-from lightning_modules.base.latents import vae_factor
+from lightning_modules.base.float8_storage import BaseStorage, keep_in_float8
+from lightning_modules.base.latents import painted_together, predicted_together, vae_factor, vae_room
 from lightning_modules.base.loading import WEIGHT_DTYPES
+from lightning_modules.base.offload import unet_leaves
 from lightning_modules.base.stock_pipeline import LARGEST_LATENT
 from lightning_modules.lora.layers import LoraOptions, add_lora
 from lightning_modules.lora.reading import place_adapter, read_adapter
@@ -41,8 +42,8 @@ SLACK = 0.1
 EXPORT_CHECK = "export check"
 """Name of the phase that paints pictures of a size of its own, after the training."""
 
-ALL_AT_ONCE = 8
-"""Pictures that sampling paints together (`sampling.sample_images`), and that the base check looks at."""
+CHECKED = 8
+"""Pictures that the base check looks at."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class RunShape:
         text_encoder_stays: captions vary from draw to draw, so that each is encoded when it is drawn.
         self_test: exported files are compared with memory at the end.
         accumulate: batches of one optimizer step; gradients are there either way.
+        base_storage: of the frozen UNet; null is by the precision.
     """
 
     base_model: str
@@ -80,6 +82,7 @@ class RunShape:
     text_encoder_stays: bool = False
     self_test: bool = True
     accumulate: int = 1
+    base_storage: BaseStorage | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ class MemoryPlan:
         validation: between steps.
         end: after the last step.
         trained: numbers that are trained.
+        networks: bytes of the base in the dtypes that it is loaded in: what main memory holds of it at most.
         notes: what had to be assumed.
     """
 
@@ -132,6 +136,7 @@ class MemoryPlan:
     validation: Sequence[Phase]
     end: Sequence[Phase]
     trained: int
+    networks: int
     notes: Sequence[str] = field(default=())
 
     def largest(self, checkpointing: bool) -> Phase:
@@ -180,8 +185,11 @@ class _Planner:
             shape.base_model, shape.base_config, WEIGHT_DTYPES[shape.setting.precision]
         )
         self.factor = vae_factor(self.base.vae.config)
-        self.unet_bytes = _bytes_of(self.base.unet)
+        self.networks = sum(map(_bytes_of, (self.base.unet, self.base.vae, self.base.text_encoders)))
         self.trained = self._adapter()
+        if shape.base_storage is not None:
+            keep_in_float8(self.base.unet)
+        self.unet_bytes = _bytes_of(self.base.unet) - byte_count(self.trained)
         self.notes: list[str] = []
         adapter = byte_count(self.trained)
         self.resting = {"unet": self.unet_bytes, "adapter": adapter * (2 if shape.ema else 1)}
@@ -194,6 +202,7 @@ class _Planner:
             training={checkpointing: self.step(checkpointing) for checkpointing in (False, True)},
             validation=self._validation(),
             end=self._end(),
+            networks=self.networks,
             trained=sum(parameter.numel() for parameter in self.trained),
             notes=self.notes,
         )
@@ -217,60 +226,87 @@ class _Planner:
     def _start(self) -> list[Phase]:
         setting = self.shape.setting
         encoded = max(encoding(self.base.vae, Pictures(1, *size), setting) for size in self.shape.sizes)
-        checked = self._predicted([(ALL_AT_ONCE, *size) for size in self.shape.sizes])
+        checked = self._predicted(self._together(CHECKED))
+        largest = max(self.shape.sizes, key=lambda size: size[0] * size[1])
         return [
-            self._phase("start: the networks are moved", self.resting, 0, text=True, vae=True),
-            self._phase("start: pictures to latents, one by one", self.resting, encoded, vae=True),
-            self._phase(
-                "start: captions, one by one",
-                self.resting,
-                self._read(),
-                text=True,
-            ),
-            self._phase(f"start: base check, {ALL_AT_ONCE} pictures", self.resting, checked),
+            self._phase("start: the networks are loaded", self.resting, 0),
+            self._phase("start: pictures to latents, one by one", self.resting, encoded, vae=largest),
+            self._phase("start: captions, one by one", self.resting, self._read(), text=True),
+            self._phase("start: base check", self.resting, checked),
         ]
 
     def _validation(self) -> list[Phase]:
         shape = self.shape
         batch = shape.validation_batch or shape.batch
-        held_out = self._predicted([(batch, *size) for size in shape.sizes])
+        held_out = self._predicted(self._together(batch))
         phases = [self._phase(f"held-out loss, batch {batch}", self.learning, held_out)]
         if not shape.samples:
             return phases
-        together = [
-            (min(count, ALL_AT_ONCE) * (2 if guided else 1), height, width)
+        at_once = [
+            min(count, painted_together(*self._cells(height, width), guided=guided))
             for count, height, width, guided in shape.samples
         ]
-        drawn = max(
-            decoding(self.base.vae, Pictures(1, height, width), self.factor, shape.setting)
-            for _, height, width, _ in shape.samples
-        )
-        at_once = max(min(count, ALL_AT_ONCE) for count, *_ in shape.samples)
+        together = [
+            (count * (2 if guided else 1), height, width)
+            for count, (_, height, width, guided) in zip(at_once, shape.samples, strict=True)
+        ]
+        sizes = [(height, width) for _, height, width, _ in shape.samples]
+        drawn = max(decoding(self.base.vae, Pictures(1, *size), self.factor, shape.setting) for size in sizes)
+        largest = max(sizes, key=lambda size: size[0] * size[1])
+        painted = self._predicted(together)
         return [
             *phases,
             self._phase("samples: prompts, one by one", self.learning, self._read(), text=True),
-            self._phase(f"samples: UNet, {at_once} at a time", self.learning, self._predicted(together)),
-            self._phase("samples: VAE decode, one by one", self.learning, drawn, vae=True),
+            self._phase(f"samples: UNet, {max(at_once)} at a time", self.learning, painted),
+            self._phase("samples: VAE decode, one by one", self.learning, drawn, vae=largest),
         ]
 
     def _end(self) -> list[Phase]:
-        """The export check paints a small picture with guidance; the second UNet waits in main memory."""
+        """The export check paints a small picture with guidance, by a stock pipeline around these networks.
+
+        The second UNet shares the weights of the first; only its adapter, of the weight dtype, comes on top.
+        """
         if not self.shape.self_test:
             return []
         side = min(self.base.unet.config.sample_size, LARGEST_LATENT) * self.factor
         drawn = decoding(self.base.vae, Pictures(1, side, side), self.factor, self.shape.setting)
-        work = max(self._predicted([(2, side, side)]), drawn)
-        return [self._phase(f"end: {EXPORT_CHECK}, {side}x{side}", self.learning, work, text=True, vae=True)]
+        copy = self.resting["adapter"]
+        return [
+            self._phase(f"end: {EXPORT_CHECK}, prompts", self.learning, self._read() + copy, text=True),
+            self._phase(
+                f"end: {EXPORT_CHECK}, UNet, {side}x{side}",
+                self.learning,
+                self._predicted([(2, side, side)]) + copy,
+            ),
+            self._phase(f"end: {EXPORT_CHECK}, VAE decode", self.learning, drawn + copy, vae=(side, side)),
+        ]
 
     def _phase(
-        self, name: str, held: dict[str, int], work: int, *, text: bool = False, vae: bool = False
+        self,
+        name: str,
+        held: dict[str, int],
+        work: int,
+        *,
+        text: bool = False,
+        vae: tuple[int, int] | None = None,
     ) -> Phase:
-        stays = self.shape.text_encoder_stays and held is self.learning
+        """A phase with text encoders, or with the VAE at a picture of a height and width, or with neither."""
         here = self.shape.setting.device == "cpu"  # what leaves an accelerator goes there
+        stays = self.shape.text_encoder_stays and held is self.learning
         there = {"text encoder": self.base.text_encoders} if text or stays or here else {}
         there |= {"VAE": self.base.vae} if vae or here else {}
         visitors = sum(_bytes_of(network) for network in there.values())
+        needed = vae_room(self.base.vae, *vae) if vae else _bytes_of(self.base.text_encoders) if text else 0
+        if not here and unet_leaves(needed):
+            held = {**held, "unet": 0}
         return Phase(name, **held, visitors=visitors, work=work, who=", ".join(there))
+
+    def _cells(self, height: int, width: int) -> tuple[int, int]:
+        return height // self.factor, width // self.factor
+
+    def _together(self, count: int) -> list[tuple[int, int, int]]:
+        """Of pictures of the run's sizes, those that the UNet takes at once without gradients."""
+        return [(min(count, predicted_together(*self._cells(*size))), *size) for size in self.shape.sizes]
 
     def _read(self) -> int:
         return reading(self.base.text_encoders, self.base.family.read_states, 1, self.shape.setting)

@@ -13,10 +13,10 @@ The sampler is built anew from the base's scheduler config at each call. A base 
 begins with (Lin et al. 2024). Latents and the sampler's arithmetic are float32; only what enters the UNet has
 the UNet's dtype. The VAE decodes in float32 (in float16 it overflows).
 
-What fits at training has to fit here: all prompts are read first, then all latents are sampled, a batch at a time,
-then decoded, a picture at a time. Text encoder and VAE come to the device for their part and go home again: where
-home is main memory, as in `predict` and in most training, they are never there together. (Captions that vary keep the
-text encoder on the device.)
+What fits at training has to fit here: all prompts are read first, then all latents are sampled, as many at a time as
+`painted_together` says, then decoded, a picture at a time. Text encoders and VAE come to the device for their part and
+go home again: where home is main memory, as in `predict` and in most training, they are never there together, and a
+large one is there without the UNet (`making_room`). (Captions that vary keep the text encoders on the device.)
 """
 
 import inspect
@@ -39,9 +39,9 @@ from torch import Tensor, nn
 
 from foundation.picture_settings import SamplerName
 from foundation.transfer import to_device
-from lightning_modules.base.latents import picture_sizes, vae_factor
+from lightning_modules.base.latents import painted_together, picture_sizes, vae_factor, vae_room
 from lightning_modules.base.loading import Components
-from lightning_modules.base.offload import onloaded
+from lightning_modules.base.offload import making_room, onloaded, weight_bytes
 from lightning_modules.text.conditioning import LongCaptions, encode_texts, prompt_pieces
 from lightning_modules.text.conditions import TextConditions, join_conditions
 from lightning_modules.text.prompt_cache import PromptMemory
@@ -96,6 +96,12 @@ class _Painter:
         """Whether classifier-free guidance is on; at 1 the unconditional half would be multiplied by 0."""
         return self.guidance_scale > 1
 
+    @property
+    def latent_size(self) -> tuple[int, int]:
+        """Height and width of latents."""
+        factor = vae_factor(self.parts.vae.config)
+        return self.height // factor, self.width // factor
+
 
 def sample_images(
     *,
@@ -114,12 +120,13 @@ def sample_images(
     device: torch.device | str,
     long_captions: LongCaptions,
     memory: PromptMemory | None = None,
-    batch_size: int = 8,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Paint one picture a prompt, `batch_size` together; models and settings are as `_Painter` says.
 
     Each picture has one of `prompts` (A1111 weights are honoured), of `negative_prompts` (unused without guidance) and
-    of `seeds`. `memory` knows prompts that this text encoder has read; null reads all.
+    of `seeds`. `memory` knows prompts that this text encoder has read; null reads all. `batch_size` null is as
+    many together as memory for training has room for.
 
     Returns:
         float32 [N, 3, height, width] in [0, 1], on the CPU.
@@ -208,11 +215,12 @@ def _paint(
     negative_prompts: Sequence[str],
     seeds: Sequence[int],
     memory: PromptMemory,
-    batch_size: int,
+    batch_size: int | None,
 ) -> Tensor:
     """Read all prompts, run the sampler on all batches, decode all pictures."""
     parts = painter.parts
-    batches = [slice(start, start + batch_size) for start in range(0, len(prompts), batch_size)]
+    together = batch_size or painted_together(*painter.latent_size, guided=painter.guided)
+    batches = [slice(start, start + together) for start in range(0, len(prompts), together)]
     with torch.no_grad(), _evaluating(parts.unet, parts.vae, parts.text_encoders):
         texts = [*negative_prompts, *prompts] if painter.guided else prompts
         read = memory(texts, painter.clip_skip, partial(_read, painter), painter.device)
@@ -221,14 +229,16 @@ def _paint(
             _denoise(painter, [one for half in halves for one in half[batch]], seeds[batch])
             for batch in batches
         ]
-        with onloaded(painter.device, parts.vae):
+        room = vae_room(parts.vae, painter.height, painter.width)
+        with making_room(parts.unet, painter.device, room), onloaded(painter.device, parts.vae):
             return _decode(painter, latents)
 
 
 def _read(painter: _Painter, prompts: Sequence[str]) -> list[TextConditions]:
     """What the UNet reads of prompts, each read by itself, so that it doesn't depend on its neighbours."""
     encoders = painter.parts.text_encoders
-    with onloaded(painter.device, encoders):
+    room = making_room(painter.parts.unet, painter.device, weight_bytes(encoders))
+    with room, onloaded(painter.device, encoders):
         return [
             encode_texts(
                 [prompt_pieces(prompt)],
@@ -254,8 +264,7 @@ def _denoise(painter: _Painter, texts: Sequence[TextConditions], seeds: Sequence
     conditions = painter.parts.family.unet_inputs(join_conditions(texts), sizes, unet.dtype)
     scheduler = make_scheduler(painter.sampler, painter.scheduler_config)
     scheduler.set_timesteps(painter.steps)  # on the CPU, whose program looks them up in tables
-    factor = vae_factor(painter.parts.vae.config)
-    shape = (unet.config.in_channels, painter.height // factor, painter.width // factor)
+    shape = (unet.config.in_channels, *painter.latent_size)
     noise, generators = starting_noise(seeds, shape)
     latents: Tensor = to_device(noise, painter.device) * scheduler.init_noise_sigma
     levels = to_device(scheduler.timesteps, painter.device)

@@ -8,6 +8,7 @@ import torch
 from diffusers import DDPMScheduler
 from torch.nn import functional
 
+from lightning_modules.base import latents
 from lightning_modules.diffusion.noise import draw_noise
 from lightning_modules.lora.layers import LoraOptions, lora_parameters
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
@@ -63,6 +64,26 @@ def test_latents_are_scaled_by_the_vaes_own_factor(module: StableDiffusionLora) 
     cached = {"latent_mean": cached_mean, "latent_std": cached_std, "draw": draws}
     assert torch.equal(module.latents(cached), module.latents({"image": images, "draw": draws}))
     assert not torch.equal(module.latents(cached), module.latents({**cached, "draw": draws + 2}))
+
+
+@pytest.mark.parametrize("base", ["tiny_base", "tiny_sdxl"])
+def test_without_gradients_a_few_are_predicted_at_a_time(
+    base: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room for two latents of 8 x 8: base check and validation take a batch of three in two pieces."""
+    module = StableDiffusionLora(str(request.getfixturevalue(base)), lora=LoraOptions(rank=4))
+    module.configure_model()
+    x_t, t = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 500, 999])
+    batch = {"caption": ["a portrait", "", "sea"]}
+    expected = module.predict(x_t, t, batch)
+    seen: list[int] = []
+    module.unet.register_forward_pre_hook(lambda unet, args: seen.append(len(args[0])))
+    monkeypatch.setattr(latents, "TOGETHER", 2 * 8 * 8)
+    with torch.no_grad():
+        found = module.predict(x_t, t, batch)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    module.predict(x_t, t, batch)
+    assert seen == [2, 1, 3]
 
 
 def test_at_step_0_the_adapter_changes_nothing(module: StableDiffusionLora) -> None:

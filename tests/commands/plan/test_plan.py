@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from commands.plan.plan import parse_memory
+from lightning_modules.base.families.sdxl import SDXL
+from lightning_modules.memory.shapes import _configs
 from tests.small_run import picture_folder, small_config
 from tests.tiny_models import on_each_family
 from train import main
@@ -40,7 +42,7 @@ def test_it_says_each_part_of_each_phase_and_that_it_fits(
         for line in text.splitlines()
         if line.startswith(("start:", "training", "held", "samples", "end"))
     ]
-    assert len(phases) == 11
+    assert len(phases) == 13
     head = next(line for line in text.splitlines() if line.startswith("MB at the peak"))
     assert head.split()[4:] == [
         "UNet",
@@ -55,6 +57,7 @@ def test_it_says_each_part_of_each_phase_and_that_it_fits(
     assert "16.0 GB: FITS. As it is, without gradient checkpointing" in text
     assert "needs = tensors + 10% for the allocator and cuDNN, and 0.8 GB for CUDA's context" in text
     assert "Assumed: memory-efficient attention" in text
+    assert "Main memory holds the base's networks, once, " in text
     assert text.splitlines()[-1].startswith("as it is")
     assert text.splitlines()[-1].count(" fits") == 2
 
@@ -188,3 +191,25 @@ def test_wrong_use_is_met_with_help(
     assert status == 2
     assert words in errors
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "OnomaAIResearch/Illustrious-xl-early-release-v0",
+        "Laxhar/noobai-XL-1.1",
+        "Laxhar/noobai-XL-Vpred-1.0",
+        "cagliostrolab/animagine-xl-4.0",
+        "stabilityai/stable-diffusion-xl-base-1.0",
+    ],
+)
+def test_well_known_xl_bases_are_known_before_anything_is_fetched(
+    base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    family, _, source = _configs(base, None)
+    assert family is SDXL
+    assert (
+        source
+        == f"{base} isn't on this machine; assumed: the shapes of Stable Diffusion XL, to which it belongs"
+    )

@@ -22,15 +22,33 @@ def moves(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return noted
 
 
-def test_every_parameter_moves_and_no_buffer(moves: list[str]) -> None:
-    """Distributed training broadcasts buffers at every step: they have to stay on the accelerator."""
-    model = nn.BatchNorm1d(2)
-    before = {name: buffer.data_ptr() for name, buffer in model.named_buffers()}
-    weight = model.weight
+def test_parameters_and_buffers_move_and_are_the_same_objects(moves: list[str]) -> None:
+    model = nn.BatchNorm1d(2)  # two parameters, three buffers
+    held = [*model.parameters(), *model.buffers()]
+    before = [tensor.data_ptr() for tensor in held]
     offload.onload(model, GPU)
-    assert moves == ["cuda", "cuda"]
-    assert model.weight is weight  # whoever holds the parameter holds the moved one
-    assert {name: buffer.data_ptr() for name, buffer in model.named_buffers()} == before
+    assert moves == ["cuda"] * 5
+    assert [*model.parameters(), *model.buffers()] == held  # whoever holds one holds the moved one
+    assert all(tensor.data_ptr() != place for tensor, place in zip(held, before, strict=True))
+
+
+def test_for_a_large_visitor_the_unet_leaves_without_its_adapter(
+    moves: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unet = nn.ModuleDict({"base": nn.Linear(2, 2), "x": nn.ModuleDict({"lora_A": nn.Linear(2, 2)})})
+    places: dict[nn.Parameter, torch.device] = dict.fromkeys(unet.parameters(), GPU)
+    seen: list[list[str]] = []
+
+    def move(tensors: list[nn.Parameter], device: torch.device) -> None:
+        places.update(dict.fromkeys(tensors, device))
+
+    monkeypatch.setattr(offload, "_move", move)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    for device, needed in ((GPU, offload.ROOM + 1), (GPU, offload.ROOM), (offload.CPU, offload.ROOM + 1)):
+        with offload.making_room(unet, device, needed):
+            seen.append([place.type for place in places.values()])
+        assert set(places.values()) == {GPU}
+    assert seen == [["cpu", "cpu", "cuda", "cuda"], ["cuda"] * 4, ["cuda"] * 4]
 
 
 def test_who_is_there_already_stays(moves: list[str]) -> None:

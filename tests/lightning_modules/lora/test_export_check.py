@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from foundation.adapter_export import TOLERANCE, ExportCheck, LoraFormat
+from lightning_modules.base.float8_storage import keep_in_float8
 from lightning_modules.base.loading import Components, load_components
 from lightning_modules.lora.export_check import check_export
 from lightning_modules.lora.formats import adapter_of, write_safetensors
@@ -21,9 +22,12 @@ OPTIONS = LoraOptions(rank=4, alpha=2.5, target_modules=["to_q", "conv1"])
 
 
 def trained(base: Path, amount: float, dtype: torch.dtype = torch.float32) -> Components:
-    parts = load_components(str(base), weight_dtype=dtype)
+    float8 = dtype == torch.float8_e4m3fn
+    parts = load_components(str(base), weight_dtype=torch.bfloat16 if float8 else dtype)
     add_lora(parts.unet, OPTIONS, seed=0)
     fill(parts.unet, amount)
+    if float8:
+        keep_in_float8(parts.unet)
     return parts
 
 
@@ -33,7 +37,8 @@ def export(parts: Components, folder: Path) -> Path:
 
 @on_each_family
 @pytest.mark.parametrize(
-    ("amount", "dtype"), [(0.3, torch.float32), (1e-5, torch.float32), (1e-5, torch.bfloat16)]
+    ("amount", "dtype"),
+    [(0.3, torch.float32), (1e-5, torch.float32), (1e-5, torch.bfloat16), (1e-5, torch.float8_e4m3fn)],
 )
 def test_the_right_file_passes_however_weak_the_adapter(
     base: Path, tmp_path: Path, amount: float, dtype: torch.dtype
