@@ -221,7 +221,7 @@ class _Planner:
             for size in shape.sizes
         )
         name = "training step, checkpointing" if checkpointing else "training step"
-        return self._phase(name, self.learning, work, text=shape.text_encoder_stays)
+        return self._phase(name, self.learning, work)
 
     def _start(self) -> list[Phase]:
         setting = self.shape.setting

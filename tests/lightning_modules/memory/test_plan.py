@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pytest
 import torch
 
+from lightning_modules.base import offload
 from lightning_modules.base.float8_storage import BaseStorage
 from lightning_modules.base.latents import VAE_WORK, picture_sizes
 from lightning_modules.lora.layers import LoraOptions
@@ -239,3 +240,22 @@ def test_xl_trains_validates_and_ends_on_small_cards(
     assert plan.networks == pytest.approx(
         2 * (parameters + 123_060_480 + 694_659_840) + 4 * 83_653_863, rel=0.001
     )
+
+
+def test_the_unet_is_there_in_each_step_whoever_stays(
+    tiny_sdxl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves for large visitors; text encoders that stay for captions that vary are beside it in the step."""
+    monkeypatch.setattr(offload, "ROOM", 0)
+    cuda = Setting("cuda", "16-mixed")
+    there, away = (
+        plan_memory(run_shape(tiny_sdxl, 64, setting=cuda, text_encoder_stays=stays))
+        for stays in (True, False)
+    )
+    for checkpointing in (False, True):
+        step, alone = there.training[checkpointing], away.training[checkpointing]
+        assert step.unet == alone.unet > 0
+        assert (step.visitors > 0, alone.visitors) == (True, 0)
+    unet = {phase.name: phase.unet for phase in there.validation}
+    assert unet["samples: prompts, one by one"] == 0
+    assert unet["samples: UNet, 3 at a time"] > 0
