@@ -58,8 +58,8 @@ class SamplePrompt:
         group: which grid and which mean the picture belongs to.
         seed: of the starting noise; the same number gives the same noise whatever the other prompts are.
         negative_prompt: what to move away from.
-        height: pixels; null is the base model's own size.
-        width: pixels; null is the base model's own size.
+        height: pixels; null is `--data.resolution`.
+        width: pixels; null is `--data.resolution`.
         guidance_scale: weight of the prompt in classifier-free guidance; 1 is none.
         guidance_rescale: how far guidance is kept from raising the contrast, 0 (not at all) to 1; v-prediction bases
             with zero-terminal SNR burn without, 0.7 is usual.

@@ -1,11 +1,11 @@
-"""What is fetched from the Hugging Face hub, and what a user can do when that fails.
+"""How files are fetched from the Hugging Face hub, and what a user can do when that fails.
 
 A model's few kilobytes of settings come first, its weights when they are wanted: what will come, from where and to
 where, is said before, and each file has a bar with its size and speed. What is in the hub's cache is used, and the hub
 isn't asked, not even for a newer revision: `hf cache rm model/OWNER/NAME` makes the next start fetch that.
 
 A connection that breaks is taken up where it broke, a few times; then files that are whole stay, and the next start
-fetches the others.
+fetches the others. Of several forms of the same weights one is taken: `weight_choice.py`.
 """
 
 import errno

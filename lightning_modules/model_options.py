@@ -126,8 +126,7 @@ class ModelOptions(L.LightningModule):
             }
         )
         try_optimizer_and_schedule(optimizer, lr_scheduler)
-        self.base_model = base_model
-        self.base_config = base_config
+        self.base_model, self.base_config = base_model, base_config
         self.declared_type = prediction_type
         self.base_storage = base_storage
         self.lora_options = lora

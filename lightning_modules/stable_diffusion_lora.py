@@ -22,8 +22,9 @@ from torch.nn import functional
 from foundation.transfer import to_device
 from lightning_modules.adapted_model import AdaptedModel
 from lightning_modules.base.fingerprints import model_fingerprint, reading_fingerprint
-from lightning_modules.base.latents import predicted_together, vae_room
+from lightning_modules.base.latents import vae_room
 from lightning_modules.base.offload import making_room, offload, weight_bytes
+from lightning_modules.base.pictures_at_once import predicted_together
 from lightning_modules.diffusion.base_check import check_base
 from lightning_modules.diffusion.held_out_loss import HeldOutLoss
 from lightning_modules.diffusion.mixed_shapes import Batch, in_batch_order, of_part, rows_of, split_by_shape

@@ -10,15 +10,6 @@ from foundation.transfer import to_device, to_host
 from lightning_modules.base.files import open_base
 from lightning_modules.base.offload import onload, weight_bytes
 
-TOGETHER = 16 * 64 * 64
-"""Cells of latents (64 x 64 are a picture of 512 x 512) that the UNet takes at once without gradients. It is what 8 of
-those with guidance are, and holds no more than a training step does: Stable Diffusion XL at 1024 x 1024, 0.85 GB beside
-0.72 (batch 1, checkpointing)."""
-
-MOST_PICTURES = 8
-"""Painted at once, however small."""
-
-
 VAE_WORK = 3100
 """Bytes that all families' VAE works in for each pixel of a picture that it decodes, float32; encoding takes 2600."""
 
@@ -56,16 +47,6 @@ def vae_factor(config: Mapping[str, Any]) -> int:
         config: of the VAE.
     """
     return int(2 ** (len(config["block_out_channels"]) - 1))
-
-
-def predicted_together(height: int, width: int) -> int:
-    """How many latents of a size, in cells, the UNet takes at once without gradients."""
-    return max(1, TOGETHER // (height * width))
-
-
-def painted_together(height: int, width: int, *, guided: bool) -> int:
-    """How many pictures are painted at once; sizes in cells of latents. Guidance takes each twice."""
-    return min(MOST_PICTURES, max(1, predicted_together(height, width) // (2 if guided else 1)))
 
 
 def vae_room(vae: Any, height: int, width: int) -> int:

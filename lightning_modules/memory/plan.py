@@ -13,9 +13,10 @@ from typing import Any
 from torch import nn
 
 from lightning_modules.base.float8_storage import BaseStorage, keep_in_float8
-from lightning_modules.base.latents import painted_together, predicted_together, vae_factor, vae_room
+from lightning_modules.base.latents import vae_factor, vae_room
 from lightning_modules.base.loading import WEIGHT_DTYPES
 from lightning_modules.base.offload import unet_leaves
+from lightning_modules.base.pictures_at_once import painted_together, predicted_together
 from lightning_modules.base.stock_pipeline import LARGEST_LATENT
 from lightning_modules.lora.layers import LoraOptions, add_lora
 from lightning_modules.lora.reading import place_adapter, read_adapter

@@ -39,9 +39,10 @@ from torch import Tensor, nn
 
 from foundation.picture_settings import SamplerName
 from foundation.transfer import to_device
-from lightning_modules.base.latents import painted_together, picture_sizes, vae_factor, vae_room
+from lightning_modules.base.latents import picture_sizes, vae_factor, vae_room
 from lightning_modules.base.loading import Components
 from lightning_modules.base.offload import making_room, onloaded, weight_bytes
+from lightning_modules.base.pictures_at_once import painted_together
 from lightning_modules.text.conditioning import LongCaptions, encode_texts, prompt_pieces
 from lightning_modules.text.conditions import TextConditions, join_conditions
 from lightning_modules.text.prompt_cache import PromptMemory
@@ -62,7 +63,7 @@ WIDER = {
 
 
 @dataclass(frozen=True)
-class _Painter:
+class _Call:
     """The models and settings that all pictures of one call share.
 
     Args:
@@ -122,11 +123,11 @@ def sample_images(
     memory: PromptMemory | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
-    """Paint one picture a prompt, `batch_size` together; models and settings are as `_Painter` says.
+    """Paint one picture a prompt, `batch_size` together; models and settings are as `_Call` says.
 
     Each picture has one of `prompts` (A1111 weights are honoured), of `negative_prompts` (unused without guidance) and
     of `seeds`. `memory` knows prompts that this text encoder has read; null reads all. `batch_size` null is as
-    many together as memory for training has room for.
+    many together as `base/pictures_at_once.py` says.
 
     Returns:
         float32 [N, 3, height, width] in [0, 1], on the CPU.
@@ -137,7 +138,7 @@ def sample_images(
         FloatingPointError: if the UNet's output overflows.
     """
     _check(prompts, negative_prompts, seeds, sampler, steps)
-    painter = _Painter(
+    call = _Call(
         parts=parts,
         scheduler_config=scheduler_config,
         height=height,
@@ -150,8 +151,8 @@ def sample_images(
         long_captions=long_captions,
         device=torch.device(device),
     )
-    _check_size(painter)
-    return _paint(painter, prompts, negative_prompts, seeds, memory or PromptMemory(), batch_size)
+    _check_size(call)
+    return _paint(call, prompts, negative_prompts, seeds, memory or PromptMemory(), batch_size)
 
 
 def starting_noise(seeds: Sequence[int], shape: Sequence[int]) -> tuple[Tensor, list[torch.Generator]]:
@@ -200,17 +201,17 @@ def _check(
         raise ValueError(f"steps is {steps}; a sampler takes at least 1")
 
 
-def _check_size(painter: _Painter) -> None:
-    factor = vae_factor(painter.parts.vae.config)
-    if painter.height % factor or painter.width % factor or min(painter.height, painter.width) < factor:
+def _check_size(call: _Call) -> None:
+    factor = vae_factor(call.parts.vae.config)
+    if call.height % factor or call.width % factor or min(call.height, call.width) < factor:
         raise ValueError(
-            f"height {painter.height} and width {painter.width} have to be multiples of {factor}, "
+            f"height {call.height} and width {call.width} have to be multiples of {factor}, "
             "by which the base's VAE shrinks pictures"
         )
 
 
 def _paint(
-    painter: _Painter,
+    call: _Call,
     prompts: Sequence[str],
     negative_prompts: Sequence[str],
     seeds: Sequence[int],
@@ -218,84 +219,83 @@ def _paint(
     batch_size: int | None,
 ) -> Tensor:
     """Read all prompts, run the sampler on all batches, decode all pictures."""
-    parts = painter.parts
-    together = batch_size or painted_together(*painter.latent_size, guided=painter.guided)
+    parts = call.parts
+    together = batch_size or painted_together(*call.latent_size, guided=call.guided)
     batches = [slice(start, start + together) for start in range(0, len(prompts), together)]
     with torch.no_grad(), _evaluating(parts.unet, parts.vae, parts.text_encoders):
-        texts = [*negative_prompts, *prompts] if painter.guided else prompts
-        read = memory(texts, painter.clip_skip, partial(_read, painter), painter.device)
-        halves = [read[: -len(prompts)], read[-len(prompts) :]] if painter.guided else [read]
+        texts = [*negative_prompts, *prompts] if call.guided else prompts
+        read = memory(texts, call.clip_skip, partial(_read, call), call.device)
+        halves = [read[: -len(prompts)], read[-len(prompts) :]] if call.guided else [read]
         latents = [
-            _denoise(painter, [one for half in halves for one in half[batch]], seeds[batch])
-            for batch in batches
+            _denoise(call, [one for half in halves for one in half[batch]], seeds[batch]) for batch in batches
         ]
-        room = vae_room(parts.vae, painter.height, painter.width)
-        with making_room(parts.unet, painter.device, room), onloaded(painter.device, parts.vae):
-            return _decode(painter, latents)
+        room = vae_room(parts.vae, call.height, call.width)
+        with making_room(parts.unet, call.device, room), onloaded(call.device, parts.vae):
+            return _decode(call, latents)
 
 
-def _read(painter: _Painter, prompts: Sequence[str]) -> list[TextConditions]:
+def _read(call: _Call, prompts: Sequence[str]) -> list[TextConditions]:
     """What the UNet reads of prompts, each read by itself, so that it doesn't depend on its neighbours."""
-    encoders = painter.parts.text_encoders
-    room = making_room(painter.parts.unet, painter.device, weight_bytes(encoders))
-    with room, onloaded(painter.device, encoders):
+    encoders = call.parts.text_encoders
+    room = making_room(call.parts.unet, call.device, weight_bytes(encoders))
+    with room, onloaded(call.device, encoders):
         return [
             encode_texts(
                 [prompt_pieces(prompt)],
                 encoders,
-                long_captions=painter.long_captions,
-                clip_skip=painter.clip_skip,
-                device=painter.device,
+                long_captions=call.long_captions,
+                clip_skip=call.clip_skip,
+                device=call.device,
             )[0]
             for prompt in prompts
         ]
 
 
-def _denoise(painter: _Painter, texts: Sequence[TextConditions], seeds: Sequence[int]) -> Tensor:
+def _denoise(call: _Call, texts: Sequence[TextConditions], seeds: Sequence[int]) -> Tensor:
     """Run the sampler on one batch: float32 latents [B, C, h, w] on the device.
 
     Args:
-        painter: what all batches share.
+        call: what all batches share.
         texts: what is read of B prompts; with guidance those of their negatives come first.
         seeds: B of them.
     """
-    unet = painter.parts.unet
-    sizes = picture_sizes(len(texts), painter.height, painter.width)
-    conditions = painter.parts.family.unet_inputs(join_conditions(texts), sizes, unet.dtype)
-    scheduler = make_scheduler(painter.sampler, painter.scheduler_config)
-    scheduler.set_timesteps(painter.steps)  # on the CPU, whose program looks them up in tables
-    shape = (unet.config.in_channels, *painter.latent_size)
+    unet = call.parts.unet
+    sizes = picture_sizes(len(texts), call.height, call.width)
+    conditions = call.parts.family.unet_inputs(join_conditions(texts), sizes, unet.dtype)
+    scheduler = make_scheduler(call.sampler, call.scheduler_config)
+    scheduler.set_timesteps(call.steps)  # on the CPU, whose program looks them up in tables
+    shape = (unet.config.in_channels, *call.latent_size)
     noise, generators = starting_noise(seeds, shape)
-    latents: Tensor = to_device(noise, painter.device) * scheduler.init_noise_sigma
-    levels = to_device(scheduler.timesteps, painter.device)
-    draws = {"generator": generators} if painter.sampler == "euler_a" else {}  # the others draw nothing
+    latents: Tensor = to_device(noise, call.device) * scheduler.init_noise_sigma
+    levels = to_device(scheduler.timesteps, call.device)
+    draws = {"generator": generators} if call.sampler == "euler_a" else {}  # the others draw nothing
     for t, level in zip(scheduler.timesteps, levels, strict=True):
-        prediction = _predict(painter, scheduler.scale_model_input(latents, t), level, conditions)
+        prediction = _predict(call, scheduler.scale_model_input(latents, t), level, conditions)
         latents = scheduler.step(prediction, t, latents, **draws, return_dict=False)[0]
     if not torch.isfinite(latents).all():
         wider = WIDER.get(unet.dtype, "")
         raise FloatingPointError(
-            f"sampling with {painter.sampler} gave NaN or infinity: the UNet may overflow in {unet.dtype}; try "
+            f"sampling with {call.sampler} gave NaN or infinity: the UNet may overflow in {unet.dtype}; try "
             f"{wider}a lower guidance_scale"
         )
     return latents
 
 
-def _predict(painter: _Painter, latents: Tensor, t: Tensor, conditions: dict[str, Any]) -> Tensor:
+def _predict(call: _Call, latents: Tensor, t: Tensor, conditions: dict[str, Any]) -> Tensor:
     """The UNet's guided output in float32: uncond + guidance_scale (cond - uncond), Ho & Salimans 2021, rescaled."""
-    unet = painter.parts.unet
+    unet = call.parts.unet
     dtype = unet.dtype
-    inputs = torch.cat([latents, latents]) if painter.guided else latents
+    inputs = torch.cat([latents, latents]) if call.guided else latents
     # autocast also brings the float32 LoRA weights of a 16-bit UNet to its dtype; off, it shuts out the
     # caller's
-    with torch.autocast(painter.device.type, dtype=_autocast_dtype(dtype), enabled=dtype != torch.float32):
+    with torch.autocast(call.device.type, dtype=_autocast_dtype(dtype), enabled=dtype != torch.float32):
         output = unet(inputs.to(dtype), t, **conditions, return_dict=False)
     prediction: Tensor = output[0].float()
-    if not painter.guided:
+    if not call.guided:
         return prediction
     unconditional, conditional = prediction.chunk(2)
-    guided = unconditional + painter.guidance_scale * (conditional - unconditional)
-    return rescaled(guided, conditional, painter.guidance_rescale)
+    guided = unconditional + call.guidance_scale * (conditional - unconditional)
+    return rescaled(guided, conditional, call.guidance_rescale)
 
 
 def rescaled(guided: Tensor, conditional: Tensor, share: float) -> Tensor:
@@ -320,13 +320,13 @@ def _autocast_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.bfloat16 if dtype == torch.float32 else dtype
 
 
-def _decode(painter: _Painter, batches: Sequence[Tensor]) -> Tensor:
+def _decode(call: _Call, batches: Sequence[Tensor]) -> Tensor:
     """Latents, each [B, C, h, w] -> all pictures float32 [N, 3, H, W] in [0, 1] on the CPU, one decoded at a time."""
-    vae = painter.parts.vae
+    vae = call.parts.vae
     config = vae.config
-    images = torch.empty(sum(map(len, batches)), 3, painter.height, painter.width)
+    images = torch.empty(sum(map(len, batches)), 3, call.height, call.width)
     each = (latents for batch in batches for latents in torch.split(batch, 1))
-    with torch.autocast(painter.device.type, enabled=False):
+    with torch.autocast(call.device.type, enabled=False):
         for place, latents in enumerate(each):
             z = latents / config.scaling_factor + (config.shift_factor or 0)
             picture: Tensor = vae.decode(z, return_dict=False)[0][0]

@@ -17,7 +17,8 @@ stock pipeline gives, bit for bit.
 
 `clip_skip` is counted as diffusers does: 0 reads the last layer, 1 the one before it (A1111 calls these 1 and
 2). The final layer norm is applied in either case. It serves prompts and negative prompts alike. Stable
-Diffusion 2 has its skip baked in (23 of 24 layers are stored): there 0 is right.
+Diffusion 2 has its skip baked in (23 of 24 layers are stored): there 0 is right. Stable Diffusion XL reads the layer
+before the last, without a norm, whatever `clip_skip` says up to 2 (`encoders.py`).
 """
 
 from collections.abc import Sequence

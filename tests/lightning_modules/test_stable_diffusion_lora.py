@@ -8,7 +8,7 @@ import torch
 from diffusers import DDPMScheduler
 from torch.nn import functional
 
-from lightning_modules.base import latents
+from lightning_modules.base import pictures_at_once
 from lightning_modules.diffusion.noise import draw_noise
 from lightning_modules.lora.layers import LoraOptions, lora_parameters
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
@@ -78,7 +78,7 @@ def test_without_gradients_a_few_are_predicted_at_a_time(
     expected = module.predict(x_t, t, batch)
     seen: list[int] = []
     module.unet.register_forward_pre_hook(lambda unet, args: seen.append(len(args[0])))
-    monkeypatch.setattr(latents, "TOGETHER", 2 * 8 * 8)
+    monkeypatch.setattr(pictures_at_once, "CELLS", 2 * 8 * 8)
     with torch.no_grad():
         found = module.predict(x_t, t, batch)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)

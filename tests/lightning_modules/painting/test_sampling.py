@@ -21,7 +21,8 @@ from peft import LoraConfig
 from torch import Tensor
 
 from foundation.picture_settings import SamplerName
-from lightning_modules.base import latents
+from lightning_modules.base import pictures_at_once
+from lightning_modules.base.pictures_at_once import painted_together
 from lightning_modules.painting import sampling
 from lightning_modules.painting.sampling import make_scheduler, rescaled, sample_images, starting_noise
 from lightning_modules.text.conditioning import encode_texts, prompt_pieces
@@ -255,7 +256,7 @@ def test_as_many_are_painted_at_once_as_training_has_memory_for(
     sd2: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Room for two pictures of 64 x 64 with guidance, or four without: each takes 8 x 8 cells, with guidance twice."""
-    monkeypatch.setattr(latents, "TOGETHER", 4 * 8 * 8)
+    monkeypatch.setattr(pictures_at_once, "CELLS", 4 * 8 * 8)
     seen: list[int] = []
     sd2.unet.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
     prompts = [*PROMPTS, LONG]
@@ -272,7 +273,7 @@ def test_as_many_are_painted_at_once_as_training_has_memory_for(
     ("side", "guided", "count"), [(512, True, 8), (512, False, 8), (1024, True, 2), (4096, True, 1)]
 )
 def test_pictures_at_once_by_hand(side: int, guided: bool, count: int) -> None:
-    assert latents.painted_together(side // 8, side // 8, guided=guided) == count
+    assert painted_together(side // 8, side // 8, guided=guided) == count
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
