@@ -335,9 +335,9 @@ CONFIGS: list[tuple[bytes, str]] = [
     (b"dat: {folder: x}\n", "there is no option dat.folder. Did you mean --data.folder?"),
     (b"data: {captions: {prefx: a}}\n", "Did you mean --data.captions.prefix?"),
     (b"data: {shares: 2:1}\n", "--data.shares is 121 (YAML reads 2:1 as this number)"),
-    (b"name: 1e-3\n", f"--name is 0.001; it must be a text, or null.{QUOTED}"),
-    (b"name: 2023\n", f"--name is 2023; it must be a text, or null.{QUOTED}"),
-    (b"name: no\n", f"--name is False; it must be a text, or null.{QUOTED}"),
+    (b"runs: 1e-3\n", f"--runs is 0.001; it must be a text.{QUOTED}"),
+    (b"runs: 2023\n", f"--runs is 2023; it must be a text.{QUOTED}"),
+    (b"model: {base_config: no}\n", f"--model.base_config is False; it must be a text, or null.{QUOTED}"),
     (b"data: {trigger: no}\n", f"--data.trigger is False; it must be a text.{QUOTED}"),
     (b"data: {captions: {prefix: on}}\n", f"--data.captions.prefix is True; it must be a text.{QUOTED}"),
     (b"samples: {prompts: [{prompt: 2023}]}\n", f"prompt is 2023; it must be a text, or null.{QUOTED}"),
@@ -574,7 +574,7 @@ UNET, VAE, TEXT = "unet/config.json", "vae/config.json", "text_encoder/config.js
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 BASES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "sdxl": (edit("model_index.json", text_encoder_2=["transformers", "X"]), "is Stable Diffusion XL"),
+    "refiner": (edit("model_index.json", text_encoder=[None, None]), "is a refiner of Stable Diffusion XL"),
     "sd3": (
         edit("model_index.json", transformer=["diffusers", "SD3Transformer2DModel"]),
         "a transformer model",
@@ -583,7 +583,14 @@ BASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "inpainting": (edit(UNET, in_channels=9), "takes 9 channels where its VAE makes 4: an inpainting model"),
     "depth": (edit(UNET, in_channels=5), "takes 5 channels"),
     "text width": (edit(TEXT, hidden_size=768), "768 wide but the UNet's cross_attention_dim is 32"),
-    "sdxl unet": (edit(UNET, addition_embed_type="text_time"), "is conditioned on more than text"),
+    "sdxl unet": (
+        edit(UNET, addition_embed_type="text_time"),
+        "it lacks text_encoder_2/config.json, tokenizer_2/",
+    ),
+    "kandinsky unet": (
+        edit(UNET, addition_embed_type="text_image"),
+        "is conditioned on text_image beside text",
+    ),
     "t5": (edit(TEXT, model_type="t5"), "its text_encoder is a t5"),
     "control net": (edit(UNET, _class_name="ControlNetModel"), "its unet is a ControlNetModel"),
     "prediction type": (

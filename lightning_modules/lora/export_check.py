@@ -30,7 +30,7 @@ from lightning_modules.base.stock_pipeline import paint, stock_pipeline, unet_wi
 from lightning_modules.lora.formats import write_safetensors
 from lightning_modules.lora.layers import lora_parameters, scaled
 
-MOST_ATTEMPTS = 6
+MOST_ATTEMPTS = 12
 
 
 def check_export(path: Path, parts: Components) -> ExportCheck:
@@ -64,11 +64,11 @@ def _check(path: Path, parts: Components) -> ExportCheck:
 def _telling_picture(in_memory: Any, base: Tensor) -> tuple[float, float, Tensor]:
     """Strengthen the adapter until its effect can be seen; returns multiplier, effect and picture."""
     scale = 1.0
-    for _ in range(MOST_ATTEMPTS):
+    for attempt in range(MOST_ATTEMPTS):
         with _stored_like_a_file(in_memory.unet, scale):
             picture = paint(in_memory)
         effect = _largest(picture, base)
-        if effect >= TELLING * TOLERANCE or effect == 0:
+        if effect >= TELLING * TOLERANCE or effect == 0 or attempt == MOST_ATTEMPTS - 1:
             break
         scale *= 2 ** max(1, math.ceil(math.log2(TELLING * TOLERANCE / effect)))
     return scale, effect, picture

@@ -21,7 +21,7 @@ def test_flags_of_others_are_settings_of_a_picture() -> None:
 @pytest.mark.parametrize("picture", [SamplePrompt("hills", height=64, width=96), PictureJob("hills", 64, 96)])
 def test_what_pictures_painted_together_share(picture: SamplePrompt | PictureJob) -> None:
     """Neither words nor seed."""
-    assert shared_settings(picture) == (64, 96, 25, 7.5, "ddim", 0)
+    assert shared_settings(picture) == (64, 96, 25, 7.5, 0.0, "ddim", 0)
 
 
 def test_words_against_and_seeds_are_each_pictures_own_and_the_rest_is_shared() -> None:
@@ -31,6 +31,7 @@ def test_words_against_and_seeds_are_each_pictures_own_and_the_rest_is_shared() 
         "seeds": [3, 4],
         "steps": 25,
         "guidance_scale": 7.5,
+        "guidance_rescale": 0.0,
         "sampler": "ddim",
         "clip_skip": 0,
     }
