@@ -49,9 +49,10 @@ class ModelOptions(L.LightningModule):
     """What `StableDiffusionLora` can be told; taken flat, since the command line calls each option `--model.NAME`.
 
     Args:
-        base_model: a diffusers folder, a hub id such as `waifu-diffusion/wd-1-5-beta2`, or a `.safetensors` file
-            (then `base_config` is needed).
-        base_config: folder with the diffusers configs and the tokenizer that belong to a single-file `base_model`.
+        base_model: a diffusers folder, a hub id such as `waifu-diffusion/wd-1-5-beta2`, or a `.safetensors` file, here
+            or on the hub (`owner/name/file.safetensors`).
+        base_config: folder with the diffusers configs and the tokenizers that belong to a single-file `base_model`,
+            where they aren't its family's usual ones.
         prediction_type: what the base's UNet predicts, where that is known better than by its scheduler config (or a
             single file's marks); null is as those say. A check before the first step refuses what doesn't fit.
         base_storage: float8 keeps the frozen UNet in 8 bits and computes in 16, for half the memory of its weights:

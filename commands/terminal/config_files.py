@@ -64,7 +64,7 @@ def configs_of(args: Sequence[str]) -> list[str]:
 
 def precision_of(options: Sequence[str]) -> str:
     """The `--trainer.precision` of a command, typed or of its last config that has one; "" if none says it."""
-    files = [read_config(file).get("trainer", {}).get("precision") for file in configs_of(options)]
+    files = [(read_config(file).get("trainer") or {}).get("precision") for file in configs_of(options)]
     typed = [
         value if equals else next(iter(options[i + 1 : i + 2]), "")
         for i, (name, equals, value) in enumerate(option.partition("=") for option in options)

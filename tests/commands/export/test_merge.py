@@ -2,13 +2,16 @@
 
 import json
 import shutil
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 
-from lightning_modules.base.loading import load_components
+from commands.runs.lora_file import LoraOnBase
+from lightning_modules.base.loading import Components, load_components
 from lightning_modules.lora.formats import adapter_of
 from lightning_modules.lora.layers import LoraOptions, scaled
 from lightning_modules.lora.merging import MergeCheck
@@ -134,3 +137,28 @@ def test_an_output_that_is_there_stays(run: Path, tmp_path: Path, capsys: pytest
     with pytest.raises(SystemExit):
         main(["merge", "--runs", str(run.parent)])
     assert "--output is needed" in capsys.readouterr().err
+
+
+def test_the_base_is_gone_when_the_merged_one_is_read(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Free Colab has no room for two bases of Stable Diffusion XL."""
+    loaded: list[Any] = []
+    alive: list[bool] = []
+
+    def load(found: LoraOnBase) -> Components:
+        parts = LOAD(found)
+        loaded.append(weakref.ref(parts.unet))
+        return parts
+
+    def read(*args: Any, **options: Any) -> Any:
+        alive.append(loaded[0]() is not None)
+        return READ(*args, **options)
+
+    monkeypatch.setattr(LoraOnBase, "load", load)
+    monkeypatch.setattr(StableDiffusionPipeline, "from_pretrained", read)
+    merge(run_on(tiny_base, tmp_path), tmp_path / "merged")
+    assert alive == [False]
+
+
+LOAD, READ = LoraOnBase.load, StableDiffusionPipeline.from_pretrained
