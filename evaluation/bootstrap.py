@@ -69,7 +69,7 @@ def estimate(statistic: Statistic, prompts: int, seeds: int, seed: int) -> Estim
     value = _tidy(statistic(np.full((1, prompts, seeds), 1 / (prompts * seeds)))[0])
     if prompts < 2:
         return Estimate(value, None, None)
-    values = np.concatenate([statistic(weights) for weights in _resamples(prompts, seeds, seed)])
+    values = np.concatenate([statistic(weights) for weights in resamples(prompts, seeds, seed)])
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(value, _tidy(low), _tidy(high))
 
@@ -80,7 +80,7 @@ def mean(scores: Array, seed: int) -> Estimate:
     return estimate(lambda weights: np.einsum("bps,ps->b", weights, scores), prompts, seeds, seed)
 
 
-def _resamples(prompts: int, seeds: int, seed: int) -> Iterator[Array]:
+def resamples(prompts: int, seeds: int, seed: int) -> Iterator[Array]:
     """RESAMPLES arrays of weights [P, S], in blocks [B, P, S]."""
     counts = _counts(prompts, seeds, seed)
     for start, stop in _blocks(prompts * seeds):

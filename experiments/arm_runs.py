@@ -2,9 +2,9 @@
 
     <output>/<arm>/seed<k>/                    a run of `train.py fit`
     <output>/<arm>/seed<k>/settings.json       what it was started with: other settings are refused
-    <output>/<arm>/seed<k>/exports/*_step_<last>.safetensors   its adapter, written when training ends: it is trained
-    <output>/<arm>/seed<k>/test/metrics.json   what `train.py test` found: it is measured, if
-    <output>/<arm>/seed<k>/test/settings.json  says that it was measured as the plan wants it; else it is measured anew
+    <output>/<arm>/seed<k>/exports/*_step_<n>.safetensors      its adapters; when the last is there, it is trained
+    <output>/<arm>/seed<k>/test/step_<n>/metrics.json   what `train.py test` found: it is measured, if
+    <output>/<arm>/seed<k>/test/step_<n>/settings.json  says that it was measured as the plan wants it; else anew
     <output>/pictures/                         painted pictures, shared by all tests: the base's are painted once
 
 In arms of one seed the noise, the timesteps and the order of visits are the same functions of (seed, draw), and the
@@ -12,6 +12,7 @@ adapters of one rank start from the same numbers, since all are keyed by the see
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from experiments.plan import Plan
+from experiments.plan import Plan, Star
 from foundation.atomic_file import atomic_file
 from foundation.given_paths import located
 
@@ -31,6 +32,9 @@ QUICK: dict[
     "export.self_test": False,
     "checkpoints.keep": 1,
 }
+
+BETWEEN = "--"
+"""Between two commands for `experiments.several`."""
 
 DECISIVE = ("data", "model", "trainer")
 """Sections of a config that decide what a training gives."""
@@ -58,15 +62,10 @@ class ArmRun:
         return self.output / self.arm / f"seed{self.seed}"
 
     @property
-    def metrics(self) -> Path:
-        """What the evaluation found; it is there when the evaluation is done."""
-        return self.folder / "test" / "metrics.json"
-
-    @property
     def options(self) -> dict[str, Any]:
         """Options of `fit`: the runner's, then those of all arms, then the arm's own."""
         held_out = {"data.holdout_folder": str(self.plan.held_out)}
-        return {**QUICK, **held_out, **self.plan.options, **self.plan.arms[self.arm]}
+        return {**QUICK, **held_out, **self._exports_at(), **self._changed}
 
     def train_arguments(self) -> list[str]:
         """What follows `train.py` to train it, or to go on where it was killed."""
@@ -75,36 +74,61 @@ class ArmRun:
         return [*config, *as_options(self.options), *where]
 
     @property
-    def adapter(self) -> Path | None:
-        """Its adapter of the last step; None until training has begun. It is there when training is done."""
-        config = self.folder / "config.yaml"
-        if not config.is_file():
-            return None
-        steps = yaml.safe_load(config.read_text(encoding="utf-8"))["trainer"]["max_steps"]
-        return self.folder / "exports" / f"{self.folder.name}_step_{steps:06d}.safetensors"
+    def steps(self) -> tuple[int, ...]:
+        """The optimizer steps at which it is measured.
+
+        Raises:
+            ValueError: draws that are no whole number of its steps, or don't end where it does.
+        """
+        last = self._setting("trainer.max_steps")
+        if not self.plan.draws:
+            return (last,)
+        batch = self._setting("data.batch_size", 1) * self._setting("trainer.accumulate_grad_batches", 1)
+        if uneven := [number for number in self.plan.draws if number % batch]:
+            raise ValueError(
+                f"draws has {uneven[0]}, which is no whole number of steps of the arm {self.arm}, {batch} draws each."
+            )
+        if self.plan.draws[-1] != last * batch:
+            raise ValueError(
+                f"draws ends with {self.plan.draws[-1]}, the arm {self.arm} with {last * batch} (trainer.max_steps"
+                " times its draws a step): make them equal."
+            )
+        return tuple(number // batch for number in self.plan.draws)
 
     @property
     def trained(self) -> bool:
-        """Whether training is done."""
-        return self.adapter is not None and self.adapter.is_file()
+        """Whether training is done: its last adapter is written when it ends, and not missed when all is measured."""
+        return self.adapter(self.steps[-1]).is_file() or self.measured
+
+    def adapter(self, step: int) -> Path:
+        """What it had learned by a step."""
+        return self.folder / "exports" / f"{self.folder.name}_step_{step:06d}.safetensors"
+
+    def metrics(self, step: int) -> Path:
+        """What the evaluation found; it is there when the evaluation is done."""
+        return self.folder / "test" / f"step_{step:06d}" / "metrics.json"
 
     def test_arguments(self) -> list[str]:
-        """What follows `train.py` to measure it."""
-        # the exported file, since a run's folder stands for its newest checkpoint: a kill may have left an older one
-        where = ["--lora", str(self.adapter), "--output", str(self.metrics.parent)]
+        """What follows `experiments.several` to measure it where it isn't."""
         shared = ["--pictures", str(self.output / "pictures"), "--held_out", str(self.plan.held_out)]
-        return ["test", *where, *shared, *as_options(self.plan.evaluation)]
+        words: list[str] = []
+        for step in [step for step in self.steps if not self._measured(step)]:
+            # the exported file, since a run's folder stands for its newest checkpoint
+            where = ["--lora", str(self.adapter(step)), "--output", str(self.metrics(step).parent)]
+            words += [BETWEEN, "test", *where, *shared, *as_options(self._test_options(step))]
+        return words[1:]
 
     @property
     def measured(self) -> bool:
-        """Whether its scores are there, measured as the plan wants it."""
-        return self.metrics.is_file() and _read(self._measured_by) == self._evaluation()
+        """Whether all its scores are there, measured as the plan wants it."""
+        return all(self._measured(step) for step in self.steps)
 
     def before_measuring(self) -> None:
         """Say how it is measured from here on; what was measured otherwise goes."""
-        if _read(self._measured_by) != self._evaluation():
-            self.metrics.unlink(missing_ok=True)
-            write_json(self._measured_by, self._evaluation())
+        for step in self.steps:
+            if _read(self._measured_by(step)) != self._evaluation(step):
+                self.metrics(step).unlink(missing_ok=True)
+                write_json(self._measured_by(step), self._evaluation(step))
 
     def claim(self) -> None:
         """Write what the run is started with, or compare it with what is written.
@@ -124,22 +148,49 @@ class ArmRun:
             )
 
     @property
-    def _measured_by(self) -> Path:
-        return self.metrics.with_name("settings.json")
+    def _changed(self) -> dict[str, Any]:
+        """What the plan changes in the config."""
+        return {**self.plan.options, **self.plan.arms[self.arm]}
+
+    def _setting(self, name: str, default: Any = None) -> Any:
+        """A setting as the run will have it, from the plan's options or its config."""
+        section, key = name.split(".")
+        return self._changed.get(name, (self._config.get(section) or {}).get(key, default))
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        return yaml.safe_load(self.plan.config.read_text(encoding="utf-8")) or {}
+
+    def _exports_at(self) -> dict[str, Any]:
+        """A checkpoint, and with it an export, at all steps that are measured before the last."""
+        return {"checkpoints.every_n_steps": math.gcd(*self.steps)} if self.plan.draws else {}
+
+    def _measured(self, step: int) -> bool:
+        return self.metrics(step).is_file() and _read(self._measured_by(step)) == self._evaluation(step)
+
+    def _measured_by(self, step: int) -> Path:
+        return self.metrics(step).with_name("settings.json")
 
     def _settings(self) -> dict[str, Any]:
         """What decides the training: the config's settings and all that win over them."""
-        config = yaml.safe_load(self.plan.config.read_text(encoding="utf-8")) or {}
+        config = self._config
         decisive = {section: config[section] for section in DECISIVE if section in config}
         return {**decisive, "seed": self.seed, **self.options}
 
-    def _evaluation(self) -> dict[str, Any]:
+    def _test_options(self, step: int) -> dict[str, Any]:
+        """The plan's, and at the end the strengths that a star wants of this arm."""
+        answer = self.plan.answer
+        strengths = answer.strengths.get(self.arm, ()) if isinstance(answer, Star) else ()
+        sweep = {"strengths": [0.0, *strengths]} if strengths and step == self.steps[-1] else {}
+        return {**self.plan.evaluation, **sweep}
+
+    def _evaluation(self, step: int) -> dict[str, Any]:
         """What decides the measuring, with the prompts that the file holds now."""
         prompts = self.plan.evaluation.get("prompts")
         file = isinstance(prompts, str) and Path(located(prompts)).is_file()
         return {
             "held_out": str(self.plan.held_out),
-            **self.plan.evaluation,
+            **self._test_options(step),
             **({"prompts": Path(located(str(prompts))).read_text(encoding="utf-8")} if file else {}),
         }
 

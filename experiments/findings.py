@@ -78,40 +78,43 @@ class Findings:
 
     Attributes:
         plan: the experiment.
+        answer: by which comparison it is answered.
         scores: all scores.
         decisive: name of the range that the verdict is taken for.
         of: measure -> group -> what was found.
     """
 
     plan: Plan
+    answer: Answer
     scores: Scores
     decisive: str
     of: Mapping[Measure, Mapping[str, Finding]]
 
     def verdicts(self, measure: Measure | None = None) -> dict[str, Verdict]:
         """Group -> verdict, by the plan's measure or another."""
-        of = self.of[measure or self.plan.answer.measure]
+        of = self.of[measure or self.answer.measure]
         return {group: finding.against[self.decisive].verdict for group, finding in of.items()}
 
 
-def find(plan: Plan, scores: Scores) -> Findings:
+def find(plan: Plan, answer: Answer, scores: Scores) -> Findings:
     """Work out everything.
 
     Raises:
         ValueError: the measure that decides was not measured.
     """
-    if plan.answer.measure not in scores.arms:
+    if answer.measure not in scores.arms:
         raise ValueError(
-            f"answer.measure is {plan.answer.measure}, which no test has; measured are {', '.join(scores.arms)}."
+            f"answer.measure is {answer.measure}, which no test has; measured are {', '.join(scores.arms)}."
             " Set another, or let `test` measure it (style_similarity needs held-out pictures)."
         )
     groups = {group: [of == group for of in scores.groups] for group in dict.fromkeys(scores.groups)}
     return Findings(
         plan=plan,
+        answer=answer,
         scores=scores,
-        decisive=_decisive(plan.answer),
+        decisive=_decisive(answer),
         of={
-            measure: {group: _finding(plan.answer, scores, measure, rows) for group, rows in groups.items()}
+            measure: {group: _finding(answer, scores, measure, rows) for group, rows in groups.items()}
             for measure in scores.arms
         },
     )

@@ -1,14 +1,37 @@
 """What the arms paint, to be looked at: a row an arm, a column a prompt, all from the same noise."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from PIL import Image, ImageDraw
 
 from evaluation.grids import GAP, INK, PAPER, TEXT_SIZE, text_font, wrap
+from experiments.scores import Scores
 
 CELL = 112
 NAMES = 150  # pixels of the column of names
 LINE = TEXT_SIZE + 4
+SHOWN_PROMPTS = 3  # of each group
+BASE = "base, no LoRA"
+
+
+def grid_of_first_prompts(scores: Scores) -> Image.Image:
+    """The first prompts of each group as the base and every arm paint them, in the first training seed.
+
+    Arms whose pictures aren't there any more are left out.
+    """
+    places = range(len(scores.groups))
+    of_groups = [[k for k in places if scores.groups[k] == group] for group in dict.fromkeys(scores.groups)]
+    chosen = [place for group in of_groups for place in group[:SHOWN_PROMPTS]]
+    files = {
+        name: [of[place][0] for place in chosen]
+        for name, of in {BASE: scores.base_pictures, **scores.pictures}.items()
+        if of
+    }
+    rows = {
+        name: [_opened(path) for path in of] for name, of in files.items() if all(p.is_file() for p in of)
+    }
+    return arms_grid(rows, [scores.prompts[place] for place in chosen])
 
 
 def arms_grid(rows: Mapping[str, Sequence[Image.Image]], prompts: Sequence[str]) -> Image.Image:
@@ -43,3 +66,8 @@ def arms_grid(rows: Mapping[str, Sequence[Image.Image]], prompts: Sequence[str])
     for number, line in enumerate(lines):
         draw.text((GAP, below + number * LINE), line, fill=INK, font=font)
     return sheet
+
+
+def _opened(path: Path) -> Image.Image:
+    with Image.open(path) as picture:
+        return picture.convert("RGB")

@@ -1,4 +1,4 @@
-"""The folders of pictures that `curation_vs_tuning.yaml` names, painted on first use and then kept.
+"""The folders of pictures that the experiments name, painted on first use and then kept.
 
 All training sets are beginnings of two lists, so they are nested: V1 is part of V2 and of the unbalanced 150, the
 thinned V2 is part of V2. The portraits and the first 50 landscapes are the style set's scenes. The other 85 landscapes
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
 
-from demo.scenes import Group, Scene, random_scene
+from demo.scenes import GROUPS, Group, Scene, random_scene
 from demo.splits import hold_out_scenes, reserved_captions, style_scenes
 from demo.style_set import paint_folder
 
@@ -30,7 +30,7 @@ SIDE = 256  # painted twice as large as they are trained on, as the base's water
 PORTRAITS, STYLE_LANDSCAPES = 100, 50
 PROMPTS = 12  # of each group
 OF_EACH_LANDSCAPE = 2  # held-out pictures of one caption
-FURTHER_SEEDS, HELD_OUT_SEEDS = 3_000_000, 4_000_000
+FURTHER_SEEDS, HELD_OUT_SEEDS, STAR_SEEDS = 3_000_000, 4_000_000, 5_000_000
 
 
 def ensure_pictures(folder: Path) -> None:
@@ -53,6 +53,19 @@ def scenes_of(name: str) -> list[Scene]:
 def evaluation_prompts() -> list[tuple[Group, str]]:
     """The prompts of the evaluation with their groups, portraits first."""
     return [(scene.group, scene.caption()) for scene in hold_out_scenes(PROMPTS, PROMPTS)]
+
+
+def star_prompts(number: int) -> list[tuple[Group, str]]:
+    """As many further prompts of each group, portraits first: of no style set, no config and no other evaluation.
+
+    The base's own training had the landscapes' captions (with other pictures): of those that it hadn't, none is left.
+    """
+    found: list[tuple[Group, str]] = []
+    for group in GROUPS:
+        scenes = (random_scene(seed, group) for seed in count(STAR_SEEDS, step=7919))
+        captions = dict.fromkeys(scene.caption() for scene in islice(scenes, 40 * number))
+        found += [(group, words) for words in captions if words not in reserved_captions()][:number]
+    return found
 
 
 def held_out_scenes() -> list[Scene]:

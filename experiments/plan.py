@@ -6,12 +6,17 @@
     seeds: [0, 1, 2]                            training seeds
     held_out: a folder of pictures of the style that no arm trains on
     arms: {name: {option of fit: value}}        what each arm changes
+    draws: [320, 640, 1600]                     optional: pictures drawn when scores are taken; default at the end
     evaluation: {option of test: value}         the same for all arms
-    answer:
+    answer:                                     does an effect exceed a range of tuning? (`experiments/findings.py`)
       measure: style_score                      the score that decides (style_score, style_similarity, prompt_score)
       effect: {name: [arm, arm]}                the effect in question: from the first to the second
       ranges: {name: [arm, arm, ...]}           each a range of tuning: from the worst arm to the best
       pairs: {name: [arm, arm]}                 what else is compared: from the first to the second
+    star:                                       instead of it: which arm is better? (`experiments/star.py`)
+      center: arm                               the arm that every other is compared with
+      families: {name: [arm, arm, ...]}         what the arms change, for tables and curves
+      strengths: [0.5, 0.75, 1]                 optional: strengths of the adapter at the last draws
     notes: [sentence]                           what a reader of the results has to know
 
 Paths are seen from the folder that the command is started in, as in configs. A key that is there twice is an error,
@@ -30,8 +35,10 @@ from foundation.given_paths import located
 
 Measure = Literal["style_score", "style_similarity", "prompt_score"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
-KEYS = ("question", "config", "options", "seeds", "held_out", "arms", "evaluation", "answer", "notes")
+NEEDED = ("question", "config", "options", "seeds", "held_out", "arms", "evaluation")
+KEYS = (*NEEDED, "draws", "answer", "star", "notes")
 ANSWER_KEYS = ("measure", "effect", "ranges", "pairs")
+STAR_KEYS = ("center", "families", "strengths")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 OF_THE_RUNNER = {
     "fit": ("config", "name", "runs", "seed_everything", "ckpt_path", "data.holdout_folder"),
@@ -60,6 +67,21 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Star:
+    """Every arm beside one.
+
+    Attributes:
+        center: the arm that the others are compared with.
+        families: name -> its arms, the center left out.
+        strengths: arm -> strengths of its adapter, besides 1, that it paints with at the end.
+    """
+
+    center: str
+    families: Mapping[str, tuple[str, ...]]
+    strengths: Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
 class Plan:
     """An experiment; see the module's docstring."""
 
@@ -69,8 +91,9 @@ class Plan:
     seeds: tuple[int, ...]
     held_out: Path
     arms: Mapping[str, Mapping[str, Any]]
+    draws: tuple[int, ...]
     evaluation: Mapping[str, Any]
-    answer: Answer
+    answer: Answer | Star
     notes: tuple[str, ...]
 
 
@@ -113,7 +136,9 @@ def _read_strictly(text: str) -> Any:
 
 
 def _plan(values: Any) -> Plan:
-    _keys("the experiment", values, KEYS, needed=KEYS[:-1])
+    _keys("the experiment", values, KEYS, needed=NEEDED)
+    if ("answer" in values) == ("star" in values):
+        raise ValueError("the experiment needs one of answer and star: by which comparison it is answered.")
     arms = {
         name: _options(f"arms.{name}", of, "fit") for name, of in _mapping("arms", values["arms"]).items()
     }
@@ -132,8 +157,11 @@ def _plan(values: Any) -> Plan:
         seeds=_seeds(values["seeds"]),
         held_out=Path(located(str(values["held_out"]))),
         arms=arms,
+        draws=_draws(values.get("draws", [])),
         evaluation=_options("evaluation", values["evaluation"], "test"),
-        answer=_answer(values["answer"], tuple(arms)),
+        answer=_answer(values["answer"], tuple(arms))
+        if "answer" in values
+        else _star(values["star"], tuple(arms)),
         notes=tuple(str(note) for note in values.get("notes") or ()),
     )
 
@@ -155,9 +183,31 @@ def _answer(values: Any, arms: Sequence[str]) -> Answer:
         measure=values["measure"],
         name=str(name),
         effect=_pair(f"answer.effect.{name}", of_effect, arms),
-        ranges={name: _known(f"answer.ranges.{name}", of, arms) for name, of in ranges.items()},
+        ranges={name: _several(f"answer.ranges.{name}", of, arms) for name, of in ranges.items()},
         pairs={name: _pair(f"answer.pairs.{name}", of, arms) for name, of in pairs.items()},
     )
+
+
+def _star(values: Any, arms: Sequence[str]) -> Star:
+    _keys("star", values, STAR_KEYS, needed=("center", "families"))
+    families = _mapping("star.families", values["families"])
+    named = {name: _known(f"star.families.{name}", of, arms) for name, of in families.items()}
+    (center,) = _known("star.center", values["center"], arms)
+    inside = [arm for of in named.values() for arm in of]
+    if sorted([center, *inside]) != sorted(arms):
+        raise ValueError(f"star.families has {inside}: each arm but {center} has to stand there once.")
+    strengths = _mapping("star.strengths", values.get("strengths") or {})
+    _known("star.strengths", list(strengths), arms)
+    return Star(center, named, {arm: tuple(map(float, of)) for arm, of in strengths.items()})
+
+
+def _draws(values: Any) -> tuple[int, ...]:
+    whole = isinstance(values, list) and all(type(number) is int and number > 0 for number in values)
+    if not whole or values != sorted(set(values)):
+        raise ValueError(
+            f"draws is {values!r}; it must be a rising list of whole numbers, such as [320, 1600]."
+        )
+    return tuple(values)
 
 
 def _seeds(values: Any) -> tuple[int, ...]:
@@ -181,20 +231,25 @@ def _options(place: str, values: Any, command: Literal["fit", "test"]) -> dict[s
 
 
 def _pair(place: str, values: Any, arms: Sequence[str]) -> tuple[str, str]:
-    names = _known(place, values, arms)
+    names = _several(place, values, arms)
     if len(names) != 2:
         raise ValueError(f"{place} is {list(names)}; it must be two arms: from the first to the second.")
     return names[0], names[1]
 
 
-def _known(place: str, values: Any, arms: Sequence[str]) -> tuple[str, ...]:
+def _several(place: str, values: Any, arms: Sequence[str]) -> tuple[str, ...]:
     """Two different arms or more."""
+    names = _known(place, values, arms)
+    if len(names) < 2 or len(set(names)) != len(names):
+        raise ValueError(f"{place} is {list(names)}; it must be a list of two or more different arms.")
+    return names
+
+
+def _known(place: str, values: Any, arms: Sequence[str]) -> tuple[str, ...]:
     names = values if isinstance(values, list) else [values]
     unknown = [str(name) for name in names if name not in arms]
     if unknown:
         raise ValueError(f"{place} names {', '.join(unknown)}: no such arm. There are {', '.join(arms)}.")
-    if len(names) < 2 or len(set(names)) != len(names):
-        raise ValueError(f"{place} is {names}; it must be a list of two or more different arms.")
     return tuple(names)
 
 

@@ -87,6 +87,29 @@ def loss_curves(title: str, curves: Curves, arms: Sequence[str], groups: Sequenc
     return drawn(figure)
 
 
+def scores_beside_each_other(
+    title: str, lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], across: str, up: str
+) -> Image.Image:
+    """Two scores against each other, one line an arm, from its first point (small) to its last (large).
+
+    Args:
+        title: above all.
+        lines: arm -> values across, values up.
+        across: what the first are.
+        up: what the second are.
+    """
+    figure, (place,) = empty_figure(title, height=5.2)
+    for number, (name, (x, y)) in enumerate(lines.items()):
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        place.plot(x, y, color=colour, marker=marker, markersize=4, linewidth=1.4, label=name)
+        place.plot(x[-1:], y[-1:], color=colour, marker=marker, markersize=9)
+    place.set_xlabel(f"{across}  →", color=QUIET)
+    place.set_ylabel(f"{up}  →", color=QUIET)
+    place.margins(0.08)
+    legend_below(place)
+    return drawn(figure)
+
+
 def _intervals(place: Axes, rows: Sequence[Estimate], *, colour: str, marker: str) -> None:
     """Values with their intervals, one a row."""
     below = [row.value - (row.value if row.low is None else min(row.low, row.value)) for row in rows]

@@ -6,23 +6,25 @@ over, so the same command goes on after a kill.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from commands.terminal.command_line import exit_with_message
 from experiments.arm_runs import ArmRun, by_arm, runs_of
 from experiments.curves import read_curves
+from experiments.document import write_report
+from experiments.effect_results import effect_blocks
 from experiments.findings import find
 from experiments.jobs import Step, Workshop, locked
 from experiments.option_check import check_options
 from experiments.picture_sets import ensure_pictures
-from experiments.plan import Plan, read_plan
-from experiments.results import write_results
+from experiments.plan import Plan, Star, read_plan
 from experiments.scores import read_scores
+from experiments.star_results import find_in_star, star_blocks
 from foundation.given_paths import folder_to_fill
 
-TRAIN = (sys.executable, str(Path(__file__).parent.parent / "train.py"))
+TRAIN = (sys.executable, "-m", "experiments.several")
 
 
 def run_experiment(plan: Plan, output: Path, jobs: int, command: Sequence[str] = TRAIN) -> None:
@@ -44,10 +46,24 @@ def run_experiment(plan: Plan, output: Path, jobs: int, command: Sequence[str] =
             run.claim()
         paint_what_is_missing(plan)
         Workshop(jobs, lock, say).do([steps_of(run, command) for run in runs])
-        scores = read_scores({arm: [run.metrics for run in of] for arm, of in by_arm(runs).items()})
-        curves = read_curves({arm: [run.folder for run in of] for arm, of in by_arm(runs).items()})
-        write_results(find(plan, scores), curves, output)
+        write_answer(plan, by_arm(runs), output)
     say(f"Results: {output / 'RESULTS.md'} and {output / 'report.html'}")
+
+
+def write_answer(plan: Plan, runs: Mapping[str, Sequence[ArmRun]], output: Path) -> None:
+    """Read what was measured, work out the answer, write the report."""
+    places = range(len(plan.draws) or 1)
+    by_place = [
+        read_scores({arm: [run.metrics(run.steps[k]) for run in of] for arm, of in runs.items()})
+        for k in places
+    ]
+    size = f"{len(plan.arms)} arms, {len(plan.seeds)} training seeds, {len(by_place[-1].prompts)} prompts"
+    if isinstance(plan.answer, Star):
+        blocks = star_blocks(find_in_star(plan, plan.answer, dict(zip(plan.draws, by_place, strict=True))))
+    else:
+        curves = read_curves({arm: [run.folder for run in of] for arm, of in runs.items()})
+        blocks = effect_blocks(find(plan, plan.answer, by_place[-1]), curves)
+    write_report(output, plan.question, size, list(blocks))
 
 
 def steps_of(run: ArmRun, command: Sequence[str]) -> list[Step]:

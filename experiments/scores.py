@@ -15,6 +15,8 @@ import numpy as np
 from evaluation.bootstrap import Array
 from experiments.plan import MEASURES, Measure
 
+Rows = Mapping[tuple[str, int], Mapping[str, Any]]  # (prompt, seed) -> a picture's
+
 STRENGTH = 1.0  # of the LoRA in the pictures that arms are compared by
 
 
@@ -27,6 +29,8 @@ class Scores:
         groups: the group of each prompt.
         arms: measure -> arm -> float64 [T, P, S].
         base: measure -> float64 [P, S], of the base without a LoRA; empty where no test painted it.
+        strengths: arm -> strength of the adapter, rising and 1 among them -> measure -> float64 [T, P, S]; arms whose
+            sweep painted every place.
         pictures: arm -> file of each picture of the first training seed, P rows of S.
         base_pictures: the same of the base, or empty.
     """
@@ -35,19 +39,27 @@ class Scores:
     groups: tuple[str, ...]
     arms: Mapping[Measure, Mapping[str, Array]]
     base: Mapping[Measure, Array]
+    strengths: Mapping[str, Mapping[float, Mapping[Measure, Array]]]
     pictures: Mapping[str, Sequence[Sequence[Path]]]
     base_pictures: Sequence[Sequence[Path]]
 
 
 @dataclass(frozen=True)
 class _Tested:
-    """The pictures of one test, by (prompt, seed), and where it was written."""
+    """The pictures of one test by strength and (prompt, seed), and where it was written."""
 
     file: Path
     groups: Mapping[str, str]
-    lora: Mapping[tuple[str, int], Mapping[str, Any]]
-    base: Mapping[tuple[str, int], Mapping[str, Any]]
+    sides: Mapping[float, Rows]
     folder: Path
+
+    @property
+    def lora(self) -> Rows:
+        return self.sides[STRENGTH]
+
+    @property
+    def base(self) -> Rows:
+        return self.sides.get(0.0, {})
 
 
 def read_scores(files: Mapping[str, Sequence[Path]]) -> Scores:
@@ -78,23 +90,40 @@ def read_scores(files: Mapping[str, Sequence[Path]]) -> Scores:
         base={
             measure: _values(first.base, first.file, measure, places) for measure in measures if first.base
         },
+        strengths={arm: _strengths(of, measures, places) for arm, of in tests.items()},
         pictures={arm: _files(of[0].lora, of[0].folder, places) for arm, of in tests.items()},
         base_pictures=_files(first.base, first.folder, places) if first.base else (),
     )
 
 
+def _strengths(
+    tests: Sequence[_Tested], measures: Sequence[Measure], places: Sequence[Sequence[tuple[str, int]]]
+) -> dict[float, dict[Measure, Array]]:
+    """Scores of an arm by the strengths at which every test painted every place."""
+    whole = [
+        {scale for scale, rows in test.sides.items() if rows.keys() == test.lora.keys()} for test in tests
+    ]
+    return {
+        scale: {
+            measure: np.stack([_values(test.sides[scale], test.file, measure, places) for test in tests])
+            for measure in measures
+        }
+        for scale in sorted(set.intersection(*whole))
+    }
+
+
 def _read(path: Path) -> _Tested:
-    """The plain pictures of a test at strength 0 and 1."""
+    """The plain pictures of a test by strength."""
     metrics = json.loads(path.read_text(encoding="utf-8"))
     plain = [row for row in metrics["pictures"] if not row["enhanced"]]
     sides = {
-        strength: {(row["prompt"], row["seed"]): row for row in plain if row["lora_scale"] == strength}
-        for strength in (STRENGTH, 0.0)
+        scale: {(row["prompt"], row["seed"]): row for row in plain if row["lora_scale"] == scale}
+        for scale in sorted({row["lora_scale"] for row in plain})
     }
-    if not sides[STRENGTH]:
+    if STRENGTH not in sides:
         raise ValueError(f"{path} has no pictures with the LoRA at strength 1: arms are compared by those.")
     groups = {prompt: str(row["group"]) for (prompt, _), row in sides[STRENGTH].items()}
-    return _Tested(path, groups, sides[STRENGTH], sides[0.0], path.parent / metrics["pictures_folder"])
+    return _Tested(path, groups, sides, path.parent / metrics["pictures_folder"])
 
 
 def _places(test: _Tested) -> list[list[tuple[str, int]]]:
@@ -121,7 +150,7 @@ def _has(test: _Tested, measure: Measure) -> bool:
 
 
 def _values(
-    rows: Mapping[tuple[str, int], Mapping[str, Any]],
+    rows: Rows,
     file: Path,
     measure: Measure,
     places: Sequence[Sequence[tuple[str, int]]],
@@ -135,7 +164,7 @@ def _values(
 
 
 def _files(
-    rows: Mapping[tuple[str, int], Mapping[str, Any]],
+    rows: Rows,
     folder: Path,
     places: Sequence[Sequence[tuple[str, int]]],
 ) -> list[list[Path]]:

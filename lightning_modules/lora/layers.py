@@ -8,6 +8,7 @@ Adapter tensors are told from frozen ones by their names (`.lora_`), never by `r
 switches when an adapter is disabled. "peft naming" is `<module path>.lora_A.weight` and `.lora_B.weight`.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,15 +36,16 @@ class LoraOptions:
         alpha: strength of the adapter is alpha / rank; null means alpha = rank, a strength of 1.
         dropout: share of a layer's inputs that its adapter doesn't see in a training step. It draws from
             torch's global generator: above 0, a resumed run is no longer the same run bit for bit.
-        target_modules: layers of the UNet that get an adapter, by the end of their names; linear or
-            convolution.
+        target_modules: layers of the UNet that get an adapter, linear or convolution: a list of ends of names, or as
+            in peft one regular expression that the whole name matches, such as up_blocks.*to_(q|k|v|out.0) for the
+            attention of the upper half.
         use_rslora: strength alpha / sqrt(rank) instead, which doesn't fade with growing rank.
     """
 
     rank: PositiveInt = 16
     alpha: PositiveFloat | None = None
     dropout: ClosedUnitInterval = 0.0
-    target_modules: list[str] = field(default_factory=lambda: ["to_k", "to_q", "to_v", "to_out.0"])
+    target_modules: list[str] | str = field(default_factory=lambda: ["to_k", "to_q", "to_v", "to_out.0"])
     use_rslora: bool = False
 
     @property
@@ -69,7 +71,7 @@ def add_lora(unet: Any, options: LoraOptions, seed: int) -> list[nn.Parameter]:
         r=options.rank,
         lora_alpha=options.resolved_alpha,
         lora_dropout=options.dropout,
-        target_modules=list(options.target_modules),
+        target_modules=options.target_modules,
         use_rslora=options.use_rslora,
     )
     put_on(unet, config)
@@ -151,22 +153,27 @@ def scaled(unet: nn.Module, scale: float) -> Iterator[None]:
             parameter.requires_grad_(trained[name])
 
 
-def _check_targets(unet: nn.Module, targets: list[str]) -> None:
+def _check_targets(unet: nn.Module, targets: list[str] | str) -> None:
     """Each target on its own: peft silently ignores a wrong name among right ones."""
     modules = dict(unet.named_modules())
-    wrong = [target for target in targets if not _can_adapt(modules, target)]
+    ends = {target: rf"(.*\.)?{re.escape(target)}" for target in targets}
+    patterns = {targets: targets} if isinstance(targets, str) else ends
+    wrong = [target for target, pattern in patterns.items() if not _can_adapt(modules, pattern)]
     if wrong or not targets:
         shown = ", ".join(repr(target) for target in wrong) or "an empty list"
         raise ValueError(
             f"--model.lora.target_modules has {shown}: no linear or convolution layer of this UNet has that "
-            f"name. It has {', '.join(_layer_endings(modules))}; longer endings such as attn2.to_q are "
-            "possible too."
+            f"name. It has {', '.join(_layer_endings(modules))}; longer endings such as attn2.to_q are possible "
+            "too, or one regular expression that whole names match, such as up_blocks.*to_q."
         )
 
 
-def _can_adapt(modules: Mapping[str, nn.Module], target: str) -> bool:
-    """Whether the name ends that of one layer or more, and only of layers that can carry an adapter."""
-    matching = [module for name, module in modules.items() if name == target or name.endswith(f".{target}")]
+def _can_adapt(modules: Mapping[str, nn.Module], pattern: str) -> bool:
+    """Whether one name or more matches, and only those of layers that can carry an adapter."""
+    try:
+        matching = [module for name, module in modules.items() if re.fullmatch(pattern, name)]
+    except re.error:
+        return False
     return bool(matching) and all(isinstance(module, nn.Linear | nn.Conv2d) for module in matching)
 
 

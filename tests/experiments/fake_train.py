@@ -8,6 +8,7 @@ begun and again when it has ended. A `fit` with the option `gate` ends when that
 import json
 import sys
 import time
+from itertools import groupby
 from pathlib import Path
 
 from PIL import Image
@@ -54,7 +55,8 @@ def fit(given: dict[str, str]) -> None:
     if given.get("fail") == "true":
         print("the learning rate is a fish")
         sys.exit(2)
-    write(run / "exports" / f"{run.name}_step_{STEPS:06}.safetensors", "adapter")
+    for step in range(1, STEPS + 1):
+        write(run / "exports" / f"{run.name}_step_{step:06}.safetensors", "adapter")
     note(experiment, f"fit {name} ends")
 
 
@@ -75,10 +77,13 @@ def test(given: dict[str, str]) -> None:
                 row = {"file": file, "prompt": prompt, "group": group, "seed": seed, "lora_scale": scale}
                 scores = {"prompt_score": 50.0, "style_score": score, "style_similarity": None}
                 rows.append({**row, "enhanced": False, **scores})
-    metrics = {"pictures_folder": "../../../pictures", "pictures": rows}
+    metrics = {"pictures_folder": "../../../../pictures", "pictures": rows}
     write(folder / "metrics.json", json.dumps(metrics))
     note(pictures.parent, f"test {run.parent.name}/{run.name} ends")
 
 
 if __name__ == "__main__":
-    {"fit": fit, "test": test}[sys.argv[1]](options(sys.argv[2:]))
+    for between, words in groupby(sys.argv[1:], "--".__eq__):
+        if not between:
+            command, *rest = words
+            {"fit": fit, "test": test}[command](options(rest))

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from evaluation.bootstrap import Estimate
+from experiments.effect_results import headline, pair_sentences, sentence, what_would_change_it
 from experiments.effects import Effect
 from experiments.findings import Findings, find, verdict
 from experiments.plan import MEASURES, Answer, Measure, Plan
-from experiments.results import headline, pair_sentences, sentence, what_would_change_it
 from experiments.scores import Scores
 
 UP, DOWN = Effect(Estimate(2.0, 1.0, 3.0), (2.0,)), Effect(Estimate(-2.0, -3.0, -1.0), (-2.0,))
@@ -21,6 +21,14 @@ STYLE = {  # arm -> portrait, landscape
     "v2_low": (29, 31),
 }
 
+ANSWER = Answer(
+    measure="style_score",
+    name="curation",
+    effect=("v1", "v2"),
+    ranges={"tuning V2": ("v2", "v2_low"), "tuning V1": ("v1", "v1_low", "v1_high")},
+    pairs={"learning rate": ("v1", "v1_high")},
+)
+
 
 def plan() -> Plan:
     """V1, V2 and two stars."""
@@ -31,14 +39,9 @@ def plan() -> Plan:
         seeds=(0, 1),
         held_out=Path("h"),
         arms={arm: {} for arm in STYLE},
+        draws=(),
         evaluation={},
-        answer=Answer(
-            measure="style_score",
-            name="curation",
-            effect=("v1", "v2"),
-            ranges={"tuning V2": ("v2", "v2_low"), "tuning V1": ("v1", "v1_low", "v1_high")},
-            pairs={"learning rate": ("v1", "v1_high")},
-        ),
+        answer=ANSWER,
         notes=("A note.",),
     )
 
@@ -56,6 +59,7 @@ def scores() -> Scores:
         groups=("portrait", "portrait", "landscape", "landscape"),
         arms={m: {name: factor * arm(*of) for name, of in STYLE.items()} for m, factor in turn.items()},
         base={},
+        strengths={},
         pictures={},
         base_pictures=(),
     )
@@ -63,7 +67,7 @@ def scores() -> Scores:
 
 @pytest.fixture
 def findings() -> Findings:
-    return find(plan(), scores())
+    return find(plan(), ANSWER, scores())
 
 
 @pytest.mark.parametrize(
@@ -124,16 +128,16 @@ def test_the_answer_in_words(findings: Findings) -> None:
 def test_one_verdict_for_all_is_a_yes() -> None:
     given = scores()
     portraits = {arm: of[:, :2] for arm, of in given.arms["style_score"].items()}
-    alike = Scores(given.prompts[:2], given.groups[:2], {"style_score": portraits}, {}, {}, ())
-    assert headline(find(plan(), alike)) == (
+    alike = Scores(given.prompts[:2], given.groups[:2], {"style_score": portraits}, {}, {}, {}, ())
+    assert headline(find(plan(), ANSWER, alike)) == (
         "Yes: for portrait, curation changed more than the whole range of tuning V1."
     )
 
 
 def test_a_measure_that_nobody_took_is_refused() -> None:
     given = scores()
-    less = Scores(given.prompts, given.groups, {"prompt_score": given.arms["prompt_score"]}, {}, {}, ())
+    less = Scores(given.prompts, given.groups, {"prompt_score": given.arms["prompt_score"]}, {}, {}, {}, ())
     with pytest.raises(
         ValueError, match=r"answer.measure is style_score, which no test has; measured are prompt"
     ):
-        find(plan(), less)
+        find(plan(), ANSWER, less)

@@ -13,6 +13,7 @@ from experiments.picture_sets import (
     evaluation_prompts,
     held_out_scenes,
     scenes_of,
+    star_prompts,
 )
 
 ROOT = Path(__file__).parent.parent.parent
@@ -72,3 +73,22 @@ def test_only_its_own_places_are_painted(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "pictures" / "v1").mkdir(parents=True)
     ensure_pictures(tmp_path / "pictures" / "v1")
     assert len(painted) == 1
+
+
+def test_the_prompts_of_the_star_are_new_to_its_training_to_configs_and_to_other_evaluations() -> None:
+    prompts = star_prompts(24)
+    words = {text for _, text in prompts}
+    assert Counter(group for group, _ in prompts) == {"portrait": 24, "landscape": 24}
+    assert len(words) == 48
+    others = captions(scenes_of("v2"))  # the style set
+    others |= {text for _, text in evaluation_prompts()} | captions(held_out_scenes())
+    assert not words & others
+    configs = "".join(path.read_text() for path in (ROOT / "configs").glob("*.yaml"))
+    assert not [text for text in words if f'"{text}"' in configs]
+    for name, start in (("what_matters", 0), ("better_default", 12)):
+        lines = (ROOT / f"experiments/{name}_prompts.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        assert [(row["group"], row["prompt"]) for row in rows] == [
+            *prompts[start : start + 12],
+            *prompts[start + 24 : start + 36],
+        ]

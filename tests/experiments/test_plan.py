@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.plan import read_plan
+from experiments.arm_runs import ArmRun
+from experiments.plan import Answer, Star, read_plan
 from tests.experiments.small_plan import write_plan
 
 ROOT = Path(__file__).parent.parent.parent
@@ -11,6 +12,7 @@ ROOT = Path(__file__).parent.parent.parent
 def test_a_merged_arm_has_its_anchors_options_and_its_own(tmp_path: Path) -> None:
     plan = read_plan(write_plan(tmp_path))
     assert plan.arms["tuned"] == {"score.portrait": 15, "score.landscape": 36}
+    assert isinstance(plan.answer, Answer)
     assert plan.answer.effect == ("plain", "curated")
     assert plan.answer.name == "curation"
     assert plan.seeds == (0, 1)
@@ -87,6 +89,71 @@ def test_what_is_wrong_is_said(old: str, new: str, says: str, tmp_path: Path) ->
     with pytest.raises(ValueError, match=says) as error:
         read_plan(path)
     assert str(error.value).startswith(str(path))
+
+
+STAR = "star: {center: plain, families: {data: [curated], tuning: [tuned]}, strengths: {tuned: [0.5]}}\n"
+
+
+def with_star(folder: Path, star: str = STAR, draws: str = "[4, 12]") -> Path:
+    """The small experiment with a star in the place of its answer; its 3 steps have 4 draws each."""
+    path = write_plan(folder)
+    text = path.read_text()
+    start, end = text.index("answer:"), text.index("notes:")
+    path.write_text(f"{text[:start]}{star}draws: {draws}\n{text[end:]}")
+    config = folder / "small.yaml"
+    config.write_text(config.read_text() + "data: {batch_size: 2}\ntrainer: {accumulate_grad_batches: 2}\n")
+    return path
+
+
+def test_a_star_instead_of_an_answer(tmp_path: Path) -> None:
+    plan = read_plan(with_star(tmp_path))
+    assert plan.answer == Star("plain", {"data": ("curated",), "tuning": ("tuned",)}, {"tuned": (0.5,)})
+    assert plan.draws == (4, 12)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"star": ""}, "needs one of answer and star"),
+        ({"star": STAR + "answer: {}\n"}, "needs one of answer and star"),
+        ({"star": STAR.replace("[tuned]", "[tuend]")}, "star.families.tuning names tuend: no such arm"),
+        (
+            {"star": STAR.replace(", tuning: [tuned]", "")},
+            r"star.families has \['curated'\]: each arm but plain has to stand there once",
+        ),
+        ({"star": STAR.replace("{tuned:", "{tend:")}, "star.strengths names tend: no such arm"),
+        ({"draws": "[6, 4]"}, r"draws is \[6, 4\]; it must be a rising list of whole numbers"),
+        ({"draws": "[0.5]"}, r"draws is \[0.5\]; it must be a rising list"),
+    ],
+)
+def test_what_is_wrong_with_a_star_is_said(change: dict[str, str], says: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=says):
+        read_plan(with_star(tmp_path, **change))
+
+
+def test_an_arm_is_measured_at_the_steps_of_the_draws(tmp_path: Path) -> None:
+    plan = read_plan(with_star(tmp_path))
+    run = ArmRun(plan, "tuned", 0, tmp_path / "out")
+    assert run.steps == (1, 3)
+    assert run.options["checkpoints.every_n_steps"] == 1
+    words = run.test_arguments()
+    between = words.index("--")
+    assert words[0] == words[between + 1] == "test"
+    assert not [word for word in words[:between] if "strengths" in word]
+    assert "--strengths=[0.0, 0.5]" in words[between:]  # the sweep is painted at the end alone
+
+
+@pytest.mark.parametrize(
+    ("draws", "says"),
+    [
+        ("[6, 12]", "draws has 6, which is no whole number of steps of the arm plain, 4 draws each"),
+        ("[4, 8]", "draws ends with 8, the arm plain with 12"),
+    ],
+)
+def test_draws_that_an_arm_does_not_have_are_refused(draws: str, says: str, tmp_path: Path) -> None:
+    run = ArmRun(read_plan(with_star(tmp_path, draws=draws)), "plain", 0, tmp_path / "out")
+    with pytest.raises(ValueError, match=says):
+        run.claim()
 
 
 def test_one_arm_is_no_experiment(tmp_path: Path) -> None:

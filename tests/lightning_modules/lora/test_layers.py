@@ -126,10 +126,27 @@ def test_a_state_of_another_rank_is_counted_not_listed_in_full(tiny_base: Path, 
         load_lora_state(unet, lora_state(learned_unet(tiny_base, LoraOptions(rank=8))))
 
 
+def test_one_regular_expression_chooses_by_whole_names(unet: Any) -> None:
+    add_lora(unet, LoraOptions(rank=4, target_modules=r"up_blocks.*attn2\.to_(q|v)"), seed=0)
+    blocks = ["up_blocks.0", "up_blocks.1"]
+    found = {name.split(".attentions")[0] for name in lora_layers(unet)}
+    assert found <= set(blocks)
+    assert {name.split("attn")[1] for name in lora_layers(unet)} == {"2.to_q", "2.to_v"}
+    assert len(lora_layers(unet)) == 2 * 2  # two cross-attentions above
+
+
 @pytest.mark.parametrize(
-    ("targets", "shown"), [(["to_k", "to_qq"], "'to_qq'"), (["attn1"], "'attn1'"), ([], "an em")]
+    ("targets", "shown"),
+    [
+        (["to_k", "to_qq"], "'to_qq'"),
+        (["attn1"], "'attn1'"),
+        ([], "an em"),
+        ("to_q", "'to_q'"),  # no whole name
+        (".*attn1.*", "'.*attn1.*'"),  # a whole block among its layers
+        ("up_blocks.*to_(q", r"'up_blocks.*to_\(q'"),
+    ],
 )
-def test_every_target_must_match_a_layer(unet: Any, targets: list[str], shown: str) -> None:
+def test_every_target_must_match_a_layer(unet: Any, targets: list[str] | str, shown: str) -> None:
     with pytest.raises(
         ValueError, match=rf"target_modules has {shown}.*It has conv, .*to_k, to_out\.0, to_q, to_v;"
     ):

@@ -1,41 +1,19 @@
 """The report of an experiment: the answer in plain words first, then pictures, tables, and how it was derived."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
-from PIL import Image
-
-from evaluation.bootstrap import METHOD, Estimate
+from evaluation.bootstrap import METHOD
 from experiments.curves import Curves
-from experiments.document import Answer, Block, Figure, Heading, Points, Table, Text, write_report
+from experiments.document import Answer, Block, Figure, Heading, Points, Table, Text
 from experiments.effects import Effect
 from experiments.findings import VERDICTS, Against, Finding, Findings
-from experiments.picture_grid import arms_grid
+from experiments.picture_grid import BASE, grid_of_first_prompts
 from experiments.plan import Measure
 from experiments.plots import arm_means, bars_with_intervals, loss_curves
-
-WORDS: Mapping[Measure, str] = {
-    "style_score": "style score",
-    "style_similarity": "likeness to the style",
-    "prompt_score": "prompt score",
-}
-MEANING: Mapping[Measure, str] = {
-    "style_score": "CLIP score (100 x cosine) of each picture with the style prompt",
-    "style_similarity": "mean CLIP cosine of each picture with the held-out pictures of the style",
-    "prompt_score": "CLIP score of each picture with its own prompt, whether it still shows what was asked for",
-}
-DECIMALS: Mapping[Measure, int] = {"style_score": 1, "style_similarity": 3, "prompt_score": 1}
-SHOWN_PROMPTS = 3  # of each group, in the grid
+from experiments.wording import DECIMALS, MEANING, WORDS, each_seed, interval, listed, mark, signed
 
 
-def write_results(findings: Findings, curves: Curves, folder: Path) -> None:
-    """Write `RESULTS.md` with its pictures, and `report.html`, into the experiment's folder."""
-    plan = findings.plan
-    size = f"{len(plan.arms)} arms, {len(plan.seeds)} training seeds, {len(findings.scores.prompts)} prompts"
-    write_report(folder, plan.question, size, list(blocks(findings, curves)))
-
-
-def blocks(findings: Findings, curves: Curves) -> Iterator[Block]:
+def effect_blocks(findings: Findings, curves: Curves) -> Iterator[Block]:
     """The report from top to bottom."""
     yield Answer(headline(findings), [sentence(findings, group) for group in _groups(findings)])
     yield _main_plot(findings)
@@ -63,27 +41,27 @@ def headline(findings: Findings) -> str:
     if len(set(phrases.values())) == 1:
         yes = {"more": "Yes", "worse": "No", "less": "No"}.get(next(iter(verdicts.values())), "Not shown")
         alike = " alike" if len(phrases) > 1 else ""
-        return f"{yes}: for {_and(list(phrases))}{alike}, {next(iter(phrases.values()))}."
+        return f"{yes}: for {listed(list(phrases))}{alike}, {next(iter(phrases.values()))}."
     return "It depends: " + "; ".join(f"for {group}, {phrase}" for group, phrase in phrases.items()) + "."
 
 
 def sentence(findings: Findings, group: str) -> str:
     """The figures behind the verdict of a group."""
-    answer, finding = findings.plan.answer, findings.of[findings.plan.answer.measure][group]
+    answer, finding = findings.answer, findings.of[findings.answer.measure][group]
     against, measure = finding.against[findings.decisive], answer.measure
     first, second = answer.effect
     tuned = against.range
     return (
         f"{group}: {answer.name} ({first} to {second}) moved the {WORDS[measure]} by "
-        f"{_signed(finding.effect, measure)} ({_seeds(finding.effect, measure)}); the whole range of "
-        f"{findings.decisive} is {_interval(tuned.effect.estimate, measure)}, from {tuned.worst} up to {tuned.best} "
-        f"({_seeds(tuned.effect, measure)}).{_lead(against, answer.effect[1], measure)}"
+        f"{signed(finding.effect, measure)} ({each_seed(finding.effect, measure)}); the whole range of "
+        f"{findings.decisive} is {interval(tuned.effect.estimate, measure)}, from {tuned.worst} up to {tuned.best} "
+        f"({each_seed(tuned.effect, measure)}).{_lead(against, answer.effect[1], measure)}"
     )
 
 
 def what_would_change_it(findings: Findings) -> Iterator[str]:
     """Choices that the answer hangs on, each tried with the same pictures, then what wasn't tried."""
-    answer = findings.plan.answer
+    answer = findings.answer
     for measure in findings.of:
         if measure != answer.measure:
             yield f"Judged by the {WORDS[measure]}: {_verdicts(findings, findings.verdicts(measure))}"
@@ -99,7 +77,7 @@ def what_would_change_it(findings: Findings) -> Iterator[str]:
             yield (
                 f"Without the worst arm of the range ({against.range.worst}) for {group}: {same} "
                 f"{_phrase(findings, against.verdict_without_worst)} (effect minus range "
-                f"{_signed(against.without_worst, answer.measure)})."
+                f"{signed(against.without_worst, answer.measure)})."
             )
     yield (
         "How wide the star of tuning is, is a choice: wider steps can only widen its range, narrower ones narrow it. "
@@ -109,18 +87,18 @@ def what_would_change_it(findings: Findings) -> Iterator[str]:
 
 def pair_sentences(findings: Findings) -> Iterator[str]:
     """Each further comparison in a sentence, by the measure that decides."""
-    measure = findings.plan.answer.measure
-    for name, pair in findings.plan.answer.pairs.items():
+    measure = findings.answer.measure
+    for name, pair in findings.answer.pairs.items():
         effects = {group: finding.pairs[name] for group, finding in findings.of[measure].items()}
         said = [
-            f"{group} {_signed(effect, measure)}" if effect.shown else f"{group} no difference shown"
+            f"{group} {signed(effect, measure)}" if effect.shown else f"{group} no difference shown"
             for group, effect in effects.items()
         ]
         yield f"{name} ({' to '.join(pair)}): {'; '.join(said)}."
 
 
 def _main_plot(findings: Findings) -> Figure:
-    answer = findings.plan.answer
+    answer = findings.answer
     panels = {
         group: {
             answer.name: finding.effect.estimate,
@@ -142,7 +120,7 @@ def _against_table(findings: Findings) -> Table:
     columns = [
         "measure",
         "group",
-        findings.plan.answer.name,
+        findings.answer.name,
         "beside",
         "its range",
         "worst to best",
@@ -152,11 +130,11 @@ def _against_table(findings: Findings) -> Table:
         [
             WORDS[measure],
             group,
-            _signed(finding.effect, measure) + _mark(finding.effect),
+            signed(finding.effect, measure) + mark(finding.effect),
             name,
-            _interval(against.range.effect.estimate, measure),
+            interval(against.range.effect.estimate, measure),
             f"{against.range.worst} to {against.range.best}",
-            _signed(against.excess, measure) + _mark(against.excess),
+            signed(against.excess, measure) + mark(against.excess),
         ]
         for measure, groups in findings.of.items()
         for group, finding in groups.items()
@@ -167,7 +145,7 @@ def _against_table(findings: Findings) -> Table:
 
 def _pairs(findings: Findings) -> Iterator[Block]:
     """Differences of two arms with effect sizes, a table for each measure."""
-    answer = findings.plan.answer
+    answer = findings.answer
     groups = _groups(findings)
     arms = {f"{answer.name} ({' to '.join(answer.effect)})": None, **answer.pairs}
     for measure, of in findings.of.items():
@@ -191,11 +169,9 @@ def _arms(findings: Findings) -> Iterator[Block]:
     measures = list(findings.of)
     columns = ["arm", *(f"{group}: {WORDS[measure]}" for measure in measures for group in groups)]
     cells = [(findings.of[measure][group], measure) for measure in measures for group in groups]
-    rows = [[arm, *(_interval(of.arms[arm], measure) for of, measure in cells)] for arm in findings.plan.arms]
+    rows = [[arm, *(interval(of.arms[arm], measure) for of, measure in cells)] for arm in findings.plan.arms]
     if all(of.base is not None for of, _ in cells):
-        rows.append(
-            ["base, no LoRA", *(_interval(of.base, measure) for of, measure in cells if of.base is not None)]
-        )
+        rows.append([BASE, *(interval(of.base, measure) for of, measure in cells if of.base is not None)])
     yield Table(columns, rows)
     yield from (_arms_plot(measure, of) for measure, of in findings.of.items())
 
@@ -210,26 +186,15 @@ def _arms_plot(measure: Measure, of: Mapping[str, Finding]) -> Figure:
 
 
 def _grid(findings: Findings) -> Figure:
-    scores = findings.scores
-    chosen = [
-        place
-        for group in _groups(findings)
-        for place in [k for k, of in enumerate(scores.groups) if of == group][:SHOWN_PROMPTS]
-    ]
-    rows = {"base, no LoRA": scores.base_pictures} if scores.base_pictures else {}
-    paintings = {
-        name: [_opened(files[place][0]) for place in chosen]
-        for name, files in {**rows, **scores.pictures}.items()
-    }
     seed = findings.plan.seeds[0]
     text = (
         f"The first prompts of each group as every arm paints them from the same noise (training seed {seed})"
     )
-    return Figure("pictures.jpg", arms_grid(paintings, [scores.prompts[place] for place in chosen]), text)
+    return Figure("pictures.jpg", grid_of_first_prompts(findings.scores), text)
 
 
 def _curves(findings: Findings, curves: Curves) -> Iterator[Block]:
-    answer = findings.plan.answer
+    answer = findings.answer
     compared = dict.fromkeys([*answer.effect, *(arm for pair in answer.pairs.values() for arm in pair)])
     groups = _groups(findings)
     families = {
@@ -244,7 +209,7 @@ def _curves(findings: Findings, curves: Curves) -> Iterator[Block]:
 
 def _derivation(findings: Findings) -> Iterator[str]:
     plan, scores = findings.plan, findings.scores
-    answer = plan.answer
+    answer = findings.answer
     seeds = next(iter(scores.arms[answer.measure].values())).shape[2]
     yield (
         f"The rule: by the {WORDS[answer.measure]}, the effect of {answer.name} is {answer.effect[1]} minus "
@@ -274,7 +239,7 @@ def _verdicts(findings: Findings, verdicts: Mapping[str, str], name: str | None 
 
 def _phrase(findings: Findings, verdict: str, name: str | None = None) -> str:
     words: str = VERDICTS[verdict]  # type: ignore[index]
-    return words.format(effect=findings.plan.answer.name, range=name or findings.decisive)
+    return words.format(effect=findings.answer.name, range=name or findings.decisive)
 
 
 def _lead(against: Against, curated: str, measure: Measure) -> str:
@@ -285,44 +250,14 @@ def _lead(against: Against, curated: str, measure: Measure) -> str:
     told = (
         (behind if against.lead.value > 0 else before) if against.lead.shown else "they can't be told apart"
     )
-    return f" {curated} as it is, minus the best arm of that range: {_signed(against.lead, measure)}; {told}."
+    return f" {curated} as it is, minus the best arm of that range: {signed(against.lead, measure)}; {told}."
 
 
 def _groups(findings: Findings) -> list[str]:
-    return list(findings.of[findings.plan.answer.measure])
+    return list(findings.of[findings.answer.measure])
 
 
 def _effect_cells(effect: Effect, measure: Measure) -> tuple[str, str, str]:
     size = "" if effect.size is None else f"{effect.size:+.1f}"
     each = ", ".join(f"{value:+.{DECIMALS[measure]}f}" for value in effect.by_seed)
-    return _signed(effect, measure) + _mark(effect), size, each
-
-
-def _mark(effect: Effect) -> str:
-    return " *" if effect.shown else ""
-
-
-def _seeds(effect: Effect, measure: Measure) -> str:
-    each = ", ".join(f"{value:+.{DECIMALS[measure]}f}" for value in effect.by_seed)
-    return f"each training seed alone {each}"
-
-
-def _signed(effect: Effect, measure: Measure) -> str:
-    return _interval(effect.estimate, measure, sign="+")
-
-
-def _interval(estimate: Estimate, measure: Measure, sign: str = "") -> str:
-    """Such as "12.3 (11.0 to 13.6)"."""
-    form = f"{sign}.{DECIMALS[measure]}f"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:{form}}"
-    return f"{estimate.value:{form}} ({estimate.low:{form}} to {estimate.high:{form}})"
-
-
-def _and(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _opened(path: Path) -> Image.Image:
-    with Image.open(path) as picture:
-        return picture.convert("RGB")
+    return signed(effect, measure) + mark(effect), size, each
