@@ -77,11 +77,11 @@ def _telling_picture(in_memory: Any, base: Tensor) -> tuple[float, float, Tensor
 @contextmanager
 def _stored_like_a_file(unet: Any, scale: float) -> Iterator[None]:
     """The adapter as `load_lora_weights` would store it and `scale` times as strong; inside only."""
-    parameters = lora_parameters(unet)
+    parameters, dtype = lora_parameters(unet), unet.dtype  # which walks through all modules
     kept = {name: parameter.data for name, parameter in parameters.items()}
     try:
         for name, parameter in parameters.items():
-            parameter.data = (kept[name] * (scale if ".lora_B." in name else 1)).to(unet.dtype)
+            parameter.data = (kept[name] * (scale if ".lora_B." in name else 1)).to(dtype)
         yield
     finally:
         for name, parameter in parameters.items():
