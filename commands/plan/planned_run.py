@@ -8,7 +8,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
 from callbacks.sample_images import SamplePrompt
 from commands.fit.fit import TRAINER_DEFAULTS
-from commands.fit.style_cli import StyleCLI, say_whose_settings
+from commands.fit.style_cli import StyleCLI
 from commands.terminal.lightning_cli import CommandParser, quiet_lightning
 from commands.terminal.trainer_options import OTHER_SPELLINGS, check_planned
 from datamodules.caption_images import CaptionImages
@@ -37,7 +37,7 @@ class PlannedRun(StyleCLI):
         """Parse.
 
         Args:
-            args: options of `fit`, its name not among them.
+            args: options of `fit`, its name not among them; without a `--config`, `configs/demo.yaml` is planned.
 
         Raises:
             ValueError: an option can't be.
@@ -56,9 +56,7 @@ class PlannedRun(StyleCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse; the machine need not be this one."""
-        self.config = parser.parse_args(args)  # type: ignore[arg-type]
-        say_whose_settings(list(args), self.config[self.config.subcommand])  # type: ignore[arg-type]
-        options = self.config[self.config.subcommand]
+        options = self.parsed(parser, args)
         check_planned(options.trainer)
         check_storage(options.model.base_storage, str(options.trainer.precision))
 
