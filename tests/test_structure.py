@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 PURE = [
     *sorted((ROOT / "lightning_modules/diffusion").glob("*.py")),
     ROOT / "datamodules/pictures/geometry.py",
-    ROOT / "datamodules/stream/balance.py",
+    ROOT / "datamodules/stream/balanced_sampling.py",
     ROOT / "foundation/keyed_random.py",
 ]
 MAY_IMPORT = {

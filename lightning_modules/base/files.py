@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from foundation.hub import HubModel, fetch_settings, fetch_weights, get_again, is_hub_id, listed
+from foundation.hub_download import HubModel, fetch_settings, fetch_weights, get_again, is_hub_id, listed
 from foundation.missing_paths import similar
-from foundation.weight_choice import Weights, offered_weights
+from foundation.weight_files import Weights, offered_weights
 from lightning_modules.base.families.family import Configs, Family
 from lightning_modules.base.families.known import FAMILIES, family_of
 from lightning_modules.base.single_file import (

@@ -23,7 +23,7 @@ from transformers import CLIPTokenizer
 
 from foundation.full_memory import memory_is_full
 from foundation.given_paths import shipped_name
-from foundation.hub import get_again
+from foundation.hub_download import get_again
 from lightning_modules.base.families.family import Family
 from lightning_modules.base.files import (
     BaseSettings,

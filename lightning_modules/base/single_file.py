@@ -20,7 +20,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from foundation.hub import HubModel, fetch_header, fetch_settings, fetch_weights, is_hub_id, listed
+from foundation.hub_download import HubModel, fetch_header, fetch_settings, fetch_weights, is_hub_id, listed
 from lightning_modules.base.families.clip_vocabulary import write_tokenizer
 from lightning_modules.base.families.family import Family
 from lightning_modules.base.families.known import FAMILIES

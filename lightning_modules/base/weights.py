@@ -13,8 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from foundation.full_memory import memory_is_full
-from foundation.hub import causes, get_again
-from foundation.weight_choice import Weights
+from foundation.hub_download import causes, get_again
+from foundation.weight_files import Weights
 
 LFS_POINTER = b"version https://git-lfs"
 
