@@ -21,13 +21,13 @@ from lightning_modules.base.noise_schedule import training_schedule
 from lightning_modules.base.offload import onload
 from lightning_modules.diffusion.mixed_shapes import Batch
 from lightning_modules.diffusion.noise import draw_latents
+from lightning_modules.lora.adapter import adapter_of, describe
 from lightning_modules.lora.checkpoint import adapter_entries, restore_adapter
 from lightning_modules.lora.ema import AdapterEma
 from lightning_modules.lora.export_check import check_export
-from lightning_modules.lora.formats import adapter_of, describe
+from lightning_modules.lora.first_adapter import put_first_adapter
 from lightning_modules.lora.layers import lora_parameters, scaled
-from lightning_modules.lora.start import put_first_adapter
-from lightning_modules.lora.verification import verify_file
+from lightning_modules.lora.read_back import verify_file
 from lightning_modules.lora.writing import write_adapter
 from lightning_modules.memory.choice import recomputes_activations
 from lightning_modules.memory.kernels import Device

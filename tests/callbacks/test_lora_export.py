@@ -181,7 +181,7 @@ def test_exports_that_cannot_be_written_are_counted_and_the_final_one_is_an_erro
 
 
 class OtherContent(Exporter):
-    """Files don't hold what was written, as `lightning_modules.lora.verification` finds; the disk has room."""
+    """Files don't hold what was written, as `lightning_modules.lora.read_back` finds; the disk has room."""
 
     def export_lora(self, path: Path, format: LoraFormat, facts: dict[str, str]) -> Path:
         raise OSError(f"{path} was written but reads back as another adapter, in a.lora_A")
