@@ -15,7 +15,8 @@ from jsonargparse.typing import PositiveFloat
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from callbacks.adapter_learns import AdapterLearns
-from callbacks.checkpoints import Checkpoints, resolve
+from callbacks.checkpoints import Checkpoints
+from callbacks.ckpt_path import resolve_ckpt_path
 from callbacks.clip_score import ClipScore
 from callbacks.exposure_ledger import ExposureLedger
 from callbacks.graceful_stop import GracefulStop
@@ -132,7 +133,7 @@ class StyleCLI(LightningCLI):
         self.graceful_stop.listen()
         checkpoints = self.run_folder / "checkpoints"
         self.goes_on = options.ckpt_path is not None  # auto may find nothing, or nothing that is whole
-        self.resumed_from = resolve(options.ckpt_path, checkpoints)
+        self.resumed_from = resolve_ckpt_path(options.ckpt_path, checkpoints)
         # config.yaml repeats the run: it has the run's name, and no checkpoint to start from
         options.ckpt_path, options.name = None, self.run_folder.name
         if self.resumed_from:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from callbacks.checkpoints import newest, newest_sound
+from callbacks.ckpt_path import newest, newest_sound
 from callbacks.lora_export import DIFFUSERS_FILE
 from callbacks.sound_checkpoint import ADAPTER_PARTS
 from commands.terminal.command_line import HelpfulParser

@@ -169,7 +169,9 @@ def test_exports_that_cannot_be_written_are_counted_and_the_final_one_is_an_erro
         pytest.warns(
             UserWarning, match=r"An export could not be written .*No space left.*checkpoint beside it"
         ),
-        pytest.raises(OSError, match=r"final files could not be written .*No space left.*is step None of 4"),
+        pytest.raises(
+            OSError, match=r"final files could not be written .*No space left.*is None, of 4 steps"
+        ),
     ):
         run(tmp_path, FullDisk(3), export)
     assert export.failures.count == 1
