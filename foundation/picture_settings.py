@@ -4,7 +4,7 @@ A picture has a prompt, a negative prompt, a seed, the settings of `SHARED`, and
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, Protocol, TypedDict
 
 SamplerName = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "unipc"]
 
@@ -47,6 +47,21 @@ class PaintingSettings(TypedDict):
 def shared_settings(picture: Any) -> tuple[object, ...]:
     """A picture's own of `SHARED`."""
     return tuple(getattr(picture, name) for name in SHARED)
+
+
+class Paintable(Protocol):
+    """A picture to paint."""
+
+    def settings(self) -> tuple[object, ...]:
+        """What pictures of one call must share."""
+
+
+def grouped_by_settings(pictures: Sequence[Paintable]) -> list[list[int]]:
+    """Indices of the pictures that can be painted in one call, in the order of each call's first."""
+    calls: dict[tuple[object, ...], list[int]] = {}
+    for index, picture in enumerate(pictures):
+        calls.setdefault(picture.settings(), []).append(index)
+    return list(calls.values())
 
 
 def painting_settings(pictures: Sequence[Any]) -> PaintingSettings:

@@ -139,12 +139,12 @@ def run_painting(
         )
 
 
-def in_words(count: int) -> str:
-    """A count in words, e.g. "8 pictures"."""
+def counted_pictures(count: int) -> str:
+    """How many pictures, e.g. "8 pictures"."""
     return "1 picture" if count == 1 else f"{count} pictures"
 
 
 def what_is_there(pictures: PictureList) -> str:
     """How far a list is, e.g. "runs/demo/pictures: 3 of 8 pictures there already"."""
     left = sum(len(jobs) for jobs in pictures.waiting())
-    return f"{pictures.output}: {len(pictures.jobs) - left} of {in_words(len(pictures.jobs))} there already"
+    return f"{pictures.output}: {len(pictures.jobs) - left} of {counted_pictures(len(pictures.jobs))} there already"

@@ -19,6 +19,7 @@ from foundation.weight_files import Weights, offered_weights
 from lightning_modules.base.families.family import Configs, Family
 from lightning_modules.base.families.known import FAMILIES, family_of
 from lightning_modules.base.single_file import (
+    check_channels,
     configs_of,
     distilled_note,
     is_single_file,
@@ -228,14 +229,8 @@ def check_shapes(
         ValueError: the UNet takes more than latents, or text of another width.
     """
     _check_classes(base_model, family, configs)
-    channels, latent = configs["unet"].get("in_channels", 4), configs["vae"].get("latent_channels", 4)
-    if channels != latent:
-        kind = "an inpainting model" if channels == 2 * latent + 1 else "a depth, editing or upscaling model"
-        raise ValueError(
-            f"--model.base_model {base_model}: its UNet takes {channels} channels where its VAE makes "
-            f"{latent}: {kind}. Only text-to-image models can be trained; choose the model that it was made "
-            "from."
-        )
+    latent = configs["vae"].get("latent_channels", 4)
+    check_channels(f"--model.base_model {base_model}", configs["unet"].get("in_channels", 4), latent)
     width = sum(configs[part].get("hidden_size", 512) for part in family.tokenizers)
     wanted = configs["unet"].get("cross_attention_dim")
     if width != wanted:

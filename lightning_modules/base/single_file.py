@@ -234,18 +234,33 @@ def _write(file: Path, content: Mapping[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
+def check_channels(given: str, channels: int, latent: int) -> None:
+    """Refuse a UNet that takes more than the VAE's latents.
+
+    Args:
+        given: the model as the user named it, with its option.
+        channels: that the UNet takes.
+        latent: channels of a latent.
+
+    Raises:
+        ValueError: it takes others, with what kind of model that is.
+    """
+    if channels == latent:
+        return
+    kind = "an inpainting model" if channels == 2 * latent + 1 else "a depth, editing or upscaling model"
+    raise ValueError(
+        f"{given}: its UNet takes {channels} channels where its VAE makes {latent}: {kind}. Only text-to-image models "
+        "can be trained; choose the model that it was made from."
+    )
+
+
 def _check_unet(given: str, header: Header, family: Family) -> None:
     """Refuse models with a family's names and another shape: inpainting, and those made smaller."""
     config, shapes = family.configs["unet"], header.shapes
     first = next(
         (shape for name, shape in shapes.items() if name.endswith("input_blocks.0.0.weight")), (0, 4)
     )
-    if first[1] != 4:
-        kind = "an inpainting model" if first[1] == 9 else "an editing, depth or upscaling model"
-        raise ValueError(
-            f"{given}: its UNet takes {first[1]} channels where its VAE makes 4: {kind}. Only text-to-image models can "
-            "be trained; choose the model that it was made from."
-        )
+    check_channels(given, first[1], 4)
     widths = {
         shape[1] for name, shape in shapes.items() if name.endswith("attn2.to_k.weight") and UNET in name
     }

@@ -47,7 +47,7 @@ def load_network(cls: Any, folder: Path, part: str, *, dtype: torch.dtype, weigh
     except Exception as error:  # the libraries raise many kinds
         if memory_is_full(error):
             raise
-        reason = _in_words(error)
+        reason = _reason(error)
         raise ValueError(
             f"--model.base_model {folder}: {part} can't be loaded: {reason} {get_again(folder)}"
         ) from error
@@ -83,7 +83,7 @@ def look_at(file: Path) -> None:
         raise ValueError(f"{file} is damaged or cut short ({error}). {get_again(file)}") from error
 
 
-def _in_words(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """The reason in one sentence."""
     text = " ".join(str(cause) for cause in causes(error))
     if "Weights only load failed" in text or "weights_only" in text or "UnpicklingError" in text:
