@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, TypedDict
 SamplerName = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "unipc"]
 
 LARGEST_SIDE = 4096
-"""Pixels of a side beyond which no Stable Diffusion 1.x or 2.x paints anything."""
+"""Pixels of a side beyond which no Stable Diffusion paints anything, and no card holds a training step."""
 
 MOST_STEPS = 1000
 """Timesteps of Stable Diffusion's schedule: a sampler has no more."""

@@ -12,7 +12,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from callbacks.painting_progress import PaintingProgress
 from callbacks.picture_writer import PictureWriter
-from commands.runs.lora_file import LoraFile, base_of, find_lora
+from commands.runs.lora_file import WHICH_LORA, LoraFile, base_of, find_lora
 from commands.terminal.arithmetic import arithmetic_restored, use_tf32
 from commands.terminal.lightning_cli import CommandParser, quiet_lightning
 from commands.terminal.trainer_options import check_painting
@@ -43,13 +43,7 @@ class PaintingCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Which adapter."""
-        parser.add_argument(
-            "--lora",
-            type=str | None,
-            default=None,
-            help="run folder, checkpoint, or LoRA file of any trainer in diffusers, peft or kohya format (default: the "
-            "last run)",
-        )
+        parser.add_argument("--lora", type=str | None, default=None, help=WHICH_LORA)
         parser.add_argument("--runs", type=str, default="runs", help="folder that holds all runs")
         parser.link_arguments("lora", "model.lora")
 

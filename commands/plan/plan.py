@@ -110,7 +110,7 @@ def _memory_here(device: str) -> int | None:
     """Memory of the card that is here, or main memory where the CPU is planned for; null without a card."""
     import torch
 
-    from lightning_modules.memory.choice import device_memory
+    from lightning_modules.memory.auto_checkpointing import device_memory
 
     if device == "cuda" and not torch.cuda.is_available():
         return None

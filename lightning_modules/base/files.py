@@ -20,11 +20,11 @@ from lightning_modules.base.families.family import Configs, Family
 from lightning_modules.base.families.known import FAMILIES, family_of
 from lightning_modules.base.single_file import (
     check_channels,
-    configs_of,
     distilled_note,
     is_single_file,
     read_header,
     scheduler_marks,
+    temporary_configs,
 )
 from lightning_modules.diffusion.prediction import PredictionType
 
@@ -163,7 +163,7 @@ def _config_of_single_file(base_model: str, base_config: str | None) -> Path:
             "opening one runs whatever code is in it. Convert it, or use the model's diffusers folder."
         )
     if base_config is None:
-        return configs_of(base_model)
+        return temporary_configs(base_model)
     folder = Path(base_config)
     if not folder.is_dir():
         raise ValueError(f"--model.base_config {base_config}: there is no such folder.")

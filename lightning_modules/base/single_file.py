@@ -24,7 +24,7 @@ from foundation.hub_download import HubModel, fetch_header, fetch_settings, fetc
 from lightning_modules.base.families.clip_vocabulary import write_tokenizer
 from lightning_modules.base.families.family import Family
 from lightning_modules.base.families.known import FAMILIES
-from lightning_modules.base.weights import look_at
+from lightning_modules.base.weights import check_whole
 
 UNET = "model.diffusion_model."
 OTHERS = {
@@ -115,7 +115,7 @@ def _remote_header(
 
 
 def _header(given: str, path: Path) -> Header:
-    look_at(path)
+    check_whole(path)
     with safe_open(path, framework="pt") as file:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         return Header(given, path, shapes, file.metadata() or {})
@@ -183,7 +183,7 @@ def distilled_note(base_model: str) -> str:
     )
 
 
-def configs_of(base_model: str) -> Path:
+def temporary_configs(base_model: str) -> Path:
     """A folder of the configs and tokenizers that belong to a bare file, written for the length of this process.
 
     Raises:

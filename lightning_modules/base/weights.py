@@ -33,7 +33,7 @@ def load_network(cls: Any, folder: Path, part: str, *, dtype: torch.dtype, weigh
         ValueError: the files can't be read, hold other weights than the config describes, or hold code.
     """
     for file in weights.files:
-        look_at(folder / file)
+        check_whole(folder / file)
     try:
         model, found = cls.from_pretrained(
             folder,
@@ -61,7 +61,7 @@ def load_network(cls: Any, folder: Path, part: str, *, dtype: torch.dtype, weigh
     return model
 
 
-def look_at(file: Path) -> None:
+def check_whole(file: Path) -> None:
     """Read what tells a whole file from others; gigabytes aren't read.
 
     Raises:

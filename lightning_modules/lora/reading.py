@@ -40,7 +40,7 @@ from lightning_modules.lora.diffusers_format import (
 from lightning_modules.lora.header import behind_header
 from lightning_modules.lora.kohya_format import from_kohya, to_kohya
 from lightning_modules.lora.layers import ADAPTER, load_lora_state, lora_layers, put_on
-from lightning_modules.lora.tensor_names import format_of, is_unets
+from lightning_modules.lora.tensor_names import format_by_names, is_unets
 
 AdapterFormat = Literal["checkpoint", "diffusers", "kohya"]
 
@@ -276,7 +276,7 @@ PEFT_FIELDS = ("r", "lora_alpha", "alpha_pattern", "use_rslora")
 
 
 def _format(tensors: Mapping[str, Tensor], given: str) -> LoraFormat:
-    if found := format_of(tensors.keys()):
+    if found := format_by_names(tensors.keys()):
         return found
     shown = ", ".join(sorted(tensors)[:3]) or "nothing"
     raise ValueError(

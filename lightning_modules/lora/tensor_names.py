@@ -46,7 +46,7 @@ SafetensorsFile = tuple[dict[str, Tensor], dict[str, str]]
 """The tensors of a file and its header."""
 
 
-def format_of(names: Collection[str]) -> LoraFormat | None:
+def format_by_names(names: Collection[str]) -> LoraFormat | None:
     """Who reads a file of such names; diffusers is all that has dots in them, null is no LoRA."""
     if any(name.startswith((*UNDERSCORED, "lora_te")) for name in names):
         return "kohya"
