@@ -23,7 +23,7 @@ from benchmarks.usual_script import ScriptStep
 from datamodules.caption_images import CaptionImages
 from datamodules.stream.latent_cache import LatentCache
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
-from lightning_modules.text.cache import TextCache
+from lightning_modules.text.caption_cache import CaptionCache
 
 OURS = "ours"
 FLOOR = "floor"
@@ -82,7 +82,7 @@ class Interludes(Measuring):
         """Take the caches away, if it is to be so: `fit` has just filled them."""
         if not self.cached:
             module = cast(StableDiffusionLora, pl_module)
-            module.text = TextCache(module.encode_text)
+            module.text = CaptionCache(module.encode_text)
             assert trainer.train_dataloader is not None
             trainer.train_dataloader.dataset.latents = LatentCache()
 

@@ -1,21 +1,17 @@
-"""When a checkpoint is written, how, and which one `last` means.
+"""When a checkpoint is written, and how. Which one `--ckpt_path last` means is in `ckpt_path.py`.
 
 A checkpoint holds the adapter, the optimizer, the schedule and the position in the stream: megabytes. It is
 written at step 0, every N optimizer steps, at least every few minutes, and at the end, also when the run was
 asked to stop (callbacks/graceful_stop.py); the best one by validation loss is kept apart. Always between two
 optimizer steps: inside an accumulation window part of the gradients would be lost.
 
-Each file is written beside its place and renamed. One that is damaged all the same (by a disk, or a copy that
-broke off) is named and passed over for the one before it. A disk that is full costs the checkpoint, not the
-training: the older files stay, and it is tried again when the next one is due.
+Each file is written beside its place and renamed. A disk that is full costs the checkpoint, not the training: the
+older files stay, and it is tried again when the next one is due.
 """
 
-import difflib
 import io
 import math
-import re
 import time
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -25,97 +21,15 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_warn
 
+from callbacks.ckpt_path import newest, step_file, step_files
 from callbacks.failures import Failures
-from callbacks.sound_checkpoint import PARTS, damage
 from callbacks.validations import is_due, validate_now
 from foundation.atomic_file import atomic_file
-from foundation.missing_paths import similar
 from foundation.transfer import to_host
 
-STEP_FILE = re.compile(r"step_(\d+)\.ckpt")
 ABANDONED = "abandoned"
 """Subfolder for checkpoints past the one that a run went back to."""
-
-
-def step_file(folder: Path, step: int) -> Path:
-    """Where the checkpoint of an optimizer step lies."""
-    return folder / f"step_{step:06d}.ckpt"
-
-
-def step_files(folder: Path) -> list[tuple[int, Path]]:
-    """The step checkpoints of a folder with their step numbers, in rising order; by their names alone."""
-    found = ((STEP_FILE.fullmatch(path.name), path) for path in folder.glob("step_*.ckpt"))
-    return sorted((int(match[1]), path) for match, path in found if match)
-
-
-def newest(folder: Path) -> Path | None:
-    """The checkpoint with the highest step number, never the latest file time; None if there is none."""
-    files = step_files(folder)
-    return files[-1][1] if files else None
-
-
-def newest_sound(folder: Path, parts: Collection[str] = PARTS) -> Path | None:
-    """The newest checkpoint that is whole and has these parts; a warning names each one that is passed over."""
-    for _, path in reversed(step_files(folder)):
-        wrong = damage(path, parts)
-        if wrong is None:
-            return path
-        rank_zero_warn(f"{path} is {wrong}: it is passed over for the checkpoint before it.")
-    return None
-
-
-def resolve(ckpt_path: str | None, folder: Path) -> Path | None:
-    """The checkpoint that `--ckpt_path` names.
-
-    Args:
-        ckpt_path: `last` (there must be one), `auto` (the newest if there is one), `best`, a file, or null. Of
-            `last` and `auto` damaged ones are passed over.
-        folder: the run's checkpoint folder.
-
-    Raises:
-        ValueError: when `last` finds nothing, or the file doesn't exist or is damaged.
-    """
-    if ckpt_path is None:
-        return None
-    if ckpt_path in ("last", "auto"):
-        found = newest_sound(folder)
-        if found is None and ckpt_path == "last":
-            others = [
-                run.name for run in sorted(folder.parent.parent.glob("*/")) if newest(run / "checkpoints")
-            ]
-            raise ValueError(
-                f"--ckpt_path last: there is no complete checkpoint in {folder}. "
-                "Give a file, or --ckpt_path auto to start afresh when there is none."
-                + (
-                    f" It is the newest of this run only; --name names another: {', '.join(others)}."
-                    if others
-                    else ""
-                )
-            )
-        return found
-    path = folder / "best.ckpt" if ckpt_path == "best" else Path(ckpt_path)
-    if not path.is_file():
-        raise ValueError(f"--ckpt_path {ckpt_path}: {_absent(path, ckpt_path)}")
-    if wrong := damage(path):
-        raise ValueError(
-            f"--ckpt_path {ckpt_path}: {path} is {wrong}. Give another .ckpt file of the run's checkpoints folder, "
-            "or --ckpt_path last for the newest that is complete."
-        )
-    return path
-
-
-def _absent(path: Path, given: str) -> str:
-    """Why there is no checkpoint, and what to give."""
-    valid = "Valid: last, auto, best, or a checkpoint's path."
-    if given == "best":
-        return f"no such file, {path}: it is written at the first validation. {valid}"
-    if path.is_dir():
-        inside = newest(path) or newest(path / "checkpoints")
-        return f"that is a folder. {valid}" + (f" Did you mean {inside}?" if inside else "")
-    word = difflib.get_close_matches(given, ("last", "auto", "best"), n=1)
-    return f"no such file. {valid}" + (f" Did you mean {word[0]}?" if word else similar(path))
 
 
 def set_aside(folder: Path, above: int) -> None:
@@ -207,8 +121,8 @@ class Checkpoints(Checkpoint):
         if trainer.global_step != self._saved_step:
             raise OSError(
                 f"The last step, {trainer.global_step}, could not be saved in {self.folder(trainer)}; the newest "
-                f"checkpoint there is step {newest_step(self.folder(trainer))}. Free some space, then go on from "
-                "it with --ckpt_path last."
+                f"checkpoint there is {newest(self.folder(trainer))}. Free some space, then go on from it with "
+                "--ckpt_path last."
             )
 
     def _save(self, trainer: L.Trainer) -> None:
@@ -265,12 +179,6 @@ class WholeCheckpoints(TorchCheckpointIO):
                 partial.write_bytes(content.getbuffer())
         except OSError as error:
             self.error = error
-
-
-def newest_step(folder: Path) -> int | None:
-    """The step of the newest checkpoint; None if there is none."""
-    files = step_files(folder)
-    return files[-1][0] if files else None
 
 
 def write(trainer: L.Trainer, path: Path) -> OSError | None:

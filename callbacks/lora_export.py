@@ -22,7 +22,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from safetensors import SafetensorError, safe_open
 
-from callbacks.checkpoints import newest_step
+from callbacks.ckpt_path import newest
 from callbacks.failures import Failures
 from callbacks.protocols import AdapterExport
 from callbacks.training_facts import training_facts
@@ -111,8 +111,8 @@ class LoraExport(Callback):
             return self._write(trainer, pl_module, run / DIFFUSERS_FILE, f"{run.name}_kohya.safetensors")
         except (OSError, SafetensorError) as error:
             raise OSError(
-                f"The final files could not be written whole into {run} ({error}). The newest checkpoint there is step "
-                f"{newest_step(run / 'checkpoints')} of {trainer.global_step}. If the disk is full, free some space; "
+                f"The final files could not be written whole into {run} ({error}). The newest checkpoint is "
+                f"{newest(run / 'checkpoints')}, of {trainer.global_step} steps. If the disk is full, free some space; "
                 "then go on from it with --ckpt_path last."
             ) from error
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-from callbacks.progress import BarOrLines, clock, line_due
+from callbacks.progress import BarOrLines, line_due
+from foundation.clock import clock
 
 BAR_FORMAT = "{n_fmt}/{total_fmt} pictures {bar} {percentage:3.0f}% | {rate_fmt} | {remaining} left"
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from callbacks.time_left import TimeLeft, validations_left
 from callbacks.training_log import smooth_loss
+from foundation.clock import clock
 
 LINES_PER_RUN = 20
 BAR_FORMAT = "{n_fmt}/{total_fmt} steps {bar} {percentage:3.0f}%{desc}"
@@ -171,13 +172,6 @@ def announce(trainer: Trainer, text: str) -> None:
     bar = trainer.progress_bar_callback
     if isinstance(bar, RunProgress):
         bar.phase(trainer, text)
-
-
-def clock(seconds: float) -> str:
-    """Seconds as 0:26, 12:05 or 3:04:05."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def line_due(before: int, now: int, total: int) -> bool:

@@ -39,7 +39,13 @@ from callbacks.training_log import first_step, writers
 from evaluation.foreign_syntax import foreign_syntax
 from evaluation.grids import GridRow, comparison_grid, stack_right
 from foundation.atomic_file import atomic_file
-from foundation.picture_settings import MOST_STEPS, SamplerName, painting_settings, shared_settings
+from foundation.picture_settings import (
+    MOST_STEPS,
+    SamplerName,
+    grouped_by_settings,
+    painting_settings,
+    shared_settings,
+)
 from foundation.processes import in_first_process, undealt
 
 MEMORY_IS_FULL = (
@@ -222,11 +228,8 @@ def paint(model: TextToImage, prompts: Sequence[SamplePrompt], *, lora_scale: fl
     Returns:
         float32 [3, H, W] in [0, 1] each, in memory of its own.
     """
-    together: dict[tuple[object, ...], list[int]] = {}
-    for index, prompt in enumerate(prompts):
-        together.setdefault(prompt.settings(), []).append(index)
     pictures: dict[int, Tensor] = {}
-    for indices in together.values():
+    for indices in grouped_by_settings(prompts):
         chosen = [prompts[index] for index in indices]
         first = chosen[0]
         images = model.generate(

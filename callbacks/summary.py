@@ -15,9 +15,9 @@ from callbacks.clip_score import ClipScore, ClipScores
 from callbacks.failures import Failures
 from callbacks.graceful_stop import GracefulStop
 from callbacks.loss_guard import LossGuard
-from callbacks.progress import clock
 from callbacks.sample_images import SampleImages
 from callbacks.time_shares import time_shares
+from foundation.clock import clock
 
 RULE = "-" * 78
 

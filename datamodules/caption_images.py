@@ -17,7 +17,7 @@ from datamodules.folder.records import Record
 from datamodules.picture_folder import PictureFolder
 from datamodules.pictures.geometry import training_size
 from datamodules.stream.dataset import (
-    DrawBatches,
+    DrawBatchSampler,
     HeldOutPictures,
     Item,
     TrainingPictures,
@@ -45,7 +45,7 @@ class CaptionImages(PictureFolder, L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Item]:
         """The stream from the current position on, without end."""
         rank, world_size = self._rank()
-        batches = DrawBatches(
+        batches = DrawBatchSampler(
             lambda: self.position, batch_size=self.batch_size, rank=rank, world_size=world_size
         )
         return self._loader(self._training_pictures(), batch_sampler=batches)

@@ -5,10 +5,9 @@ from pathlib import Path
 
 from datamodules.pictures.geometry import BUCKET_STEP
 from datamodules.stream.caption_variation import CaptionOptions
+from foundation.picture_settings import LARGEST_SIDE
 
 MANY_WORKERS = 32
-LARGEST = 4096
-"""Pixels of a side beyond which no Stable Diffusion 1.x or 2.x paints anything, and no card holds a step."""
 
 
 def check_resolution(resolution: int, buckets: bool) -> None:
@@ -18,7 +17,7 @@ def check_resolution(resolution: int, buckets: bool) -> None:
         ValueError: no model can be trained at it.
     """
     _check("resolution", resolution, resolution > 0 and resolution % 8 == 0, "a positive multiple of 8")
-    _check("resolution", resolution, resolution <= LARGEST, f"at most {LARGEST}")
+    _check("resolution", resolution, resolution <= LARGEST_SIDE, f"at most {LARGEST_SIDE}")
     in_steps = not buckets or resolution % BUCKET_STEP == 0
     _check("resolution", resolution, in_steps, f"a positive multiple of {BUCKET_STEP} with data.buckets")
 

@@ -33,7 +33,7 @@ from datamodules.problems import (
     Problem,
     describe,
 )
-from datamodules.stream.balance import Stream
+from datamodules.stream.balanced_sampling import BalancedStream
 from datamodules.stream.caption_variation import CaptionOptions, Wording
 from datamodules.stream.loss_weights import full_loss_weights
 from datamodules.stream.planned_visits import planned_visits
@@ -133,7 +133,7 @@ class PictureFolder:
         self.held_out: list[Record] = []
         self.warnings: list[Problem] = []
         self.group_weights: dict[str, float] = {}
-        self._stream: Stream | None = None
+        self._stream: BalancedStream | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Read and check everything, once; print what is passed over.
@@ -203,17 +203,17 @@ class PictureFolder:
         self.group_weights = full_loss_weights(stream.sizes, self.loss_weights)
         self._stream = stream
 
-    def _balanced(self) -> Stream:
+    def _balanced(self) -> BalancedStream:
         """The stream at the declared shares, or at kohya's repeats where none are declared."""
         repeats = shares_of_repeats(self.training) if self.group_by == "label" else None
         shares = repeats if self.shares is None else self.shares
-        stream = Stream(Counter(record.group for record in self.training), shares, self.seed)
+        stream = BalancedStream(Counter(record.group for record in self.training), shares, self.seed)
         used = self.shares is None and repeats is not None
         self.warnings.extend(repeats_problems(self.training, self.folder, stream.shares, used=used))
         return stream
 
     @property
-    def stream(self) -> Stream:
+    def stream(self) -> BalancedStream:
         """The balanced stream.
 
         Raises:

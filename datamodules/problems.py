@@ -235,12 +235,17 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
-def describe(problems: Iterable[Problem]) -> str:
-    """One line a kind, in the order in which kinds first appear: title, full count, names, remedy."""
+def by_kind(problems: Iterable[Problem]) -> dict[Kind, list[Problem]]:
+    """The problems of each kind, in the order in which kinds first appear."""
     kinds: dict[Kind, list[Problem]] = {}
     for problem in problems:
         kinds.setdefault(problem.kind, []).append(problem)
-    return "\n".join(_line(kind, found) for kind, found in kinds.items())
+    return kinds
+
+
+def describe(problems: Iterable[Problem]) -> str:
+    """One line a kind, in the order in which kinds first appear: title, full count, names, remedy."""
+    return "\n".join(_line(kind, found) for kind, found in by_kind(problems).items())
 
 
 def _line(kind: Kind, found: Sequence[Problem]) -> str:

@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from foundation.hub import HubModel, fetch_settings, fetch_weights, get_again, is_hub_id
-from foundation.weight_choice import Weights, offered_weights
+from foundation.hub_download import HubModel, fetch_settings, fetch_weights, get_again, is_hub_id
+from foundation.weight_files import Weights, offered_weights
 
 SETTINGS = (
     "config.json",

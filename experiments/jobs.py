@@ -22,6 +22,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from foundation.clock import clock
+
 POLL = 0.2  # seconds between two looks at the commands
 STATUS = 60.0  # seconds between two lines on commands that take long
 TAIL = 15  # lines of a failed command's log that are shown
@@ -193,13 +195,6 @@ def locked(folder: Path, say: Callable[[str], None] = print) -> Iterator[int]:
 def environment(jobs: int) -> Mapping[str, str]:
     """One thread for each of several jobs: a team of threads that waits for a busy core is slower than one thread."""
     return {**os.environ, "OMP_NUM_THREADS": "1"} if jobs > 1 else dict(os.environ)
-
-
-def clock(seconds: float) -> str:
-    """Such as 1:02:03 or 4:05."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _failure(step: Step, code: int) -> str:

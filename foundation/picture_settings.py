@@ -4,12 +4,12 @@ A picture has a prompt, a negative prompt, a seed, the settings of `SHARED`, and
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, Protocol, TypedDict
 
 SamplerName = Literal["ddim", "euler", "euler_a", "dpmpp_2m", "unipc"]
 
 LARGEST_SIDE = 4096
-"""Pixels of a side beyond which no Stable Diffusion 1.x or 2.x paints anything."""
+"""Pixels of a side beyond which no Stable Diffusion paints anything, and no card holds a training step."""
 
 MOST_STEPS = 1000
 """Timesteps of Stable Diffusion's schedule: a sampler has no more."""
@@ -47,6 +47,21 @@ class PaintingSettings(TypedDict):
 def shared_settings(picture: Any) -> tuple[object, ...]:
     """A picture's own of `SHARED`."""
     return tuple(getattr(picture, name) for name in SHARED)
+
+
+class Paintable(Protocol):
+    """A picture to paint."""
+
+    def settings(self) -> tuple[object, ...]:
+        """What pictures of one call must share."""
+
+
+def grouped_by_settings(pictures: Sequence[Paintable]) -> list[list[int]]:
+    """Indices of the pictures that can be painted in one call, in the order of each call's first."""
+    calls: dict[tuple[object, ...], list[int]] = {}
+    for index, picture in enumerate(pictures):
+        calls.setdefault(picture.settings(), []).append(index)
+    return list(calls.values())
 
 
 def painting_settings(pictures: Sequence[Any]) -> PaintingSettings:

@@ -21,21 +21,21 @@ from lightning_modules.base.noise_schedule import training_schedule
 from lightning_modules.base.offload import onload
 from lightning_modules.diffusion.mixed_shapes import Batch
 from lightning_modules.diffusion.noise import draw_latents
+from lightning_modules.lora.adapter import adapter_of, describe
 from lightning_modules.lora.checkpoint import adapter_entries, restore_adapter
 from lightning_modules.lora.ema import AdapterEma
 from lightning_modules.lora.export_check import check_export
-from lightning_modules.lora.formats import adapter_of, describe
+from lightning_modules.lora.first_adapter import put_first_adapter
 from lightning_modules.lora.layers import lora_parameters, scaled
-from lightning_modules.lora.start import put_first_adapter
-from lightning_modules.lora.verification import verify_file
+from lightning_modules.lora.read_back import verify_file
 from lightning_modules.lora.writing import write_adapter
-from lightning_modules.memory.choice import recomputes_activations
+from lightning_modules.memory.auto_checkpointing import recomputes_activations
 from lightning_modules.memory.kernels import Device
 from lightning_modules.memory.plan import RunShape
 from lightning_modules.memory.work import Precision, Setting
 from lightning_modules.model_options import ModelOptions
 from lightning_modules.painting.painter import Painter
-from lightning_modules.text.cache import TextCache
+from lightning_modules.text.caption_cache import CaptionCache
 from lightning_modules.text.conditioning import caption_pieces, encode_texts
 from lightning_modules.text.conditions import TextConditions
 from lightning_modules.text.encoders import TextEncoders
@@ -84,7 +84,7 @@ class AdaptedModel(ModelOptions):
             compile_blocks(self.unet)
         if self.ema_decay is not None:
             self.ema = AdapterEma(lora_parameters(self.unet), self.ema_decay)
-        self.text = TextCache(self.encode_text)
+        self.text = CaptionCache(self.encode_text)
         self.painter = Painter(
             parts, zero_terminal_snr=self.zero_terminal_snr, long_captions=self.long_captions
         )

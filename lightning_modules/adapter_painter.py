@@ -14,9 +14,9 @@ from torch import Tensor
 from foundation.picture_settings import painting_settings
 from lightning_modules.base.loading import load_components, weight_dtype
 from lightning_modules.diffusion.prediction import PredictionType
+from lightning_modules.lora.first_adapter import place_with_notes
 from lightning_modules.lora.layers import scaled
 from lightning_modules.lora.reading import SavedAdapter, read_adapter
-from lightning_modules.lora.start import place_with_notes
 from lightning_modules.painting.painter import Painter
 from lightning_modules.text.conditioning import LongCaptions
 

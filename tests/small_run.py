@@ -11,7 +11,7 @@ import lightning as L
 import torch
 from PIL import Image
 
-from callbacks.checkpoints import step_file
+from callbacks.ckpt_path import step_file
 from datamodules.picture_folder import PictureFolder
 
 

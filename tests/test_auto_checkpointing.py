@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_modules.memory import choice
+from lightning_modules.memory import auto_checkpointing
 from tests.small_run import adapter, picture_folder, same, small_config
 from train import main
 
@@ -42,7 +42,7 @@ def test_it_is_off_where_memory_is_plentiful_and_on_where_it_is_not_with_the_sam
     )
 
     begun = fit(config, "begun", "--trainer.max_steps", "3")
-    monkeypatch.setattr(choice, "device_memory", lambda device: 1_000_000)
+    monkeypatch.setattr(auto_checkpointing, "device_memory", lambda device: 1_000_000)
     capsys.readouterr()
     fit(config, "begun", "--trainer.max_steps", "6", "--ckpt_path", "last")
     assert "auto chose on: a step without it takes 0.0 GB of the machine's 0.0 GB" in capsys.readouterr().out
@@ -52,6 +52,6 @@ def test_it_is_off_where_memory_is_plentiful_and_on_where_it_is_not_with_the_sam
 def test_where_the_device_does_not_say_its_memory_it_is_on(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(choice, "device_memory", lambda device: None)
+    monkeypatch.setattr(auto_checkpointing, "device_memory", lambda device: None)
     fit(config, "unknown", "--trainer.max_steps", "1")
     assert "auto chose on, since this device doesn't say how much memory it has" in capsys.readouterr().out

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from callbacks.checkpoints import newest
+from callbacks.ckpt_path import newest
 from callbacks.graceful_stop import STOPPED_EARLY
 from tests.callbacks.tiny_painter import curve, events_of
 from tests.distributed_run import (

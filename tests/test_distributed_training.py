@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from callbacks.checkpoints import step_file
+from callbacks.ckpt_path import step_file
 from tests.callbacks.tiny_painter import curve, events_of
 from tests.distributed_run import TWO, fit, uneven_config
 from tests.small_run import adapter

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_modules.base.loading import load_components
-from lightning_modules.lora.formats import Adapter, adapter_of
+from lightning_modules.lora.adapter import Adapter, adapter_of
 from lightning_modules.lora.layers import LoraOptions
 from lightning_modules.lora.reading import place_adapter, read_adapter
 from lightning_modules.lora.writing import write_adapter

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from callbacks.checkpoints import step_file
+from callbacks.ckpt_path import step_file
 from callbacks.loss_guard import LossGuard
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 from tests.pretended_gpu import PretendedGpu

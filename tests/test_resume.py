@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from callbacks.checkpoints import newest, step_file
+from callbacks.ckpt_path import newest, step_file
 from callbacks.graceful_stop import STOPPED_EARLY
 from callbacks.lora_export import DIFFUSERS_FILE, finished_step
 from foundation.tensor_store import TensorStore

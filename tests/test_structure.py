@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 PURE = [
     *sorted((ROOT / "lightning_modules/diffusion").glob("*.py")),
     ROOT / "datamodules/pictures/geometry.py",
-    ROOT / "datamodules/stream/balance.py",
+    ROOT / "datamodules/stream/balanced_sampling.py",
     ROOT / "foundation/keyed_random.py",
 ]
 MAY_IMPORT = {
@@ -117,7 +117,7 @@ def test_the_rules_stand_from_the_ground_up() -> None:
 
 def test_nobody_outside_of_the_families_asks_which_family_it_is() -> None:
     marks = r"\bSD_1\b|\bSD_2\b|\bSDXL\b|use_linear_projection|text_encoder_2|is_sd2|\bxl\b"
-    allowed = {"lightning_modules/lora/names.py": {"text_encoder_2"}}  # of other trainers' files
+    allowed = {"lightning_modules/lora/tensor_names.py": {"text_encoder_2"}}  # of other trainers' files
     for package in ("lightning_modules", "callbacks", "commands", "evaluation", "datamodules", "foundation"):
         for path in (ROOT / package).rglob("*.py"):
             if path.parent.name == "families":

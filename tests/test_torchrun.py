@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from callbacks.checkpoints import newest
+from callbacks.ckpt_path import newest
 from tests.distributed_run import PATIENCE, assert_none_is_left, uneven_config
 from tests.small_run import picture_folder, small_config
 from tests.witness import draws_of

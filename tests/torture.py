@@ -35,6 +35,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import callbacks.checkpoints
+import callbacks.ckpt_path
 import train
 from callbacks.graceful_stop import STOPPED_EARLY
 from callbacks.lora_export import DIFFUSERS_FILE, LoraExport, finished_step
@@ -231,7 +232,7 @@ class Torture:
             f"status {ended.status} in {ended.phase}:\n{self.log.read_text()[-3000:]}"
         )
         self.hits[ended.phase] += 1
-        reached = callbacks.checkpoints.newest(self.folder / "runs" / name / "checkpoints")
+        reached = callbacks.ckpt_path.newest(self.folder / "runs" / name / "checkpoints")
         parts = len(list(self.folder.rglob("*.part")))
         at = reached.stem if reached else "nothing"
         self.say(

@@ -11,7 +11,7 @@ from statistics import median_high
 
 from commands.audit.thumbnails import Thumbnails
 from datamodules.audit.result import Audit, GroupRow, name_in
-from datamodules.problems import Kind, Problem
+from datamodules.problems import Kind, Problem, by_kind
 from evaluation.page import Grid, render
 
 FINDINGS_SHOWN = 48  # thumbnails of one kind of finding
@@ -22,7 +22,7 @@ CONTACTS_SHOWN = 150  # pictures of one group: the whole of a set of the usual s
 
 
 @dataclass(frozen=True)
-class Finding:
+class ShownProblems:
     """All problems of one kind, as many of them as are shown.
 
     Attributes:
@@ -53,8 +53,8 @@ def audit_page(audit: Audit) -> str:
         "audit.html",
         audit=audit,
         name=audit.folder.resolve().name,
-        stops=_findings(audit.errors, thumbnails),
-        look=_findings(audit.warnings, thumbnails),
+        stops=[_shown(*of_kind, thumbnails) for of_kind in by_kind(audit.errors).items()],
+        look=[_shown(*of_kind, thumbnails) for of_kind in by_kind(audit.warnings).items()],
         bars=_bars(audit.groups),
         mix=[_group_cells(row) for row in audit.groups],
         middle=median_high(pair.similarity for pair in agreement) if agreement else None,
@@ -74,19 +74,11 @@ def audit_page(audit: Audit) -> str:
     )
 
 
-def _findings(problems: Sequence[Problem], thumbnails: Thumbnails) -> list[Finding]:
-    """One a kind, in the order in which kinds first appear."""
-    kinds: dict[Kind, list[Problem]] = {}
-    for problem in problems:
-        kinds.setdefault(problem.kind, []).append(problem)
-    return [_finding(kind, found, thumbnails) for kind, found in kinds.items()]
-
-
-def _finding(kind: Kind, problems: Sequence[Problem], thumbnails: Thumbnails) -> Finding:
+def _shown(kind: Kind, problems: Sequence[Problem], thumbnails: Thumbnails) -> ShownProblems:
     lines = [(problem.where, problem.detail) for problem in problems if not problem.files]
     single = [(*problem.files, problem.detail, "") for problem in problems if len(problem.files) == 1]
     clusters = [problem for problem in problems if len(problem.files) > 1]
-    return Finding(
+    return ShownProblems(
         kind,
         len(problems),
         lines[:LINES_SHOWN],

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from datamodules.audit.result import Audit, GroupRow
-from datamodules.problems import Kind, Problem
+from datamodules.problems import Problem, by_kind
 
 WIDTH = 110
 NAMES_SHOWN = 20  # of one kind; audit.json has all
@@ -99,12 +99,9 @@ def _clip(audit: Audit) -> Iterator[str]:
 
 
 def _findings(title: str, problems: Sequence[Problem]) -> Iterator[str]:
-    kinds: dict[Kind, list[Problem]] = {}
-    for problem in problems:
-        kinds.setdefault(problem.kind, []).append(problem)
-    if kinds:
+    if problems:
         yield title
-    for kind, found in kinds.items():
+    for kind, found in by_kind(problems).items():
         yield f"- {len(found)} x {kind.title}"
         for problem in found[:NAMES_SHOWN]:
             yield from _wrapped(_short(str(problem), 330), "     ")

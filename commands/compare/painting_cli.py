@@ -12,7 +12,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from callbacks.painting_progress import PaintingProgress
 from callbacks.picture_writer import PictureWriter
-from commands.runs.lora_file import LoraFile, base_of, find_lora
+from commands.runs.lora_file import WHICH_LORA, LoraFile, base_of, find_lora
 from commands.terminal.arithmetic import arithmetic_restored, use_tf32
 from commands.terminal.lightning_cli import CommandParser, quiet_lightning
 from commands.terminal.trainer_options import check_painting
@@ -43,13 +43,7 @@ class PaintingCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Which adapter."""
-        parser.add_argument(
-            "--lora",
-            type=str | None,
-            default=None,
-            help="run folder, checkpoint, or LoRA file of any trainer in diffusers, peft or kohya format (default: the "
-            "last run)",
-        )
+        parser.add_argument("--lora", type=str | None, default=None, help=WHICH_LORA)
         parser.add_argument("--runs", type=str, default="runs", help="folder that holds all runs")
         parser.link_arguments("lora", "model.lora")
 
@@ -139,12 +133,12 @@ def run_painting(
         )
 
 
-def in_words(count: int) -> str:
-    """A count in words, e.g. "8 pictures"."""
+def counted_pictures(count: int) -> str:
+    """How many pictures, e.g. "8 pictures"."""
     return "1 picture" if count == 1 else f"{count} pictures"
 
 
 def what_is_there(pictures: PictureList) -> str:
     """How far a list is, e.g. "runs/demo/pictures: 3 of 8 pictures there already"."""
     left = sum(len(jobs) for jobs in pictures.waiting())
-    return f"{pictures.output}: {len(pictures.jobs) - left} of {in_words(len(pictures.jobs))} there already"
+    return f"{pictures.output}: {len(pictures.jobs) - left} of {counted_pictures(len(pictures.jobs))} there already"

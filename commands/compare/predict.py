@@ -16,7 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from commands.compare.painting_cli import (
     NOT_OPTIONS,
     PaintingCLI,
-    in_words,
+    counted_pictures,
     run_painting,
     what_is_there,
 )
@@ -67,14 +67,14 @@ class PredictCLI(PaintingCLI):
             print(what_is_there(data), flush=True)
             if len(data.jobs) < len(data.entries):
                 print(
-                    f"Note: {len(data.entries)} prompts are {in_words(len(data.jobs))}: equal ones, with the same "
-                    "seed and settings, are painted once.",
+                    f"Note: {len(data.entries)} prompts are {counted_pictures(len(data.jobs))}: equal ones, with the "
+                    "same seed and settings, are painted once.",
                     flush=True,
                 )
         if data.waiting() or local_rank() is not None:  # then all have to go the same way
             self.paint(data)
             if says:
-                print(f"Done: {in_words(len(data.jobs))} in {data.output}", flush=True)
+                print(f"Done: {counted_pictures(len(data.jobs))} in {data.output}", flush=True)
 
 
 def predict(args: list[str]) -> None:

@@ -20,10 +20,10 @@ from commands.terminal.command_line import HelpfulParser
 from foundation.adapter_export import LoraFormat
 from foundation.missing_paths import hindrance
 from lightning_modules.base.loading import describe_base, unet_without_weights
+from lightning_modules.lora.adapter import Adapter, describe
 from lightning_modules.lora.export_check import check_export
-from lightning_modules.lora.formats import Adapter, describe
+from lightning_modules.lora.read_back import verify_file
 from lightning_modules.lora.reading import PICKLED, SavedAdapter, read_adapter, unet_adapter
-from lightning_modules.lora.verification import verify_file
 from lightning_modules.lora.writing import Dtype, write_adapter
 
 FAILED = 1

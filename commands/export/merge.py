@@ -18,7 +18,7 @@ from commands.terminal.command_line import HelpfulParser
 from foundation.missing_paths import hindrance
 from lightning_modules.base.loading import Components, quiet_libraries
 from lightning_modules.base.stock_pipeline import stock_pipeline, unet_without_adapter
-from lightning_modules.lora.formats import adapter_of
+from lightning_modules.lora.adapter import adapter_of
 from lightning_modules.lora.merging import check_merge, merge_adapter, pictures_to_match
 
 FROM_PURE_NOISE = {

@@ -20,7 +20,6 @@ from commands.fit.style_cli import StyleCLI
 from commands.runs.run_folder import WholeConfig
 from commands.terminal.arithmetic import arithmetic_restored
 from commands.terminal.command_line import as_typed
-from commands.terminal.config_files import DEFAULT_CONFIG, configs_of
 from commands.terminal.lightning_cli import CommandParser, quiet_lightning
 from commands.watch.parent_watch import is_first_here
 from commands.watch.process_watch import lost_processes_said, watched_children
@@ -47,7 +46,6 @@ def fit(args: list[str]) -> None:
         args: what follows `train.py fit`; without a `--config`, `configs/demo.yaml` is run.
     """
     quiet_lightning()
-    configs = [] if configs_of(args) else ["--config", str(DEFAULT_CONFIG)]
     try:
         with (
             arithmetic_restored(),
@@ -59,7 +57,7 @@ def fit(args: list[str]) -> None:
             command_line = StyleCLI(
                 StableDiffusionLora,
                 CaptionImages,
-                args=["fit", *configs, *args],
+                args=["fit", *args],
                 seed_everything_default=0,
                 trainer_defaults=TRAINER_DEFAULTS,
                 auto_configure_optimizers=False,

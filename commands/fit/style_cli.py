@@ -15,7 +15,8 @@ from jsonargparse.typing import PositiveFloat
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from callbacks.adapter_learns import AdapterLearns
-from callbacks.checkpoints import Checkpoints, resolve
+from callbacks.checkpoints import Checkpoints
+from callbacks.ckpt_path import resolve_ckpt_path
 from callbacks.clip_score import ClipScore
 from callbacks.exposure_ledger import ExposureLedger
 from callbacks.graceful_stop import GracefulStop
@@ -42,7 +43,7 @@ from commands.runs.run_folder import (
 )
 from commands.terminal.arithmetic import kernels, use_tf32
 from commands.terminal.command_line import as_typed, without
-from commands.terminal.config_files import DEFAULT_CONFIG, note_without_config
+from commands.terminal.config_files import configs_of, note_without_config, with_default_config
 from commands.terminal.trainer_options import check_training, on_cuda
 from commands.watch.parent_watch import is_first_here
 from commands.watch.process_watch import LastExchange
@@ -89,20 +90,32 @@ class StyleCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse; tests and notebooks call `main` with arguments of their own."""
-        self.config = parser.parse_args(args)  # type: ignore[arg-type]
-        self.given = list(args)  # type: ignore[arg-type]
-        options = self.config[self.config.subcommand]
+        options = self.parsed(parser, args)
         for group, settings in (("model.lora", options.model.lora), ("data.captions", options.data.captions)):
             if not isinstance(settings, Namespace):  # the parser takes anything here from a file
                 raise ValueError(
                     f"--{group} is {settings!r:.80}; it must hold settings, {group}.NAME: VALUE."
                 )
-        say_whose_settings(self.given, options)
         check_training(options.trainer)
         check_storage(options.model.base_storage, str(options.trainer.precision))
         if options.model.compile_blocks:
             check_compiler(on_gpu=on_cuda(options.trainer.accelerator))
         check_run_names(options)
+
+    def parsed(self, parser: LightningArgumentParser, args: ArgsType) -> Namespace:
+        """The options; where no config was given those of the embedded world's, and for whom they are is said.
+
+        Raises:
+            ValueError: they don't fit the base.
+        """
+        self.given = list(args)  # type: ignore[arg-type]
+        self.config = parser.parse_args(with_default_config(self.given))
+        options: Namespace = self.config[self.config.subcommand]
+        if not configs_of(self.given):
+            note = note_without_config(options.model.base_model, options.data.folder)
+            if note and is_first_here():
+                print(note, flush=True)
+        return options
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would let the checkpoint's settings win over the command line in silence; ours don't."""
@@ -120,7 +133,7 @@ class StyleCLI(LightningCLI):
         self.graceful_stop.listen()
         checkpoints = self.run_folder / "checkpoints"
         self.goes_on = options.ckpt_path is not None  # auto may find nothing, or nothing that is whole
-        self.resumed_from = resolve(options.ckpt_path, checkpoints)
+        self.resumed_from = resolve_ckpt_path(options.ckpt_path, checkpoints)
         # config.yaml repeats the run: it has the run's name, and no checkpoint to start from
         options.ckpt_path, options.name = None, self.run_folder.name
         if self.resumed_from:
@@ -208,30 +221,11 @@ class StyleCLI(LightningCLI):
         return as_typed(self._given_without_resume())
 
     def _given_without_resume(self) -> list[str]:
-        rest = without(without(self.given, "--ckpt_path"), "--trainer.max_steps")
-        return without(rest, "--config", str(DEFAULT_CONFIG))
+        return without(without(self.given, "--ckpt_path"), "--trainer.max_steps")
 
     def resume_command(self) -> str:
         """What was typed, going on from the newest checkpoint."""
-        rest = without(without(self.given, "--ckpt_path"), "--config", str(DEFAULT_CONFIG))
-        return as_typed([*rest, "--ckpt_path", "last"])
-
-
-def say_whose_settings(args: list[str], options: Any) -> None:
-    """Where no config was given, say what the embedded world's settings are for.
-
-    Args:
-        args: of the parser; `fit` and `plan` put `configs/demo.yaml` first where none was given.
-        options: as parsed.
-
-    Raises:
-        ValueError: they don't fit the base.
-    """
-    if args[1:3] != ["--config", str(DEFAULT_CONFIG)]:
-        return
-    note = note_without_config(options.model.base_model, options.data.folder)
-    if note and is_first_here():
-        print(note, flush=True)
+        return as_typed([*without(self.given, "--ckpt_path"), "--ckpt_path", "last"])
 
 
 def as_list(callbacks: Any) -> list[L.Callback]:

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 
 from commands.terminal.command_line import without
-from commands.terminal.config_files import DEFAULT_CONFIG, configs_of
 
 FITS, TOO_LARGE = 0, 1
 """Exit statuses."""
@@ -48,8 +47,7 @@ def plan(args: Sequence[str]) -> None:
         sys.exit(FITS)
     memory = parse_memory(_memory_option(args))
     options = without(list(args), "--memory")
-    configs = [] if configs_of(options) else ["--config", str(DEFAULT_CONFIG)]
-    sys.exit(_plan([*configs, *options], memory))
+    sys.exit(_plan(options, memory))
 
 
 def parse_memory(given: str | None) -> int | None:
@@ -112,7 +110,7 @@ def _memory_here(device: str) -> int | None:
     """Memory of the card that is here, or main memory where the CPU is planned for; null without a card."""
     import torch
 
-    from lightning_modules.memory.choice import device_memory
+    from lightning_modules.memory.auto_checkpointing import device_memory
 
     if device == "cuda" and not torch.cuda.is_available():
         return None

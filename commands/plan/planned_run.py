@@ -1,6 +1,5 @@
 """The run that `fit` would make of some options, for the plan of its memory: parsed as there, and not started."""
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -8,11 +7,12 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
 from callbacks.sample_images import SamplePrompt
 from commands.fit.fit import TRAINER_DEFAULTS
-from commands.fit.style_cli import StyleCLI, say_whose_settings
+from commands.fit.style_cli import StyleCLI
 from commands.terminal.lightning_cli import CommandParser, quiet_lightning
 from commands.terminal.trainer_options import OTHER_SPELLINGS, check_planned
 from datamodules.caption_images import CaptionImages
 from datamodules.pictures.geometry import bucket_sizes
+from foundation.picture_settings import grouped_by_settings
 from lightning_modules.base.float8_storage import check_storage
 from lightning_modules.memory.kernels import Device
 from lightning_modules.memory.plan import RunShape
@@ -37,7 +37,7 @@ class PlannedRun(StyleCLI):
         """Parse.
 
         Args:
-            args: options of `fit`, its name not among them.
+            args: options of `fit`, its name not among them; without a `--config`, `configs/demo.yaml` is planned.
 
         Raises:
             ValueError: an option can't be.
@@ -56,9 +56,7 @@ class PlannedRun(StyleCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse; the machine need not be this one."""
-        self.config = parser.parse_args(args)  # type: ignore[arg-type]
-        say_whose_settings(list(args), self.config[self.config.subcommand])  # type: ignore[arg-type]
-        options = self.config[self.config.subcommand]
+        options = self.parsed(parser, args)
         check_planned(options.trainer)
         check_storage(options.model.base_storage, str(options.trainer.precision))
 
@@ -91,7 +89,7 @@ class PlannedRun(StyleCLI):
             batch=data.batch_size,
             sizes=largest_sizes(data.resolution, data.buckets),
             validation_batch=data.validation_batch_size,
-            samples=together(options.samples.prompts, data.resolution),
+            samples=sample_calls(options.samples.prompts, data.resolution),
             text_encoder_stays=data.captions_vary,
             self_test=options.export.self_test,
             accumulate=options.trainer.accumulate_grad_batches,
@@ -107,16 +105,10 @@ def largest_sizes(resolution: int, buckets: bool) -> list[tuple[int, int]]:
     return list(dict.fromkeys([square, (height, width)]))
 
 
-def together(prompts: Sequence[SamplePrompt], resolution: int) -> list[tuple[int, int, int, bool]]:
+def sample_calls(prompts: Sequence[SamplePrompt], resolution: int) -> list[tuple[int, int, int, bool]]:
     """Pictures painted in one call, as `callbacks.sample_images.paint` does: count, height, width, guided."""
-    counts = Counter(prompt.settings() for prompt in prompts)
-    first = {prompt.settings(): prompt for prompt in prompts}
+    calls = [(len(indices), prompts[indices[0]]) for indices in grouped_by_settings(prompts)]
     return [
-        (
-            count,
-            first[key].height or resolution,
-            first[key].width or resolution,
-            first[key].guidance_scale > 1,
-        )
-        for key, count in counts.items()
+        (count, first.height or resolution, first.width or resolution, first.guidance_scale > 1)
+        for count, first in calls
     ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from callbacks.checkpoints import newest, newest_sound
+from callbacks.ckpt_path import newest, newest_sound
 from callbacks.lora_export import DIFFUSERS_FILE
 from callbacks.sound_checkpoint import ADAPTER_PARTS
 from commands.terminal.command_line import HelpfulParser
@@ -122,15 +122,16 @@ def find_lora(lora: str | None, runs: Path, option: str = "--lora") -> LoraFile:
     return LoraFile(path, _kohya_name(path, run), run, option)
 
 
+WHICH_LORA = (
+    "run folder, checkpoint, or LoRA file of any trainer in diffusers, peft or kohya format "
+    "(default: the last run)"
+)
+
+
 def add_lora_options(parser: HelpfulParser) -> None:
     """The options that say which adapter and which base."""
     options: dict[str, tuple[Any, Any, str]] = {
-        "--ckpt_path": (
-            str | None,
-            None,
-            "run folder, checkpoint, or LoRA file of any trainer in diffusers, peft or kohya format (default: the "
-            "last run)",
-        ),
+        "--ckpt_path": (str | None, None, WHICH_LORA),
         "--runs": (str, "runs", "folder that holds all runs"),
         "--model.base_model": (str | None, None, "base of the adapter (default: the run's)"),
         "--model.base_config": (str | None, None, "folder of the configs of a single-file base"),

@@ -10,7 +10,7 @@ import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
-from callbacks.checkpoints import STEP_FILE, newest
+from callbacks.ckpt_path import newest, step_of
 from callbacks.lora_export import finished_step
 from commands.runs.model_card import CARD
 from commands.watch.parent_watch import is_first_here
@@ -109,11 +109,11 @@ def refuse_if_done(checkpoint: Path, max_steps: int, command: str, run: Path) ->
     Raises:
         ValueError: with the command that goes on.
     """
-    match = STEP_FILE.fullmatch(checkpoint.name)
+    step = step_of(checkpoint)
     final_files = finished_step(run) if (run / CARD).is_file() else None  # the card is written last
-    if match and int(match[1]) >= max_steps and int(match[1]) == final_files:
+    if step is not None and max_steps <= step == final_files:
         raise ValueError(
-            f"{checkpoint} is step {int(match[1])} of {max_steps}: this run is done. Go on further with\n"
+            f"{checkpoint} is step {step} of {max_steps}: this run is done. Go on further with\n"
             f"  {command} --ckpt_path last --trainer.max_steps {2 * max_steps}"
         )
 

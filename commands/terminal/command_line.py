@@ -226,14 +226,13 @@ def _mendable() -> tuple[type[Exception], ...]:
     return (ValueError, OSError, *([lightning.MisconfigurationException] if lightning else []))
 
 
-def without(args: list[str], option: str, value: str | None = None) -> list[str]:
-    """The arguments without `option X` and `option=X` (of any value, or of this one)."""
+def without(args: list[str], option: str) -> list[str]:
+    """The arguments without `option X` and `option=X`."""
     kept: list[str] = []
-    rest = iter(enumerate(args))
-    for i, arg in rest:
-        name, equals, attached = arg.partition("=")
-        given = attached if equals else (args[i + 1] if i + 1 < len(args) else "")
-        if name == option and value in (None, given):
+    rest = iter(args)
+    for arg in rest:
+        name, equals, _ = arg.partition("=")
+        if name == option:
             if not equals:
                 next(rest, None)
             continue

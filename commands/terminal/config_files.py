@@ -62,6 +62,11 @@ def configs_of(args: Sequence[str]) -> list[str]:
     return found
 
 
+def with_default_config(args: list[str]) -> list[str]:
+    """A command and its options, with the embedded world's config first where no other is among them."""
+    return args if configs_of(args) else [*args[:1], "--config", str(DEFAULT_CONFIG), *args[1:]]
+
+
 def precision_of(options: Sequence[str]) -> str:
     """The `--trainer.precision` of a command, typed or of its last config that has one; "" if none says it."""
     files = [(read_config(file).get("trainer") or {}).get("precision") for file in configs_of(options)]

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from datamodules.audit.result import CaptionStatistics
+from datamodules.folder.dataset_facts import tag_counts
 from datamodules.problems import (
     ESCAPED,
     NO_TRIGGER,
@@ -149,11 +150,7 @@ def statistics_of(
 
 def tag_frequency(captions: Sequence[str]) -> list[tuple[str, int]]:
     """The most frequent comma-separated tags that more than one caption has, with their number of captions."""
-    counts: Counter[str] = Counter()
-    for caption in captions:
-        # no set: of equally frequent tags the first ones stay first, in every run
-        counts.update(list(dict.fromkeys(tag.strip().lower() for tag in caption.split(",") if tag.strip())))
-    return [(tag, number) for tag, number in counts.most_common(MOST_TAGS) if number > 1]
+    return [(tag, number) for tag, number in tag_counts(captions).most_common(MOST_TAGS) if number > 1]
 
 
 def _likely_trigger(captions: Captions) -> str:

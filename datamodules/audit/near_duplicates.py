@@ -1,8 +1,12 @@
 """Pictures that look alike although their bytes differ: resized, compressed again, brightened, mirrored.
 
-Perceptual hashes (DCT signs, `imagehash.phash`) of 256 bits tell it. Between copies some 0 to 50 bits differ,
-between watercolours of the same kind of scene at least 66; the limit lies between. A coarse thumbnail has to
-agree as well, since the hash knows no colour and says little about pictures without structure.
+Perceptual hashes (DCT signs, `imagehash.phash`) of 256 bits tell it. The limit was found on the 150 watercolours of
+`demo/style_set.py`. Of two of them at least 60 bits differ, of one and another's mirror image 54. Of one and its own
+copy at most 10 differ if that is a third or double as large or a JPEG of quality 10; 16 with 1.3 times the contrast; 36
+at half the size, as JPEG of quality 30 and 1.2 times as bright; 56 without 2 % of each side, half of these up to 38.
+
+A coarse thumbnail has to agree as well, since the hash knows no colour and says little about pictures without
+structure: copies as above differ by 0 to 30 grey levels on average, two of the watercolours by 4 to 42.
 
 All pairs are compared, as one matrix product a block: 10,000 pictures take seconds.
 """

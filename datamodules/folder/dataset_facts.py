@@ -36,7 +36,7 @@ def dataset_facts(
         "ss_dataset_dirs": json.dumps(
             {name: {"n_repeats": 1, "img_count": len(records)} for name, records in groups.items()}
         ),
-        "ss_tag_frequency": json.dumps({name: tag_counts(records) for name, records in groups.items()}),
+        "ss_tag_frequency": json.dumps({name: _commonest_tags(records) for name, records in groups.items()}),
         "ss_resolution": f"({resolution}, {resolution})",
         "ss_enable_bucket": str(buckets),
         "ss_bucket_info": json.dumps({"buckets": _buckets(pictures, resolution, buckets)}),
@@ -50,12 +50,16 @@ def dataset_facts(
     return facts
 
 
-def tag_counts(records: Iterable[Record]) -> dict[str, int]:
-    """How many captions hold each tag (between commas, in small letters), the commonest first."""
+def tag_counts(captions: Iterable[str]) -> Counter[str]:
+    """How many captions hold each tag (between commas, in small letters), in the order in which they come first."""
     counts: Counter[str] = Counter()
-    for record in records:
-        for caption in record.captions:
-            counts.update(sorted({tag.strip().lower() for tag in caption.split(",") if tag.strip()}))
+    for caption in captions:
+        counts.update(dict.fromkeys(tag.strip().lower() for tag in caption.split(",") if tag.strip()).keys())
+    return counts
+
+
+def _commonest_tags(records: Iterable[Record]) -> dict[str, int]:
+    counts = tag_counts(caption for record in records for caption in record.captions)
     return dict(counts.most_common(MOST_TAGS))
 
 

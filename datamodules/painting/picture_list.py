@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from datamodules.painting.prompt_entries import PictureJob
 from evaluation.prompts import strip_weights
+from foundation.picture_settings import grouped_by_settings
 from foundation.processes import of_all_processes
 
 Batch = dict[str, Any]
@@ -95,10 +96,10 @@ class PictureList(L.LightningDataModule):
 
 def batched(jobs: Sequence[PictureJob], size: int) -> list[list[PictureJob]]:
     """Jobs that share their settings, at most `size` together, in the order of their first ones."""
-    together: dict[tuple[object, ...], list[PictureJob]] = {}
-    for job in jobs:
-        together.setdefault(job.settings(), []).append(job)
-    return [same[i : i + size] for same in together.values() for i in range(0, len(same), size)]
+    calls = grouped_by_settings(jobs)
+    return [
+        [jobs[index] for index in same[i : i + size]] for same in calls for i in range(0, len(same), size)
+    ]
 
 
 def is_whole(path: Path) -> bool:

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, Sampler, default_collate
 
 from datamodules.folder.records import Record
 from datamodules.pictures.geometry import training_size
-from datamodules.stream.balance import Stream
+from datamodules.stream.balanced_sampling import BalancedStream
 from datamodules.stream.caption_variation import Wording
 from datamodules.stream.latent_cache import LatentCache, Version
 from foundation.keyed_random import generator
@@ -83,7 +83,7 @@ class TrainingPictures(Dataset[Item]):
     def __init__(
         self,
         records: Sequence[Record],
-        stream: Stream,
+        stream: BalancedStream,
         *,
         wording: Wording,
         flip: bool,
@@ -178,7 +178,7 @@ class WithoutLength:
         return iter(self.batches)
 
 
-class DrawBatches(Sampler[list[int]]):
+class DrawBatchSampler(Sampler[list[int]]):
     """Batches of draw numbers without end: this process's part of each global batch.
 
     With W processes of batch size B, global batch b holds draws b W B to (b + 1) W B - 1 and process r takes

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from datamodules.folder.records import Record
-from datamodules.stream.balance import Stream
+from datamodules.stream.balanced_sampling import BalancedStream
 from foundation.training_pictures import PlannedVisits
 
 
 def planned_visits(
-    folder: Path, records: Iterable[Record], stream: Stream, draws: int
+    folder: Path, records: Iterable[Record], stream: BalancedStream, draws: int
 ) -> list[PlannedVisits]:
     """The visits of every picture in the first draws, by group and name.
 

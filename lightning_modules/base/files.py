@@ -13,17 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from foundation.hub import HubModel, fetch_settings, fetch_weights, get_again, is_hub_id, listed
+from foundation.hub_download import HubModel, fetch_settings, fetch_weights, get_again, is_hub_id, listed
 from foundation.missing_paths import similar
-from foundation.weight_choice import Weights, offered_weights
+from foundation.weight_files import Weights, offered_weights
 from lightning_modules.base.families.family import Configs, Family
 from lightning_modules.base.families.known import FAMILIES, family_of
 from lightning_modules.base.single_file import (
-    configs_of,
+    check_channels,
     distilled_note,
     is_single_file,
     read_header,
     scheduler_marks,
+    temporary_configs,
 )
 from lightning_modules.diffusion.prediction import PredictionType
 
@@ -162,7 +163,7 @@ def _config_of_single_file(base_model: str, base_config: str | None) -> Path:
             "opening one runs whatever code is in it. Convert it, or use the model's diffusers folder."
         )
     if base_config is None:
-        return configs_of(base_model)
+        return temporary_configs(base_model)
     folder = Path(base_config)
     if not folder.is_dir():
         raise ValueError(f"--model.base_config {base_config}: there is no such folder.")
@@ -228,14 +229,8 @@ def check_shapes(
         ValueError: the UNet takes more than latents, or text of another width.
     """
     _check_classes(base_model, family, configs)
-    channels, latent = configs["unet"].get("in_channels", 4), configs["vae"].get("latent_channels", 4)
-    if channels != latent:
-        kind = "an inpainting model" if channels == 2 * latent + 1 else "a depth, editing or upscaling model"
-        raise ValueError(
-            f"--model.base_model {base_model}: its UNet takes {channels} channels where its VAE makes "
-            f"{latent}: {kind}. Only text-to-image models can be trained; choose the model that it was made "
-            "from."
-        )
+    latent = configs["vae"].get("latent_channels", 4)
+    check_channels(f"--model.base_model {base_model}", configs["unet"].get("in_channels", 4), latent)
     width = sum(configs[part].get("hidden_size", 512) for part in family.tokenizers)
     wanted = configs["unet"].get("cross_attention_dim")
     if width != wanted:

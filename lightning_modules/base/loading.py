@@ -23,7 +23,7 @@ from transformers import CLIPTokenizer
 
 from foundation.full_memory import memory_is_full
 from foundation.given_paths import shipped_name
-from foundation.hub import get_again
+from foundation.hub_download import get_again
 from lightning_modules.base.families.family import Family
 from lightning_modules.base.files import (
     BaseSettings,
@@ -34,7 +34,7 @@ from lightning_modules.base.files import (
     weights_in,
 )
 from lightning_modules.base.single_file import fetch_single_file, is_single_file
-from lightning_modules.base.weights import load_network, look_at
+from lightning_modules.base.weights import check_whole, load_network
 from lightning_modules.diffusion.prediction import PredictionType
 from lightning_modules.text.encoders import TextEncoders
 
@@ -233,7 +233,7 @@ def _load_folder(settings: BaseSettings, weight_dtype: torch.dtype) -> dict[str,
 def _load_single_file(base_model: str, settings: BaseSettings, weight_dtype: torch.dtype) -> dict[str, Any]:
     """The networks out of one .safetensors file, converted by diffusers with the configs in the settings' folder."""
     file = fetch_single_file(base_model)
-    look_at(file)
+    check_whole(file)
     try:
         return _converted(str(file), settings, weight_dtype)
     except Exception as error:  # diffusers raises many kinds, by what it misses

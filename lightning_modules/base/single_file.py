@@ -20,11 +20,11 @@ from typing import Any
 
 from safetensors import safe_open
 
-from foundation.hub import HubModel, fetch_header, fetch_settings, fetch_weights, is_hub_id, listed
+from foundation.hub_download import HubModel, fetch_header, fetch_settings, fetch_weights, is_hub_id, listed
 from lightning_modules.base.families.clip_vocabulary import write_tokenizer
 from lightning_modules.base.families.family import Family
 from lightning_modules.base.families.known import FAMILIES
-from lightning_modules.base.weights import look_at
+from lightning_modules.base.weights import check_whole
 
 UNET = "model.diffusion_model."
 OTHERS = {
@@ -115,7 +115,7 @@ def _remote_header(
 
 
 def _header(given: str, path: Path) -> Header:
-    look_at(path)
+    check_whole(path)
     with safe_open(path, framework="pt") as file:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         return Header(given, path, shapes, file.metadata() or {})
@@ -183,7 +183,7 @@ def distilled_note(base_model: str) -> str:
     )
 
 
-def configs_of(base_model: str) -> Path:
+def temporary_configs(base_model: str) -> Path:
     """A folder of the configs and tokenizers that belong to a bare file, written for the length of this process.
 
     Raises:
@@ -234,18 +234,33 @@ def _write(file: Path, content: Mapping[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
+def check_channels(given: str, channels: int, latent: int) -> None:
+    """Refuse a UNet that takes more than the VAE's latents.
+
+    Args:
+        given: the model as the user named it, with its option.
+        channels: that the UNet takes.
+        latent: channels of a latent.
+
+    Raises:
+        ValueError: it takes others, with what kind of model that is.
+    """
+    if channels == latent:
+        return
+    kind = "an inpainting model" if channels == 2 * latent + 1 else "a depth, editing or upscaling model"
+    raise ValueError(
+        f"{given}: its UNet takes {channels} channels where its VAE makes {latent}: {kind}. Only text-to-image models "
+        "can be trained; choose the model that it was made from."
+    )
+
+
 def _check_unet(given: str, header: Header, family: Family) -> None:
     """Refuse models with a family's names and another shape: inpainting, and those made smaller."""
     config, shapes = family.configs["unet"], header.shapes
     first = next(
         (shape for name, shape in shapes.items() if name.endswith("input_blocks.0.0.weight")), (0, 4)
     )
-    if first[1] != 4:
-        kind = "an inpainting model" if first[1] == 9 else "an editing, depth or upscaling model"
-        raise ValueError(
-            f"{given}: its UNet takes {first[1]} channels where its VAE makes 4: {kind}. Only text-to-image models can "
-            "be trained; choose the model that it was made from."
-        )
+    check_channels(given, first[1], 4)
     widths = {
         shape[1] for name, shape in shapes.items() if name.endswith("attn2.to_k.weight") and UNET in name
     }

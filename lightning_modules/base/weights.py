@@ -13,8 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from foundation.full_memory import memory_is_full
-from foundation.hub import causes, get_again
-from foundation.weight_choice import Weights
+from foundation.hub_download import causes, get_again
+from foundation.weight_files import Weights
 
 LFS_POINTER = b"version https://git-lfs"
 
@@ -33,7 +33,7 @@ def load_network(cls: Any, folder: Path, part: str, *, dtype: torch.dtype, weigh
         ValueError: the files can't be read, hold other weights than the config describes, or hold code.
     """
     for file in weights.files:
-        look_at(folder / file)
+        check_whole(folder / file)
     try:
         model, found = cls.from_pretrained(
             folder,
@@ -47,7 +47,7 @@ def load_network(cls: Any, folder: Path, part: str, *, dtype: torch.dtype, weigh
     except Exception as error:  # the libraries raise many kinds
         if memory_is_full(error):
             raise
-        reason = _in_words(error)
+        reason = _reason(error)
         raise ValueError(
             f"--model.base_model {folder}: {part} can't be loaded: {reason} {get_again(folder)}"
         ) from error
@@ -61,7 +61,7 @@ def load_network(cls: Any, folder: Path, part: str, *, dtype: torch.dtype, weigh
     return model
 
 
-def look_at(file: Path) -> None:
+def check_whole(file: Path) -> None:
     """Read what tells a whole file from others; gigabytes aren't read.
 
     Raises:
@@ -83,7 +83,7 @@ def look_at(file: Path) -> None:
         raise ValueError(f"{file} is damaged or cut short ({error}). {get_again(file)}") from error
 
 
-def _in_words(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """The reason in one sentence."""
     text = " ".join(str(cause) for cause in causes(error))
     if "Weights only load failed" in text or "weights_only" in text or "UnpicklingError" in text:

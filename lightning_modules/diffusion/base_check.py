@@ -28,7 +28,7 @@ UNTRAINED = (
 
 
 @dataclass(frozen=True)
-class Verdict:
+class BaseVerdict:
     """Whether to train on this base, and what to tell the user.
 
     Attributes:
@@ -49,7 +49,7 @@ def check_base(
     schedule: Schedule,
     declared: PredictionType,
     seed: int,
-) -> Verdict:
+) -> BaseVerdict:
     """Compare the base's predictions of noised pictures with the targets of every type.
 
     At timesteps just above the middle: below, the types are hard to tell apart; far above, the base paints its own
@@ -99,7 +99,7 @@ def fit_of_types(
     return errors
 
 
-def judge(errors: Mapping[PredictionType, float], declared: PredictionType) -> Verdict:
+def judge(errors: Mapping[PredictionType, float], declared: PredictionType) -> BaseVerdict:
     """Refuse when another type fits clearly better than the declared one, warn when none fits.
 
     Args:
@@ -107,16 +107,16 @@ def judge(errors: Mapping[PredictionType, float], declared: PredictionType) -> V
         declared: the type that will be trained.
     """
     if not all(math.isfinite(error) for error in errors.values()):
-        return Verdict("refuse", _NOT_FINITE)
+        return BaseVerdict("refuse", _NOT_FINITE)
     best = min(errors, key=lambda kind: errors[kind])
     order = sorted(errors, key=lambda kind: kind != declared)  # the declared type first
     figures = "relative error " + ", ".join(f"{errors[kind]:.3f} as {kind}" for kind in order)
     figures += " (0 is exact, 1 no better than nothing)"
     if errors[best] < min(UNTRAINED, CLEARLY_BETTER * errors[declared]):
-        return Verdict("refuse", _wrong_type(figures, best, declared))
+        return BaseVerdict("refuse", _wrong_type(figures, best, declared))
     if errors[declared] >= UNTRAINED:
-        return Verdict("warn", f"The base model looks untrained: {figures}.")
-    return Verdict("ok", f"The base model predicts {declared} as declared: {figures}.")
+        return BaseVerdict("warn", f"The base model looks untrained: {figures}.")
+    return BaseVerdict("ok", f"The base model predicts {declared} as declared: {figures}.")
 
 
 def _wrong_type(figures: str, best: str, declared: str) -> str:

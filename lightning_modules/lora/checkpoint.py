@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from lightning_modules.lora.adapter import adapter_of
 from lightning_modules.lora.ema import AdapterEma
-from lightning_modules.lora.formats import adapter_of
 from lightning_modules.lora.layers import load_lora_state, lora_state
 
 

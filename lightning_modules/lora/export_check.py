@@ -27,8 +27,8 @@ from foundation.adapter_export import TELLING, TOLERANCE, ExportCheck
 from lightning_modules.base.float8_storage import hidden_float8
 from lightning_modules.base.loading import Components, quiet_libraries
 from lightning_modules.base.stock_pipeline import paint, stock_pipeline, unet_without_adapter
-from lightning_modules.lora.formats import write_safetensors
 from lightning_modules.lora.layers import lora_parameters, scaled
+from lightning_modules.lora.writing import write_safetensors
 
 MOST_ATTEMPTS = 12
 

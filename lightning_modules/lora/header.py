@@ -21,7 +21,8 @@ from collections.abc import Mapping
 from safetensors.torch import save
 from torch import Tensor
 
-from lightning_modules.lora.formats import ADAPTER_METADATA, Adapter, commonest
+from lightning_modules.lora.adapter import Adapter, commonest
+from lightning_modules.lora.diffusers_format import ADAPTER_METADATA
 
 RECOMPUTED = (
     "format",

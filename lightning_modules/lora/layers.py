@@ -103,7 +103,9 @@ def lora_parameters(unet: nn.Module) -> dict[str, nn.Parameter]:
 
 def lora_state(unet: nn.Module) -> dict[str, Tensor]:
     """Copies of the adapters' A and B in peft naming: float32, on the CPU."""
-    return to_host({_peft_name(name): p.detach().float() for name, p in lora_parameters(unet).items()})
+    return to_host(
+        {_without_adapter_name(name): p.detach().float() for name, p in lora_parameters(unet).items()}
+    )
 
 
 @torch.no_grad()
@@ -117,7 +119,7 @@ def load_lora_state(unet: nn.Module, state: Mapping[str, Tensor]) -> None:
     Raises:
         ValueError: names or shapes differ from this UNet's adapters; nothing has been changed then.
     """
-    parameters = {_peft_name(name): parameter for name, parameter in lora_parameters(unet).items()}
+    parameters = {_without_adapter_name(name): parameter for name, parameter in lora_parameters(unet).items()}
     differences = _differences(parameters, state)
     if differences:
         raise ValueError(
@@ -211,5 +213,5 @@ def _first(names: list[str], count: int = 3) -> str:
     return ", ".join(names[:count] + more)
 
 
-def _peft_name(parameter_name: str) -> str:
+def _without_adapter_name(parameter_name: str) -> str:
     return parameter_name.replace(f".{ADAPTER}.", ".")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightning_modules.base.loading import Components, quiet_libraries
 from lightning_modules.base.stock_pipeline import paint, stock_pipeline
-from lightning_modules.lora.formats import Adapter
+from lightning_modules.lora.adapter import Adapter
 from lightning_modules.lora.layers import scaled
 
 TOLERANCE = 1 / 255

@@ -1,6 +1,6 @@
 """An adapter from any file that holds one, into a UNet: a checkpoint of this trainer, or a file of anybody's.
 
-Those are diffusers', peft's and kohya's formats and what resembles them (`lora/names.py`), as .safetensors, or as
+Those are diffusers', peft's and kohya's formats and what resembles them (`tensor_names.py`), as .safetensors, or as
 pickled tensors that `weights_only` reads. Each layer may have a rank and a strength of its own. Nothing is left out
 in silence: tensors that have no place in the UNet are an error that names all of them, text encoder layers (which this
 project doesn't train) are returned by name, and where a file doesn't say its alpha, alpha = rank is assumed and said.
@@ -24,22 +24,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from foundation.adapter_export import LoraFormat
 from foundation.missing_paths import similar
 from lightning_modules.base.families.family import Family
 from lightning_modules.base.families.known import FAMILIES, family_by_header, family_of
-from lightning_modules.lora.fitting import families_that_fit, in_shapes_of, misfits
-from lightning_modules.lora.formats import (
+from lightning_modules.lora.adapter import Adapter
+from lightning_modules.lora.compatibility import families_that_fit, in_shapes_of, misfits
+from lightning_modules.lora.diffusers_format import (
     ADAPTER_METADATA,
-    Adapter,
     adapter_config,
     from_diffusers,
-    from_kohya,
-    to_kohya,
+    peft_name,
     with_own_paths,
 )
 from lightning_modules.lora.header import behind_header
+from lightning_modules.lora.kohya_format import from_kohya, to_kohya
 from lightning_modules.lora.layers import ADAPTER, load_lora_state, lora_layers, put_on
-from lightning_modules.lora.names import has_underscores, is_unets, peft_name
+from lightning_modules.lora.tensor_names import format_by_names, is_unets
 
 AdapterFormat = Literal["checkpoint", "diffusers", "kohya"]
 
@@ -274,11 +275,9 @@ PEFT_FIELDS = ("r", "lora_alpha", "alpha_pattern", "use_rslora")
 """Of peft's config, what decides a layer's strength; ranks are read off the tensors."""
 
 
-def _format(tensors: Mapping[str, Tensor], given: str) -> AdapterFormat:
-    if any(has_underscores(name) or name.startswith("lora_te") for name in tensors):
-        return "kohya"
-    if any(".lora" in name or "_lora." in name for name in tensors):
-        return "diffusers"
+def _format(tensors: Mapping[str, Tensor], given: str) -> LoraFormat:
+    if found := format_by_names(tensors.keys()):
+        return found
     shown = ", ".join(sorted(tensors)[:3]) or "nothing"
     raise ValueError(
         f"{given} is no LoRA of Stable Diffusion: its tensors are {shown} ... A diffusers file's names begin "

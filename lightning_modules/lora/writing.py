@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
 
 from foundation.adapter_export import LoraFormat
+from foundation.atomic_file import atomic_file
 from lightning_modules.base.families.known import family_of_file
-from lightning_modules.lora.formats import (
-    Adapter,
-    is_accepted_kohya_name,
-    to_diffusers,
-    to_kohya,
-    write_safetensors,
-)
+from lightning_modules.lora.adapter import Adapter
+from lightning_modules.lora.diffusers_format import to_diffusers
 from lightning_modules.lora.header import header
+from lightning_modules.lora.kohya_format import is_accepted_kohya_name, to_kohya
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -69,6 +68,18 @@ def stored_as(adapter: Adapter, dtype: Dtype) -> Adapter:
             f"{', '.join(overflown)}. Take bf16 or fp32."
         )
     return Adapter(state, adapter.strengths)
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
+    """Write beside `path` and rename: whoever looks sees the old file or the new one, whole."""
+    with atomic_file(path) as partial:
+        partial.touch()
+        readable = (
+            partial.stat().st_mode
+        )  # by whom the user's settings say; safetensors lets nobody else read
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, dict(metadata))
+        partial.chmod(readable)
+    return path
 
 
 def _check_names(names: list[str]) -> None:

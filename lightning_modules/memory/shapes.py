@@ -13,7 +13,7 @@ import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 
-from foundation.hub import in_cache, is_hub_id
+from foundation.hub_download import in_cache, is_hub_id
 from lightning_modules.base.families.family import Configs, Family
 from lightning_modules.base.families.known import family_of_id
 from lightning_modules.base.files import EVERY_SETTING, open_base

@@ -13,7 +13,7 @@ from lightning_modules.base.loading import Components
 from lightning_modules.base.noise_schedule import sampling_config
 from lightning_modules.painting.sampling import sample_images
 from lightning_modules.text.conditioning import LongCaptions, lost_of_prompt
-from lightning_modules.text.prompt_cache import PromptMemory
+from lightning_modules.text.prompt_cache import PromptCache
 
 
 class Painter:
@@ -31,7 +31,7 @@ class Painter:
         self.parts = parts
         self.long_captions: LongCaptions = long_captions
         self.scheduler_config = sampling_config(parts, zero_terminal_snr)
-        self.prompts = PromptMemory()
+        self.prompts = PromptCache()
         self._said_to_be_cut: set[str] = set()
         self._said_to_skip_nothing = False
 

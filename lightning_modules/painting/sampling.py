@@ -45,7 +45,7 @@ from lightning_modules.base.offload import making_room, onloaded, weight_bytes
 from lightning_modules.base.pictures_at_once import painted_together
 from lightning_modules.text.conditioning import LongCaptions, encode_texts, prompt_pieces
 from lightning_modules.text.conditions import TextConditions, join_conditions
-from lightning_modules.text.prompt_cache import PromptMemory
+from lightning_modules.text.prompt_cache import PromptCache
 
 _SCHEDULERS: dict[SamplerName, type[SchedulerMixin]] = {
     "ddim": DDIMScheduler,
@@ -120,7 +120,7 @@ def sample_images(
     clip_skip: int,
     device: torch.device | str,
     long_captions: LongCaptions,
-    memory: PromptMemory | None = None,
+    memory: PromptCache | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
     """Paint one picture a prompt, `batch_size` together; models and settings are as `_Call` says.
@@ -152,7 +152,7 @@ def sample_images(
         device=torch.device(device),
     )
     _check_size(call)
-    return _paint(call, prompts, negative_prompts, seeds, memory or PromptMemory(), batch_size)
+    return _paint(call, prompts, negative_prompts, seeds, memory or PromptCache(), batch_size)
 
 
 def starting_noise(seeds: Sequence[int], shape: Sequence[int]) -> tuple[Tensor, list[torch.Generator]]:
@@ -215,7 +215,7 @@ def _paint(
     prompts: Sequence[str],
     negative_prompts: Sequence[str],
     seeds: Sequence[int],
-    memory: PromptMemory,
+    memory: PromptCache,
     batch_size: int | None,
 ) -> Tensor:
     """Read all prompts, run the sampler on all batches, decode all pictures."""

@@ -11,7 +11,7 @@ MOST = 256
 """Prompts that are remembered: one of Stable Diffusion 2 takes 0.3 MB in float32. Those beyond are read each time."""
 
 
-class PromptMemory:
+class PromptCache:
     """Embeddings by prompt and clip skip, in main memory; they belong to one text encoder and one way of reading."""
 
     def __init__(self) -> None:

@@ -169,7 +169,9 @@ def test_exports_that_cannot_be_written_are_counted_and_the_final_one_is_an_erro
         pytest.warns(
             UserWarning, match=r"An export could not be written .*No space left.*checkpoint beside it"
         ),
-        pytest.raises(OSError, match=r"final files could not be written .*No space left.*is step None of 4"),
+        pytest.raises(
+            OSError, match=r"final files could not be written .*No space left.*is None, of 4 steps"
+        ),
     ):
         run(tmp_path, FullDisk(3), export)
     assert export.failures.count == 1
@@ -181,7 +183,7 @@ def test_exports_that_cannot_be_written_are_counted_and_the_final_one_is_an_erro
 
 
 class OtherContent(Exporter):
-    """Files don't hold what was written, as `lightning_modules.lora.verification` finds; the disk has room."""
+    """Files don't hold what was written, as `lightning_modules.lora.read_back` finds; the disk has room."""
 
     def export_lora(self, path: Path, format: LoraFormat, facts: dict[str, str]) -> Path:
         raise OSError(f"{path} was written but reads back as another adapter, in a.lora_A")

@@ -10,7 +10,7 @@ import pytest
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from callbacks.progress import RunProgress, announce, clock, line_due
+from callbacks.progress import RunProgress, announce, line_due
 from callbacks.sample_images import SampleImages, SamplePrompt
 from callbacks.training_log import TrainingLog
 from tests.callbacks.tiny_painter import TinyData, TinyPainter, tiny_trainer
@@ -134,13 +134,6 @@ def test_disabled_shows_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_announcing_needs_no_bar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     announce(tiny_trainer(tmp_path, []), "painting samples")
     assert capsys.readouterr().out == ""
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0:00"), (26, "0:26"), (725, "12:05"), (11045, "3:04:05")]
-)
-def test_clock(seconds: float, text: str) -> None:
-    assert clock(seconds) == text
 
 
 def test_lines_come_every_20th_of_the_work() -> None:

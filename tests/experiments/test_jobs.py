@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.jobs import Step, StepError, Workshop, clock, environment, locked
+from experiments.jobs import Step, StepError, Workshop, environment, locked
 
 
 def step(folder: Path, name: str, code: str) -> Step:
@@ -73,8 +73,3 @@ def test_several_jobs_get_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert environment(2) == {**os.environ, "OMP_NUM_THREADS": "1"}
     assert environment(1)["OMP_NUM_THREADS"] == "7"
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(5, "0:05"), (65.4, "1:05"), (3723, "1:02:03")])
-def test_times_are_readable(seconds: float, text: str) -> None:
-    assert clock(seconds) == text

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from foundation import broken_packages
 from foundation.broken_packages import set_aside_broken_packages
-from lightning_modules.lora.formats import adapter_of
+from lightning_modules.lora.adapter import adapter_of
 from lightning_modules.lora.layers import LoraOptions
 from lightning_modules.lora.writing import write_adapter
 from tests.tiny_adapters import learned_unet

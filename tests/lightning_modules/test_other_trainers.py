@@ -22,8 +22,8 @@ from torch import Tensor
 
 from lightning_modules.base.loading import describe_base, load_components, unet_without_weights
 from lightning_modules.lora.merging import merge_adapter
+from lightning_modules.lora.read_back import verify_file
 from lightning_modules.lora.reading import notes, place_adapter, read_adapter, unet_adapter
-from lightning_modules.lora.verification import verify_file
 from lightning_modules.lora.writing import write_adapter
 from tests.lightning_modules.web_ui_names import comfyui_table
 from tests.tiny_adapters import unet_output

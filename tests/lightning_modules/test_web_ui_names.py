@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lightning_modules.base.families.known import family_of
-from lightning_modules.lora.formats import Adapter, is_accepted_kohya_name
+from lightning_modules.lora.adapter import Adapter
+from lightning_modules.lora.kohya_format import is_accepted_kohya_name
 from lightning_modules.lora.layers import LoraOptions, add_lora, lora_layers, lora_parameters
 from lightning_modules.lora.writing import write_adapter
 from tests.lightning_modules.web_ui_names import a1111_name, comfyui_names, comfyui_table

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from lightning_modules.adapter_painter import AdapterPainter
-from lightning_modules.lora.formats import adapter_of
+from lightning_modules.lora.adapter import adapter_of
 from lightning_modules.lora.layers import LoraOptions
 from lightning_modules.lora.writing import write_adapter
 from tests.evaluation.a1111_reader import read

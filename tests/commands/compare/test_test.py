@@ -14,7 +14,7 @@ from scipy.stats import bootstrap
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import CLIPModel, CLIPProcessor
 
-from lightning_modules.lora.formats import adapter_of
+from lightning_modules.lora.adapter import adapter_of
 from lightning_modules.lora.layers import LoraOptions
 from lightning_modules.lora.writing import write_adapter
 from tests.small_run import picture_folder

@@ -12,7 +12,7 @@ from torch import Tensor
 from commands.export.export import FAILED
 from foundation.adapter_export import ExportCheck
 from lightning_modules.base.loading import load_components
-from lightning_modules.lora.formats import adapter_of
+from lightning_modules.lora.adapter import adapter_of
 from lightning_modules.lora.layers import LoraOptions, lora_state
 from lightning_modules.lora.reading import place_adapter, read_adapter
 from lightning_modules.lora.writing import write_adapter

@@ -12,7 +12,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLP
 
 from commands.runs.lora_file import LoraOnBase
 from lightning_modules.base.loading import Components, load_components
-from lightning_modules.lora.formats import adapter_of
+from lightning_modules.lora.adapter import adapter_of
 from lightning_modules.lora.layers import LoraOptions, scaled
 from lightning_modules.lora.merging import MergeCheck
 from lightning_modules.lora.writing import write_adapter

@@ -9,7 +9,7 @@ import torch
 
 from callbacks.sound_checkpoint import ADAPTER_PARTS
 from commands.runs.lora_file import find_lora, find_lora_on_base
-from lightning_modules.lora.formats import adapter_of
+from lightning_modules.lora.adapter import adapter_of
 from lightning_modules.lora.layers import LoraOptions
 from lightning_modules.lora.writing import write_adapter
 from tests.tiny_adapters import learned_unet

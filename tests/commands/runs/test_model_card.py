@@ -12,7 +12,7 @@ import yaml
 
 from commands.runs.model_card import MARK, plain, write_model_card
 from lightning_modules.base.families.sdxl import SDXL
-from lightning_modules.lora.formats import Adapter
+from lightning_modules.lora.adapter import Adapter
 from lightning_modules.lora.writing import write_adapter
 
 DIGEST = "0123456789abcdef" * 4

@@ -105,11 +105,6 @@ def test_names_that_the_terminal_lacks_are_printed_as_escapes(monkeypatch: pytes
 def test_without_drops_an_option_and_its_value_in_both_spellings() -> None:
     assert without(["fit", "--ckpt_path", "last", "--name", "a"], "--ckpt_path") == ["fit", "--name", "a"]
     assert without(["fit", "--ckpt_path=last", "--name", "a"], "--ckpt_path") == ["fit", "--name", "a"]
-    assert without(["fit", "--config", "a.yaml", "--config", "b.yaml"], "--config", "a.yaml") == [
-        "fit",
-        "--config",
-        "b.yaml",
-    ]
 
 
 def test_a_typed_command_can_be_copied_into_a_shell() -> None:

@@ -12,10 +12,10 @@ from PIL import Image
 
 from datamodules.folder.records import Record
 from datamodules.pictures.geometry import training_size
-from datamodules.stream.balance import Stream
+from datamodules.stream.balanced_sampling import BalancedStream
 from datamodules.stream.caption_variation import CaptionOptions, Wording
 from datamodules.stream.dataset import (
-    DrawBatches,
+    DrawBatchSampler,
     HeldOutPictures,
     TrainingPictures,
     collate,
@@ -32,14 +32,14 @@ def records(tmp_path: Path) -> list[Record]:
 
 
 def pictures_of(records: list[Record], *, flip: bool, latents: LatentCache) -> TrainingPictures:
-    stream = Stream({"a": 4, "b": 3}, {"a": 1, "b": 1}, seed=0)
+    stream = BalancedStream({"a": 4, "b": 3}, {"a": 1, "b": 1}, seed=0)
     wording = Wording(CaptionOptions())
     return TrainingPictures(records, stream, wording=wording, flip=flip, resolution=16, latents=latents)
 
 
 def test_an_item_is_the_picture_of_its_draw(records: list[Record]) -> None:
     pictures = pictures_of(records, flip=False, latents=LatentCache())
-    stream = Stream({"a": 4, "b": 3}, {"a": 1, "b": 1}, seed=0)
+    stream = BalancedStream({"a": 4, "b": 3}, {"a": 1, "b": 1}, seed=0)
     for draw in range(20):
         item = pictures[draw]
         group, index = stream.draw(draw)
@@ -103,17 +103,18 @@ def test_held_out_pictures_are_in_order_and_parted_over_processes(records: list[
 
 
 def test_batches_of_one_process() -> None:
-    batches = DrawBatches(lambda: 6, batch_size=3, rank=0, world_size=1)
+    batches = DrawBatchSampler(lambda: 6, batch_size=3, rank=0, world_size=1)
     assert list(islice(batches, 3)) == [[6, 7, 8], [9, 10, 11], [12, 13, 14]]
     assert not hasattr(batches, "__len__")
 
 
 def test_processes_part_each_global_batch() -> None:
     parts = [
-        list(islice(DrawBatches(lambda: 12, batch_size=2, rank=rank, world_size=3), 5)) for rank in range(3)
+        list(islice(DrawBatchSampler(lambda: 12, batch_size=2, rank=rank, world_size=3), 5))
+        for rank in range(3)
     ]
     assert parts[1][:2] == [[14, 15], [20, 21]]
-    together = list(islice(DrawBatches(lambda: 12, batch_size=6, rank=0, world_size=1), 5))
+    together = list(islice(DrawBatchSampler(lambda: 12, batch_size=6, rank=0, world_size=1), 5))
     assert [[draw for part in parts for draw in part[number]] for number in range(5)] == together
 
 
@@ -125,7 +126,7 @@ def steps_of(first: int, steps: int, *, batch_size: int, world_size: int, accumu
     parts = [
         list(
             islice(
-                DrawBatches(lambda: first, batch_size=batch_size, rank=rank, world_size=world_size),
+                DrawBatchSampler(lambda: first, batch_size=batch_size, rank=rank, world_size=world_size),
                 steps * accumulate,
             )
         )
@@ -166,7 +167,7 @@ def test_any_deal_keeps_the_shares_over_steps(
 ) -> None:
     names = [f"g{number}" for number in range(len(sizes))]
     shares = {name: weight if number == 0 else 1.0 for number, name in enumerate(names)}
-    stream = Stream(dict(zip(names, sizes, strict=True)), shares, seed=0)
+    stream = BalancedStream(dict(zip(names, sizes, strict=True)), shares, seed=0)
     seen: list[str] = []
     for step in steps_of(0, 6, batch_size=batch_size, world_size=world_size, accumulate=accumulate):
         seen += [stream.draw(draw)[0] for draw in step]
@@ -175,7 +176,7 @@ def test_any_deal_keeps_the_shares_over_steps(
 
 def test_the_first_draw_is_asked_for_when_iteration_starts() -> None:
     position = 0
-    batches = DrawBatches(lambda: position, batch_size=2, rank=0, world_size=1)
+    batches = DrawBatchSampler(lambda: position, batch_size=2, rank=0, world_size=1)
     assert next(iter(batches)) == [0, 1]
     position = 10
     assert next(iter(batches)) == [10, 11]
@@ -196,7 +197,7 @@ def mixed(tmp_path: Path) -> list[Record]:
 
 @pytest.mark.parametrize("cached", [False, True])
 def test_buckets_change_the_shape_and_not_the_picture(mixed: list[Record], cached: bool) -> None:
-    stream = Stream({"a": 4, "b": 3}, None, seed=0)
+    stream = BalancedStream({"a": 4, "b": 3}, None, seed=0)
     latents = LatentCache()
     options = {"flip": False, "resolution": 128, "latents": latents, "wording": Wording(CaptionOptions())}
     square = [TrainingPictures(mixed, stream, **options)[draw] for draw in range(14)]  # type: ignore[arg-type]
@@ -218,7 +219,7 @@ def test_buckets_change_the_shape_and_not_the_picture(mixed: list[Record], cache
 
 
 def test_a_batch_of_several_shapes_is_in_the_order_of_its_draws(mixed: list[Record]) -> None:
-    stream = Stream({"a": 4, "b": 3}, None, seed=0)
+    stream = BalancedStream({"a": 4, "b": 3}, None, seed=0)
     pictures = TrainingPictures(
         mixed,
         stream,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from datamodules.folder.records import Record
-from datamodules.stream.balance import Stream
+from datamodules.stream.balanced_sampling import BalancedStream
 from datamodules.stream.planned_visits import planned_visits
 from foundation.training_pictures import PlannedVisits
 
@@ -16,7 +16,7 @@ def test_a_plan_by_hand() -> None:
     """Two portraits to one landscape: after 7 draws 5 and 2; of three portraits two are in their second round."""
     records = [record("p/c.png", "p", "3"), record("p/a.png", "p", "1"), record("p/b.png", "p", "2")]
     records.append(record("l.png", "l", "4"))
-    stream = Stream({"p": 3, "l": 1}, {"p": 2, "l": 1}, seed=0)
+    stream = BalancedStream({"p": 3, "l": 1}, {"p": 2, "l": 1}, seed=0)
     plan = planned_visits(Path("/pictures"), records, stream, 7)
     assert [(picture.group, picture.name) for picture in plan] == [
         ("l", "l.png"),
@@ -32,7 +32,7 @@ def test_a_plan_by_hand() -> None:
 
 def test_copies_in_a_group_are_one_entry_and_in_two_groups_two() -> None:
     records = [record("a.png", "p", "1"), record("b.png", "p", "1"), record("c.png", "l", "1")]
-    stream = Stream({"p": 2, "l": 1}, None, seed=0)
+    stream = BalancedStream({"p": 2, "l": 1}, None, seed=0)
     assert planned_visits(Path("/pictures"), records, stream, 6) == [
         PlannedVisits("l", "1", "c.png", 2),
         PlannedVisits("p", "1", "a.png = b.png", 4),

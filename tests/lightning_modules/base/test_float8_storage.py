@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from lightning_modules.base.float8_storage import keep_in_float8
 from lightning_modules.base.loading import load_components
+from lightning_modules.lora.first_adapter import put_first_adapter
 from lightning_modules.lora.layers import LoraOptions, lora_parameters
-from lightning_modules.lora.start import put_first_adapter
 from tests.small_run import adapter, picture_folder, same, small_config
 from train import main
 

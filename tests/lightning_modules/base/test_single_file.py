@@ -246,7 +246,7 @@ def test_what_is_no_whole_model_is_refused_by_what_it_is(
         recognise(read_header(str(path)))
 
 
-@pytest.mark.parametrize(("channels", "kind"), [(9, "an inpainting model"), (8, "an editing, depth or")])
+@pytest.mark.parametrize(("channels", "kind"), [(9, "an inpainting model"), (8, "a depth, editing or")])
 @pytest.mark.parametrize("family", [SD_1, SD_2, SDXL], ids=lambda family: family.generation)
 def test_unets_that_take_more_than_latents_are_refused(
     family: Family, channels: int, kind: str, tmp_path: Path

@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 from foundation.adapter_export import TOLERANCE, ExportCheck, LoraFormat
 from lightning_modules.base.float8_storage import keep_in_float8
 from lightning_modules.base.loading import Components, load_components
+from lightning_modules.lora.adapter import adapter_of
 from lightning_modules.lora.export_check import check_export
-from lightning_modules.lora.formats import adapter_of, write_safetensors
 from lightning_modules.lora.layers import LoraOptions, add_lora, lora_layers, lora_state
-from lightning_modules.lora.writing import Dtype, write_adapter
+from lightning_modules.lora.writing import Dtype, write_adapter, write_safetensors
 from tests.ldm_checkpoint import save_ldm_checkpoint
 from tests.tiny_adapters import fill
 from tests.tiny_models import on_each_family

@@ -6,29 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from safetensors import safe_open
 
 from lightning_modules.base.families.family import Family
 from lightning_modules.base.families.sd_1 import SD_1
 from lightning_modules.base.families.sd_2 import SD_2
 from lightning_modules.base.families.sdxl import SDXL
-from lightning_modules.lora.formats import Adapter
 from lightning_modules.lora.header import header
-from lightning_modules.lora.writing import stored_as, write_adapter
-
-
-def adapter(rank: int = 4, alpha: float = 2.5, value: float = 1.0) -> Adapter:
-    """An attention layer and a 3x3 convolution of half its rank, alpha 1."""
-    state = {
-        "mid_block.attentions.0.proj_in.lora_A.weight": torch.full((rank, 8), value),
-        "mid_block.attentions.0.proj_in.lora_B.weight": torch.ones(8, rank),
-        "mid_block.resnets.0.conv1.lora_A.weight": torch.ones(rank // 2, 8, 3, 3),
-        "mid_block.resnets.0.conv1.lora_B.weight": torch.ones(8, rank // 2, 1, 1),
-    }
-    return Adapter(
-        state, {"mid_block.attentions.0.proj_in": alpha / rank, "mid_block.resnets.0.conv1": 1 / (rank // 2)}
-    )
+from lightning_modules.lora.writing import write_adapter
+from tests.tiny_adapters import layer_and_convolution
 
 
 def written(path: Path) -> dict[str, str]:
@@ -52,7 +38,7 @@ def test_a_file_is_filed_under_its_family(
 ) -> None:
     """The words of sd-scripts' train_network.py and sai_model_spec.py."""
     said = family.header("wd", prediction)
-    facts = written(write_adapter(tmp_path / "a.safetensors", adapter(), "kohya", said))
+    facts = written(write_adapter(tmp_path / "a.safetensors", layer_and_convolution(), "kohya", said))
     assert facts["ss_v2"] == str(family is SD_2)
     assert facts["ss_base_model_version"] == version
     assert facts["modelspec.architecture"] == architecture
@@ -61,12 +47,12 @@ def test_a_file_is_filed_under_its_family(
     assert facts["modelspec.implementation"] == (stability if family is SDXL else "diffusers")
     assert facts["ss_sd_model_name"] == "wd"
     assert facts["base"].startswith(f"wd ({family}, ")
-    facts = written(write_adapter(tmp_path / "b.safetensors", adapter(), "diffusers", said))
+    facts = written(write_adapter(tmp_path / "b.safetensors", layer_and_convolution(), "diffusers", said))
     assert facts["modelspec.implementation"] == "diffusers"  # whose names its layers have
 
 
 def test_rank_and_alpha_of_layers_and_of_convolutions() -> None:
-    facts = header(adapter(), {}, {"run": "ghibli", "steps": "9"})
+    facts = header(layer_and_convolution(), {}, {"run": "ghibli", "steps": "9"})
     assert (facts["ss_network_dim"], facts["ss_network_alpha"]) == ("4", "2.5")
     assert json.loads(facts["ss_network_args"]) == {"conv_dim": "2", "conv_alpha": "1"}
     assert (facts["ss_output_name"], facts["modelspec.title"], facts["steps"]) == ("ghibli", "ghibli", "9")
@@ -74,7 +60,7 @@ def test_rank_and_alpha_of_layers_and_of_convolutions() -> None:
 
 @pytest.mark.parametrize("format", ["diffusers", "kohya"])
 def test_the_hash_is_that_of_what_stands_behind_the_header(tmp_path: Path, format: Any) -> None:
-    path = write_adapter(tmp_path / "a.safetensors", adapter(), format, {"run": "ghibli"})
+    path = write_adapter(tmp_path / "a.safetensors", layer_and_convolution(), format, {"run": "ghibli"})
     content = path.read_bytes()
     behind = content[8 + int.from_bytes(content[:8], "little") :]
     facts = written(path)
@@ -92,44 +78,10 @@ def test_what_belongs_to_other_tensors_is_not_kept(tmp_path: Path) -> None:
         "ss_tag_frequency": '{"a": {"girl": 3}}',
         "modelspec.title": "Somebody's style",
     }
-    facts = written(write_adapter(tmp_path / "a.safetensors", adapter(), "kohya", before))
+    facts = written(write_adapter(tmp_path / "a.safetensors", layer_and_convolution(), "kohya", before))
     assert "lora_adapter_metadata" not in facts
     assert "sshs_legacy_hash" not in facts
     assert facts["sshs_model_hash"] != "old"
     assert facts["ss_network_dim"] == "4"
     assert facts["ss_tag_frequency"] == before["ss_tag_frequency"]
     assert facts["modelspec.title"] == facts["ss_output_name"] == "Somebody's style"
-
-
-def test_matrices_are_rounded_and_alphas_stay_exact(tmp_path: Path) -> None:
-    path = write_adapter(tmp_path / "a.safetensors", adapter(alpha=0.1), "kohya", {}, "fp16")
-    with safe_open(path, framework="pt") as file:
-        kinds = {name.rpartition(".")[2]: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        alpha = file.get_tensor("lora_unet_mid_block_attentions_0_proj_in.alpha")
-    assert kinds["weight"].dtype == torch.float16
-    assert alpha.dtype == torch.float32
-    assert float(alpha) == pytest.approx(0.1, rel=1e-7)
-
-
-def test_numbers_too_large_for_fp16_are_refused_by_name() -> None:
-    big = adapter(value=70000.0)
-    with pytest.raises(
-        ValueError, match=r"--dtype fp16 .*numbers above 65504 in mid_block.*proj_in.*bf16 or fp32"
-    ):
-        stored_as(big, "fp16")
-    assert stored_as(big, "bf16").rank("mid_block.attentions.0.proj_in") == 4
-
-
-def test_a_layer_that_web_uis_do_not_know_is_refused_in_kohya_files_only(tmp_path: Path) -> None:
-    odd = Adapter(
-        {
-            "class_embedding.lora_A.weight": torch.ones(1, 2),
-            "class_embedding.lora_B.weight": torch.ones(2, 1),
-        },
-        {"class_embedding": 1.0},
-    )
-    with pytest.raises(
-        ValueError, match=r"no place for these layers.*: lora_unet_class_embedding\. Leave them out"
-    ):
-        write_adapter(tmp_path / "a.safetensors", odd, "kohya", {})
-    assert write_adapter(tmp_path / "a.safetensors", odd, "diffusers", {}).is_file()

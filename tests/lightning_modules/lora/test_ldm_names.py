@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from lightning_modules.base.families.ldm_names import ldm_paths
 from lightning_modules.base.loading import describe_base, unet_without_weights
-from lightning_modules.lora.formats import adapter_of
+from lightning_modules.lora.adapter import adapter_of
 from lightning_modules.lora.layers import LoraOptions
 from lightning_modules.lora.reading import read_adapter, unet_adapter
 from lightning_modules.lora.writing import write_adapter

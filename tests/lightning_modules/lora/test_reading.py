@@ -15,10 +15,11 @@ from torch import Tensor
 from lightning_modules.base.families.known import family_of
 from lightning_modules.base.families.sd_1 import SD_1
 from lightning_modules.base.loading import load_components
-from lightning_modules.lora.formats import ADAPTER_METADATA, adapter_of, to_diffusers, write_safetensors
+from lightning_modules.lora.adapter import adapter_of
+from lightning_modules.lora.diffusers_format import ADAPTER_METADATA, to_diffusers
 from lightning_modules.lora.layers import LoraOptions, lora_state
 from lightning_modules.lora.reading import notes, place_adapter, read_adapter
-from lightning_modules.lora.writing import write_adapter
+from lightning_modules.lora.writing import write_adapter, write_safetensors
 from tests.tiny_adapters import EVERYWHERE, learned_unet, unet_output
 
 OPTIONS = LoraOptions(rank=4, alpha=2.0, target_modules=EVERYWHERE)

@@ -26,7 +26,7 @@ from lightning_modules.base.pictures_at_once import painted_together
 from lightning_modules.painting import sampling
 from lightning_modules.painting.sampling import make_scheduler, rescaled, sample_images, starting_noise
 from lightning_modules.text.conditioning import encode_texts, prompt_pieces
-from lightning_modules.text.prompt_cache import PromptMemory
+from lightning_modules.text.prompt_cache import PromptCache
 from tests.tiny_models import components_of
 
 STOCK = {
@@ -479,7 +479,7 @@ def test_text_encoder_and_vae_are_on_the_device_for_their_part_only(
 def test_prompts_are_read_once_where_there_is_a_memory(sd2: Any) -> None:
     """Two texts and one negative; with a clip skip they are read anew."""
     alone = paint(sd2, PROMPTS)
-    memory = PromptMemory()
+    memory = PromptCache()
     read: list[int] = []
     hook = sd2.text_encoder.register_forward_hook(lambda module, args, output: read.append(len(args[0])))
     first, second = paint(sd2, PROMPTS, memory=memory), paint(sd2, PROMPTS[::-1], memory=memory, seeds=[8, 7])

@@ -7,7 +7,7 @@ import torch
 
 from lightning_modules.text import prompt_cache as prompt_memory
 from lightning_modules.text.conditions import TextConditions
-from lightning_modules.text.prompt_cache import PromptMemory
+from lightning_modules.text.prompt_cache import PromptCache
 
 CPU = torch.device("cpu")
 
@@ -34,7 +34,7 @@ def values(embeddings: Sequence[TextConditions]) -> list[float]:
 
 
 def test_each_prompt_is_read_once_and_answers_stand_in_order() -> None:
-    memory, reader = PromptMemory(), Reader()
+    memory, reader = PromptCache(), Reader()
     assert values(memory(["", "", "a girl", "sea"], 0, reader, CPU)) == [0, 0, 6, 3]
     assert values(memory(["sea", "a boy", ""], 0, reader, CPU)) == [3, 5, 0]
     assert values(memory(["a boy"], 0, reader, CPU)) == [5]
@@ -42,7 +42,7 @@ def test_each_prompt_is_read_once_and_answers_stand_in_order() -> None:
 
 
 def test_another_clip_skip_is_another_reading() -> None:
-    memory, reader = PromptMemory(), Reader()
+    memory, reader = PromptCache(), Reader()
     memory(["sea"], 0, reader, CPU)
     memory(["sea"], 1, reader, CPU)
     memory(["sea"], 1, reader, CPU)
@@ -51,7 +51,7 @@ def test_another_clip_skip_is_another_reading() -> None:
 
 def test_what_has_no_room_is_read_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompt_memory, "MOST", 2)
-    memory, reader = PromptMemory(), Reader()
+    memory, reader = PromptCache(), Reader()
     for _ in range(2):
         assert values(memory(["a", "bb", "ccc"], 0, reader, CPU)) == [1, 2, 3]
     assert reader.read == [["a", "bb", "ccc"], ["ccc"]]

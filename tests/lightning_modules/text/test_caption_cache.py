@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from foundation.tensor_store import Entry
-from lightning_modules.text.cache import TextCache, is_embedding
+from lightning_modules.text.caption_cache import CaptionCache, is_embedding
 from lightning_modules.text.conditions import TextConditions
 
 CPU = torch.device("cpu")
@@ -41,7 +41,7 @@ def encoded(caption: str) -> TextConditions:
 
 def test_known_captions_and_the_empty_one_are_encoded_once_each_by_itself(tmp_path: Path) -> None:
     encoder = Encoder()
-    text = TextCache(encoder)
+    text = CaptionCache(encoder)
     text.open(tmp_path, "t" * 64)
     text.fill(["a b", "c", "a b"], progress=False)
     assert encoder.batches == [[""], ["a b"], ["c"]]
@@ -54,7 +54,7 @@ def test_known_captions_and_the_empty_one_are_encoded_once_each_by_itself(tmp_pa
 def test_a_second_run_encodes_what_is_new(tmp_path: Path) -> None:
     for captions, new in ((["a b", "c"], 3), (["a b", "c d"], 1), (["c d"], 0)):
         encoder = Encoder()
-        text = TextCache(encoder)
+        text = CaptionCache(encoder)
         text.open(tmp_path, "t" * 64)
         text.fill(captions, progress=False)
         assert len(encoder.batches) == new
@@ -64,7 +64,7 @@ def test_a_second_run_encodes_what_is_new(tmp_path: Path) -> None:
 def test_another_encoder_has_entries_of_its_own(tmp_path: Path) -> None:
     encoder = Encoder()
     for fingerprint in ("t" * 64, "u" * 64, "t" * 32 + "u" * 32):
-        text = TextCache(encoder)
+        text = CaptionCache(encoder)
         text.open(tmp_path, fingerprint)
         text.fill(["a"], progress=False)
     assert len(encoder.batches) == 6
@@ -75,7 +75,7 @@ def test_a_pooled_vector_that_was_damaged_is_encoded_anew_with_its_text(
 ) -> None:
     for batches in ([[""], ["a b"]], [[""], ["a b"]]):  # in one shard, which goes as a whole
         encoder = Encoder()
-        text = TextCache(encoder)
+        text = CaptionCache(encoder)
         text.open(tmp_path, "t" * 64)
         text.fill(["a b"], progress=False)
         assert encoder.batches == batches
@@ -91,7 +91,7 @@ def test_a_pooled_vector_that_was_damaged_is_encoded_anew_with_its_text(
 
 def test_unknown_captions_are_encoded_each_by_itself_and_once_a_batch(tmp_path: Path) -> None:
     encoder = Encoder()
-    text = TextCache(encoder)
+    text = CaptionCache(encoder)
     text.fill(["a"], progress=False)
     encoder.batches.clear()
     assert first_numbers(text(["a b", "a", "", "b c", "a b"], CPU)) == [2, 1, 0, 2, 2]
@@ -100,18 +100,18 @@ def test_unknown_captions_are_encoded_each_by_itself_and_once_a_batch(tmp_path: 
 
 def test_without_filling_a_batch_is_encoded_when_it_comes() -> None:
     encoder = Encoder()
-    assert first_numbers(TextCache(encoder)(["a", "b c", "a"], CPU)) == [1, 2, 1]
+    assert first_numbers(CaptionCache(encoder)(["a", "b c", "a"], CPU)) == [1, 2, 1]
     assert encoder.batches == [["a"], ["b c"]]
 
 
 def test_each_caption_keeps_its_own_length() -> None:
-    text = TextCache(Encoder())
+    text = CaptionCache(Encoder())
     text.fill(["a", "a b c d e f"], progress=False)
     assert [len(found.context) for found in text(["a", "a b c d e f", ""], CPU)] == [2, 6, 2]
 
 
 def test_the_bar_says_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
-    text = TextCache(Encoder())
+    text = CaptionCache(Encoder())
     text.fill(["a"])
     assert "Encoding captions: 100%" in capsys.readouterr().err
     text.fill(["a"])

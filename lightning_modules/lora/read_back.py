@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lightning_modules.lora.formats import Adapter
+from lightning_modules.lora.adapter import Adapter
 from lightning_modules.lora.reading import read_adapter, unet_adapter
 from lightning_modules.lora.writing import Dtype, stored_as
 

@@ -34,7 +34,7 @@ def _entry(text: TextConditions) -> Entry:
     return {"text": text.context} | ({} if text.pooled is None else {"pooled": text.pooled})
 
 
-class TextCache:
+class CaptionCache:
     """Captions -> embeddings, in the text encoder's dtype."""
 
     def __init__(self, encode: EncodeText) -> None:

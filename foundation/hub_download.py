@@ -5,7 +5,7 @@ where, is said before, and each file has a bar with its size and speed. What is 
 isn't asked, not even for a newer revision: `hf cache rm model/OWNER/NAME` makes the next start fetch that.
 
 A connection that breaks is taken up where it broke, a few times; then files that are whole stay, and the next start
-fetches the others. Of several forms of the same weights one is taken: `weight_choice.py`.
+fetches the others. Of several forms of the same weights one is taken: `weight_files.py`.
 """
 
 import errno

@@ -1,6 +1,8 @@
-"""Which group, and which picture of it, each draw of the training stream takes.
+"""Which picture comes at draw p? Groups are sampled by their shares, exactly, and the pictures of a group in turn.
 
-Draw p = 0, 1, 2 ... is a pure function of (pictures a group, shares, seed), so a run resumes at any draw.
+This is what repeats are in kohya's scripts and torch's `WeightedRandomSampler` elsewhere, without luck: draw p = 0, 1,
+2 ... is a pure function of (pictures a group, shares, seed), so a run resumes at any draw. `BalancedStream.draw` says
+it; batches of draws are dealt by `DrawBatchSampler` (`dataset.py`).
 
 Groups take turns as chairmen do in Tijdeman's problem ("The chairman assignment problem", Discrete
 Mathematics 32, 1980): with k groups of shares s_i, after any number t of draws the count of every group
@@ -99,7 +101,7 @@ class Turns:
         return ((self._slack - 1) * self.period - self._slack * behind) * self._per_share[group]
 
 
-class Stream:
+class BalancedStream:
     """The endless balanced stream of draws."""
 
     def __init__(self, sizes: Mapping[str, int], shares: Mapping[str, float] | None, seed: int) -> None:

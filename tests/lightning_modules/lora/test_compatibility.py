@@ -9,8 +9,10 @@ from safetensors.torch import load_file, save_file
 
 from lightning_modules.base.families.known import FAMILIES, family_by_header, family_of
 from lightning_modules.base.loading import unet_without_weights
-from lightning_modules.lora.fitting import families_that_fit
-from lightning_modules.lora.formats import ADAPTER_METADATA, Adapter, from_kohya
+from lightning_modules.lora.adapter import Adapter
+from lightning_modules.lora.compatibility import families_that_fit
+from lightning_modules.lora.diffusers_format import ADAPTER_METADATA
+from lightning_modules.lora.kohya_format import from_kohya
 from lightning_modules.lora.layers import LoraOptions, add_lora, lora_layers, lora_parameters
 from lightning_modules.lora.reading import read_adapter, unet_adapter
 from lightning_modules.lora.writing import write_adapter

@@ -1,9 +1,9 @@
 """Which of a network's weight files are read: a folder or a repository often holds the same weights several times.
 
 safetensors before pickles, which could hold code; 32 bits before 16, or 16 before 32 where the weights are used in 16
-bits, which halves what is fetched. diffusers and transformers name 16-bit
-files `STEM.fp16.safetensors`, those of several parts `STEM-00001-of-00002.safetensors` with a list of the parts beside
-them. Other variants are other weights (`non_ema`) and aren't taken.
+bits, which halves what is fetched. diffusers and transformers name 16-bit files `STEM.fp16.safetensors`, those of
+several parts `STEM-00001-of-00002.safetensors` with a list of the parts beside them. Other variants are other weights
+(`non_ema`) and aren't taken. Fetching is `hub_download.py`.
 """
 
 import re

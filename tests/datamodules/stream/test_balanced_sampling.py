@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamodules.stream.balance import Stream, exact_shares
+from datamodules.stream.balanced_sampling import BalancedStream, exact_shares
 
 counts_of_groups = st.lists(st.integers(1, 7), min_size=1, max_size=6)
 shares_of_groups = st.lists(
@@ -16,10 +16,10 @@ shares_of_groups = st.lists(
 )
 
 
-def stream_of(sizes: list[int], shares: list[float] | None, seed: int = 0) -> Stream:
+def stream_of(sizes: list[int], shares: list[float] | None, seed: int = 0) -> BalancedStream:
     names = [f"g{number}" for number in range(len(sizes))]
     named = None if shares is None else dict(zip(names, shares, strict=False))
-    return Stream(dict(zip(names, sizes, strict=True)), named, seed)
+    return BalancedStream(dict(zip(names, sizes, strict=True)), named, seed)
 
 
 @given(counts_of_groups, st.none() | shares_of_groups)
@@ -100,13 +100,13 @@ def test_two_groups_take_turns_by_rounding(first: int, second: int) -> None:
 
 
 def test_two_to_one_by_hand() -> None:
-    stream = Stream({"portrait": 4, "landscape": 2}, {"portrait": 2, "landscape": 1}, seed=0)
+    stream = BalancedStream({"portrait": 4, "landscape": 2}, {"portrait": 2, "landscape": 1}, seed=0)
     groups = "".join(stream.draw(draw)[0][0] for draw in range(9))
     assert groups == "plpplpplp"  # landscape's count is draws / 3, rounded
 
 
 def test_as_found_shows_every_picture_equally_often() -> None:
-    stream = Stream({"a": 5, "b": 3, "c": 1}, None, seed=3)
+    stream = BalancedStream({"a": 5, "b": 3, "c": 1}, None, seed=3)
     pictures = [stream.draw(draw) for draw in range(9 * 4)]
     assert len(set(pictures)) == 9
     assert {pictures.count(picture) for picture in pictures} == {4}
@@ -114,7 +114,7 @@ def test_as_found_shows_every_picture_equally_often() -> None:
 
 def test_the_order_depends_on_seed_group_and_round() -> None:
     def order(seed: int, group: str, rounds: int) -> list[int]:
-        stream = Stream({"a": 20, "b": 20}, None, seed)
+        stream = BalancedStream({"a": 20, "b": 20}, None, seed)
         draws = [stream.draw(draw) for draw in range(40 * rounds, 40 * rounds + 40)]
         return [index for name, index in draws if name == group]
 
@@ -124,8 +124,8 @@ def test_the_order_depends_on_seed_group_and_round() -> None:
 
 
 def test_the_order_of_the_groups_does_not_matter() -> None:
-    forth = Stream({"a": 3, "b": 2}, {"b": 1, "a": 2}, seed=0)
-    back = Stream({"b": 2, "a": 3}, {"a": 2, "b": 1}, seed=0)
+    forth = BalancedStream({"a": 3, "b": 2}, {"b": 1, "a": 2}, seed=0)
+    back = BalancedStream({"b": 2, "a": 3}, {"a": 2, "b": 1}, seed=0)
     assert [forth.draw(draw) for draw in range(50)] == [back.draw(draw) for draw in range(50)]
 
 
@@ -140,14 +140,14 @@ def test_shares_of_other_groups_are_refused() -> None:
         " or null to draw as found."
     )
     with pytest.raises(ValueError, match=re.escape(message)):
-        Stream({"portrait": 2, "landscape": 1}, {"potrait": 2, "landscape": 1}, seed=0)
+        BalancedStream({"portrait": 2, "landscape": 1}, {"potrait": 2, "landscape": 1}, seed=0)
 
 
 @pytest.mark.parametrize("share", [0, -1.5, math.inf, math.nan])
 def test_shares_that_are_no_positive_numbers_are_refused(share: float) -> None:
     message = f"data.shares has {{'a': {share}}}: a share must be a positive number."
     with pytest.raises(ValueError, match=re.escape(message)):
-        Stream({"a": 1, "b": 1}, {"a": share, "b": 1}, seed=0)
+        BalancedStream({"a": 1, "b": 1}, {"a": share, "b": 1}, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -155,4 +155,4 @@ def test_shares_that_are_no_positive_numbers_are_refused(share: float) -> None:
 )
 def test_a_stream_needs_pictures(sizes: dict[str, int], text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        Stream(sizes, None, seed=0)
+        BalancedStream(sizes, None, seed=0)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightning_modules.lora.layers import LoraOptions
-from lightning_modules.memory.choice import choose_checkpointing, device_memory
+from lightning_modules.memory.auto_checkpointing import choose_checkpointing, device_memory
 from lightning_modules.memory.plan import RunShape, plan_step, with_allowance
 from lightning_modules.memory.work import Setting
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lightning_modules.base.families.family import Family
 from lightning_modules.base.families.known import FAMILIES
-from lightning_modules.lora.formats import Adapter, flat_matrix
+from lightning_modules.lora.adapter import Adapter, flat_matrix
 
 
 def in_shapes_of(unet: nn.Module, adapter: Adapter) -> Adapter:

@@ -9,9 +9,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from foundation.adapter_export import LoraFormat
-from lightning_modules.lora.formats import adapter_of
+from lightning_modules.lora.adapter import adapter_of
 from lightning_modules.lora.layers import LoraOptions
-from lightning_modules.lora.verification import verify_file
+from lightning_modules.lora.read_back import verify_file
 from lightning_modules.lora.writing import Dtype, write_adapter
 from tests.tiny_adapters import EVERYWHERE, learned_unet
 from tests.tiny_models import tiny_unet

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from evaluation.clip import Clip, load_clip
-from foundation.hub import get_again
+from foundation.hub_download import get_again
 from lightning_modules.base.files import config_folder, open_base
 from lightning_modules.base.loading import Components, load_components, quiet_libraries
 from lightning_modules.memory.shapes import shapes_of
