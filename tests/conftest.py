@@ -1,5 +1,6 @@
 """What holds for all tests: one thread, steady examples; and tiny base models, made once a process."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -18,6 +19,12 @@ torch.set_num_threads(1)  # where a plugin had loaded PyTorch before
 # No time limits: machines differ. The same examples each time: a failure can be repeated.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the garbage collector, which Lightning calls after each run, needn't look at it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
