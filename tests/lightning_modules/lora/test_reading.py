@@ -231,3 +231,23 @@ def test_files_that_hold_no_adapter_are_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     with pytest.raises(ValueError, match=r"is no checkpoint of this trainer \(KeyError\)"):
         read_adapter(tmp_path / "other.ckpt")
+
+
+@pytest.mark.parametrize("version", ["sd_v1", "sdxl_base_v1-0"])
+def test_the_digest_of_dotted_ldm_names_is_that_of_the_same_layers_by_diffusers_names(
+    tmp_path: Path, version: str
+) -> None:
+    """`input_blocks.4.1` is the first attention of the second level in both families (diffusers' conversion)."""
+    rest = "transformer_blocks.0.attn1.to_q"
+    both = ("unet.down_blocks.1.attentions.0", "diffusion_model.input_blocks.4.1")
+    digests = set()
+    for number, path in enumerate(both):
+        tensors = {
+            f"{path}.{rest}.lora_A.weight": torch.ones(2, 640),
+            f"{path}.{rest}.lora_B.weight": torch.ones(640, 2),
+        }
+        file = write_safetensors(
+            tmp_path / f"{number}.safetensors", tensors, {"ss_base_model_version": version}
+        )
+        digests.add(read_adapter(file).digest)
+    assert len(digests) == 1
