@@ -233,21 +233,22 @@ def test_files_that_hold_no_adapter_are_refused(tmp_path: Path) -> None:
         read_adapter(tmp_path / "other.ckpt")
 
 
-@pytest.mark.parametrize("version", ["sd_v1", "sdxl_base_v1-0"])
-def test_the_digest_of_dotted_ldm_names_is_that_of_the_same_layers_by_diffusers_names(
-    tmp_path: Path, version: str
-) -> None:
-    """`input_blocks.4.1` is the first attention of the second level in both families (diffusers' conversion)."""
-    rest = "transformer_blocks.0.attn1.to_q"
-    both = ("unet.down_blocks.1.attentions.0", "diffusion_model.input_blocks.4.1")
+def test_the_digest_of_dotted_ldm_names_is_that_of_the_same_layers_by_diffusers_names(tmp_path: Path) -> None:
+    """A digest is of all matrices in the order of their names, and 11 comes before 3 (names: diffusers' conversion)."""
+    widths = (1280, 320)
+    both = (
+        ("unet.up_blocks.1.attentions.0", "unet.up_blocks.3.attentions.2"),
+        ("diffusion_model.output_blocks.3.1", "diffusion_model.output_blocks.11.1"),
+    )
     digests = set()
-    for number, path in enumerate(both):
-        tensors = {
-            f"{path}.{rest}.lora_A.weight": torch.ones(2, 640),
-            f"{path}.{rest}.lora_B.weight": torch.ones(640, 2),
-        }
+    for number, paths in enumerate(both):
+        tensors = {}
+        for path, width in zip(paths, widths, strict=True):
+            layer = f"{path}.transformer_blocks.0.attn1.to_q"
+            tensors[f"{layer}.lora_A.weight"] = torch.full((2, width), float(width))
+            tensors[f"{layer}.lora_B.weight"] = torch.full((width, 2), float(width))
         file = write_safetensors(
-            tmp_path / f"{number}.safetensors", tensors, {"ss_base_model_version": version}
+            tmp_path / f"{number}.safetensors", tensors, {"ss_base_model_version": "sd_v1"}
         )
         digests.add(read_adapter(file).digest)
     assert len(digests) == 1
