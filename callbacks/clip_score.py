@@ -59,6 +59,20 @@ class ClipScores:
                     values[f"{name}/{group}"] = statistics.fmean(of_group)
         return values
 
+    def curves(self) -> dict[str, float]:
+        """The means as TensorBoard has them: those of the base, which never change, stand apart as `reference/...`.
+
+        A group's delta isn't among them: it is its LoRA's curve, moved by a constant.
+        """
+        curves: dict[str, float] = {}
+        for name, value in self.means().items():
+            _, _, side, *group = name.split("/", 3)
+            if side == "base":
+                curves[f"reference/{name}"] = value
+            elif side == "lora" or not group:
+                curves[name] = value
+        return curves
+
 
 class ClipScore(Callback):
     """Scores what SampleImages painted, at every validation and before step 1.
@@ -115,7 +129,7 @@ class ClipScore(Callback):
         scores = self._score(trainer)
         if scores is not None:
             self.latest = scores
-            pl_module.log_dict(scores.means(), on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+            pl_module.log_dict(scores.curves(), on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
 
     def _score(self, trainer: Trainer) -> ClipScores | None:
         """Score each process's own pictures, and tell all; None if there is nothing to score, or CLIP fails."""
@@ -256,4 +270,4 @@ def _own_samples(trainer: Trainer) -> SampleSet | None:
 def _log_directly(trainer: Trainer, scores: ClipScores) -> None:
     """Where `self.log` has no value of its own: before step 1, and outside of validation."""
     for logger in trainer.loggers:
-        logger.log_metrics(scores.means(), step=scores.step)
+        logger.log_metrics(scores.curves(), step=scores.step)

@@ -3,7 +3,8 @@
 Counted from the batches that reached `training_step`, of all processes, and not from what a loader handed out or
 from the shares that were asked for. The counts are in every checkpoint, so that a resumed run's ledger is that of
 the run that never stopped. At each checkpoint `<run>/exposure.json`, beside the exports, and TensorBoard's
-`exposure` text and `exposure/realised/<group>` scalars are brought up to date:
+`exposure` text and the scalars `exposure/realised/<group>` and `exposure/planned/<group>` (times a picture, on average)
+are brought up to date:
 
     {"draws": 24, "as_planned": true,
      "groups": {"portrait": {"pictures": 7, "planned": 16, "seen": 16, "times_each": 2.29, "least": 2, "most": 3}},
@@ -108,7 +109,7 @@ class ExposureLedger(Callback):
         """Write the last state, and warn of pictures whose visits aren't those of the plan."""
         counts = self.counts()
         self._show(trainer, counts)
-        if text := difference(compare(_data(trainer), counts)):
+        if text := difference(compare(planned_data(trainer), counts)):
             rank_zero_warn(text)
 
     def counts(self) -> Counts:
@@ -121,7 +122,7 @@ class ExposureLedger(Callback):
     def _show(self, trainer: Trainer, counts: Counts) -> None:
         if not trainer.is_global_zero:
             return
-        exposures = compare(_data(trainer), counts)
+        exposures = compare(planned_data(trainer), counts)
         with self.failures.survived():
             write(Path(trainer.default_root_dir) / FILE, exposures)
         if trainer.global_step > self._logged_step:
@@ -129,8 +130,9 @@ class ExposureLedger(Callback):
             groups = by_group(exposures)
             for writer in writers(trainer):
                 for name, group in groups.items():
-                    tag = f"exposure/realised/{name}"
-                    writer.add_scalar(tag, group["times_each"], trainer.global_step)
+                    planned = group["planned"] / group["pictures"]
+                    writer.add_scalar(f"exposure/planned/{name}", planned, trainer.global_step)
+                    writer.add_scalar(f"exposure/realised/{name}", group["times_each"], trainer.global_step)
                 writer.add_text("exposure", table(groups), trainer.global_step)
                 writer.flush()
 
@@ -220,5 +222,6 @@ def flat(groups: Mapping[str, Mapping[str, int]]) -> Counts:
     return Counts({(group, key): number for group, keys in groups.items() for key, number in keys.items()})
 
 
-def _data(trainer: Trainer) -> PlannedData:
+def planned_data(trainer: Trainer) -> PlannedData:
+    """The run's data, which have a plan."""
     return cast(PlannedData, trainer.datamodule)  # type: ignore[attr-defined]

@@ -55,6 +55,10 @@ class SteadyWriter(SummaryWriter):
         """As in the base class."""
         self._steadily("add_text", *args, **kwargs)
 
+    def add_custom_scalars(self, *args: Any, **kwargs: Any) -> None:
+        """As in the base class."""
+        self._steadily("add_custom_scalars", *args, **kwargs)
+
     def flush(self) -> None:
         """As in the base class."""
         self._steadily("flush")

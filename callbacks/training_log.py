@@ -53,7 +53,7 @@ FINAL_METRICS = (
 
 
 class TrainingLog(Callback):
-    """Logs smoothed loss, loss parts, gradient norm, learning rate, speed, memory, exposure and the config.
+    """Logs smoothed loss, loss parts, gradient norm, learning rate, speed, memory and the config.
 
     It stands before every callback that writes to TensorBoard: its mark opens what a resumed run writes.
 
@@ -157,7 +157,6 @@ class TrainingLog(Callback):
             **memory(),
             **means,
             **self._speed.values(),
-            **exposure(trainer),
         }
         if self._smooth.value is not None:
             values["train/loss_smooth"] = self._smooth.value
@@ -299,15 +298,6 @@ def mark_start(writer: SummaryWriter, step: int) -> None:
     """
     writer.close()
     writer.purge_step = step
-
-
-def exposure(trainer: Trainer) -> dict[str, float]:
-    """How often a picture of each group should have been trained on by now, on average: `exposure/planned/<group>`."""
-    data = getattr(trainer, "datamodule", None)
-    if data is None or not hasattr(data, "exposure"):
-        return {}
-    groups = data.exposure(data.position)
-    return {f"exposure/planned/{group}": float(per_image) for group, (_, per_image) in groups.items()}
 
 
 def memory() -> dict[str, float]:

@@ -133,8 +133,12 @@ def _fetched(model: HubModel) -> Path:
         )
 
     def wanted(names: Sequence[str]) -> Sequence[str]:
-        weights = _weights(names)
-        return weights.files if weights else []
+        weights = _weights(names or [file.name for file in folder.glob("*")])
+        if weights is None:
+            return (
+                [] if names else ["model.safetensors"]
+            )  # where the cache has neither weights nor a list of files
+        return weights.files
 
     fetch_weights(model, folder, wanted)
     return folder

@@ -72,8 +72,12 @@ class HubModel:
 
 
 def is_hub_id(text: str) -> bool:
-    """`owner/name`, unless the owner is a folder here: then a path was meant, not the network."""
-    return re.fullmatch(r"[\w.-]+/[\w.-]+", text) is not None and not Path(text).parent.exists()
+    """`owner/name`, unless the owner is a folder here or the name a file's: then a path was meant, not the network."""
+    path = Path(text)
+    is_file_name = path.suffix in (".safetensors", ".ckpt", ".pt", ".bin")
+    return (
+        re.fullmatch(r"[\w.-]+/[\w.-]+", text) is not None and not is_file_name and not path.parent.exists()
+    )
 
 
 def fetch_settings(model: HubModel, patterns: Sequence[str]) -> Path:
@@ -158,7 +162,7 @@ def fetch_weights(model: HubModel, settings: Path, choose: Callable[[Sequence[st
     Args:
         model: of the hub.
         settings: from `fetch_settings`; the weights are those of the same commit.
-        choose: of the names of all files those that are wanted.
+        choose: of the names of all files those that are wanted; of none, where the cache has no list of them.
 
     Raises:
         ValueError: the hub doesn't give them, or there is no room; with what to do.
@@ -167,10 +171,13 @@ def fetch_weights(model: HubModel, settings: Path, choose: Callable[[Sequence[st
     missing = [name for name in choose(list(sizes)) if not (settings / name).is_file()]
     if not missing:
         return
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes one fetches, the others wait for it
+    if (
+        sizes and os.environ.get("LOCAL_RANK", "0") == "0"
+    ):  # of several processes one fetches, the others wait for it
         _announce(model, {name: sizes[name] for name in missing})
     for name in missing:
-        with _failures_in_words(model, f"{name} ({_amount(sizes[name])})"), _bars():
+        size = f" ({_amount(sizes[name])})" if sizes else ""
+        with _failures_in_words(model, f"{name}{size}"), _bars():
             hf_hub_download(model.id, name, revision=settings.name)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from foundation.picture_settings import painting_settings
+from lightning_modules.base.float8_storage import BaseStorage, check_storage, keep_in_float8
 from lightning_modules.base.loading import load_components, weight_dtype
 from lightning_modules.diffusion.prediction import PredictionType
 from lightning_modules.lora.first_adapter import place_with_notes
@@ -28,6 +29,9 @@ class AdapterPainter(L.LightningModule):
         base_model: a diffusers folder, a hub id or a `.safetensors` file; null is that of the adapter's run.
         base_config: folder of the configs that belong to a single-file `base_model`.
         prediction_type: what the base's UNet predicts; null is as the run had it, or else as the base says.
+        base_storage: float8 keeps the UNet in 8 bits, as in training, for cards that hold no more; not with 32-true.
+            Null paints with the base as its files have it, also for a run that was trained on it in 8 bits: so do
+            other programs.
         lora: file of the adapter; linked to `--lora`.
         zero_terminal_snr: as in training; null is as the run had it, or else as the base's scheduler config says.
         long_captions: what becomes of prompts of more than 75 tokens; null is as the run had it, or else truncate.
@@ -38,6 +42,7 @@ class AdapterPainter(L.LightningModule):
         base_model: str | None = None,
         base_config: str | None = None,
         prediction_type: PredictionType | None = None,
+        base_storage: BaseStorage | None = None,
         lora: str | None = None,
         zero_terminal_snr: bool | None = None,
         long_captions: LongCaptions | None = None,
@@ -48,6 +53,7 @@ class AdapterPainter(L.LightningModule):
         self.base_model = base_model
         self.base_config = base_config
         self.prediction_type = prediction_type
+        self.base_storage = base_storage
         self.zero_terminal_snr = zero_terminal_snr
         self.long_captions: LongCaptions = long_captions or "truncate"
         self.adapter: SavedAdapter = read_adapter(Path(lora))
@@ -60,7 +66,9 @@ class AdapterPainter(L.LightningModule):
                 self._load()
 
     def _load(self) -> None:
-        dtype = weight_dtype(str(self.trainer.precision))
+        precision = str(self.trainer.precision)
+        dtype = weight_dtype(precision)
+        check_storage(self.base_storage, precision)
         parts = load_components(
             self.base_model, self.base_config, prediction_type=self.prediction_type, weight_dtype=dtype
         )
@@ -70,6 +78,8 @@ class AdapterPainter(L.LightningModule):
         )
         place_with_notes(self.unet, self.adapter)
         self.unet.requires_grad_(False)
+        if self.base_storage is not None:
+            keep_in_float8(self.unet)
 
     def on_predict_start(self) -> None:
         """Refuse sizes and clip skips that this base can't paint, before the first picture.

@@ -77,7 +77,8 @@ class StableDiffusionLora(AdaptedModel):
         with ThreadPoolExecutor() as threads:  # hashing leaves the interpreter to others
             vae = threads.submit(model_fingerprint, self.vae)
             reading = threads.submit(reading_fingerprint, self.text_encoders, self.long_captions)
-        self.text.open(None if data.cache_folder is None else data.cache_folder / "text", reading.result())
+        folder = None if data.cache_folder is None else data.cache_folder / "text"
+        self.text.open(folder, reading.result(), pooled=self.text_encoders.pools)
         with making_room(self.unet, self.device, self._largest_visitor()):
             data.use_encoder(self.encode_images, vae.result())
             offload(self.vae)

@@ -73,7 +73,9 @@ def test_two_processes_do_what_one_does(config: Path, one: Path) -> None:
     a, b = events_of(one), events_of(two)
     for tag in (tag for tag in a.Tags()["scalars"] if tag.startswith("clip_score")):
         assert curve(a, tag) == pytest.approx(curve(b, tag), abs=1e-2), tag
-    assert "clip_score/style/delta/landscape" in a.Tags()["scalars"]
+    assert "clip_score/style/lora/landscape" in a.Tags()["scalars"]
+    (wanted,), (found,) = (run.Tensors("custom_scalars__config__") for run in (a, b))
+    assert found.tensor_proto == wanted.tensor_proto
     names = {path.name for path in (one / "samples").glob("*.png")}
     assert names == {path.name for path in (two / "samples").glob("*.png")}
     assert len(names) == 6  # steps 0, 4, 8 ... 20

@@ -348,7 +348,7 @@ CONFIGS: list[tuple[bytes, str]] = [
     (b"a: &a [*a]\n", "`a` holds itself, by a YAML alias (*)"),
     (b'data: {folder: "a\\0b"}\n', "no text or path may hold a NUL"),
     (b"data: !!python/object/apply:os.system [ls]\n", "could not determine a constructor for the tag"),
-    (b"runs: null\n", "--runs is None; it must be the folder that holds all runs"),
+    (b"runs: null\n", "--runs is null; it must be a text."),
     (b"config: other.yaml\n", "a config file can't name another"),
     (b"model: {lora: 5}\n", "--model.lora is 5; it must hold settings"),
     (b"data: {captions: [1]}\n", "--data.captions is [1]; it must hold settings"),
@@ -372,6 +372,12 @@ def test_a_wrong_config(here: Path, capsys: pytest.CaptureFixture[str], text: by
         ("audit", "data: {trigger: no}", f"--data.trigger is False; it must be a text.{QUOTED}"),
         ("audit", "data: {captions: {prefix: on}}", f"prefix is True; it must be a text.{QUOTED}"),
         ("audit", "model: {base_model: 1e3}", f"--model.base_model is 1000.0; it must be a text.{QUOTED}"),
+        ("plan", "data: {trigger: null}", '--data.trigger is null; it must be a text, or "" for none'),
+        (
+            "plan",
+            "data: {captions: {suffix: null}}",
+            '--data.captions.suffix is null; it must be a text, or "" for',
+        ),
         ("predict", "prompt: 2023", "--prompt is 2023; it must be a text, which has quotes in YAML"),
     ],
 )

@@ -61,9 +61,10 @@ class PaintingCLI(LightningCLI):
         model.base_model, model.base_config, model.prediction_type = base_of(
             lora, read_adapter(lora.path), model.base_model, model.base_config, model.prediction_type
         )
-        for name in ("zero_terminal_snr", "long_captions"):
-            if options.model[name] is None:
-                options.model[name] = lora.setting("model", name)
+        if model.zero_terminal_snr is None:
+            model.zero_terminal_snr = lora.said_of_base("zero_terminal_snr", model.base_model)
+        if model.long_captions is None:
+            model.long_captions = lora.setting("model", "long_captions")
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The Trainer with the callbacks that write and count."""
@@ -96,15 +97,14 @@ class PaintingCLI(LightningCLI):
     def name_pictures(self, pictures: PictureList) -> None:
         """Tell the list what else decides what its pictures show."""
         model = self.model
-        pictures.painted_by = repr(
-            (
-                base_name(model.base_model),
-                model.prediction_type,
-                model.zero_terminal_snr,
-                model.long_captions,
-                str(self.trainer.precision),
-            )
-        )
+        told = [
+            model.prediction_type,
+            model.zero_terminal_snr,
+            model.long_captions,
+            str(self.trainer.precision),
+        ]
+        told += [] if model.base_storage is None else [model.base_storage]
+        pictures.painted_by = repr((base_name(model.base_model), *told))
         pictures.adapter = model.adapter.digest
 
 

@@ -23,6 +23,7 @@ from lightning_modules.lora.merging import check_merge, merge_adapter, pictures_
 
 FROM_PURE_NOISE = {
     "_class_name": "DDIMScheduler",
+    "clip_sample": False,  # its default clips at 1, meant for pixels; configs of other classes don't say
     "rescale_betas_zero_snr": True,
     "timestep_spacing": "trailing",
 }
@@ -46,7 +47,7 @@ def merge(args: Sequence[str]) -> None:
             f"--output {output} lies in the base itself, {found.base_model}: name another folder."
         )
     parts = found.load()
-    if found.lora.setting("model", "zero_terminal_snr"):  # trained so because its user said so
+    if found.lora.said_of_base("zero_terminal_snr", found.base_model):  # trained so because its user said so
         parts.scheduler_config |= FROM_PURE_NOISE
     pipeline_class = type(stock_pipeline(parts, parts.unet))
     print(f"Merging {found.lora.path} x {given.lora_scale:g} into {found.base_model}", flush=True)

@@ -15,6 +15,7 @@ from jsonargparse.typing import PositiveFloat
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from callbacks.adapter_learns import AdapterLearns
+from callbacks.charts import Charts
 from callbacks.checkpoints import Checkpoints
 from callbacks.ckpt_path import resolve_ckpt_path
 from callbacks.clip_score import ClipScore
@@ -160,6 +161,7 @@ class StyleCLI(LightningCLI):
         first = [
             TimeShares(),
             TrainingLog(),
+            Charts(),
             self.graceful_stop,
             *([] if options.trainer.enable_progress_bar is False else [RunProgress()]),
             ResumeGuard(self.resumed_from, self.changes() if self.resumed_from else ()),

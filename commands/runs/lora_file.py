@@ -48,6 +48,11 @@ class LoraFile:
         """One of the run's settings; None where there is none."""
         return (self.config.get(section) or {}).get(name)
 
+    def said_of_base(self, name: str, base_model: str | None) -> Any:
+        """What the run was told of its own base, a `--model` option; None where `base_model` names another one."""
+        own = base_model in (None, self.setting("model", "base_model"))
+        return self.setting("model", name) if own else None
+
     def base_model(self, described: str | None = None) -> str:
         """The base that the adapter was trained on.
 
@@ -177,13 +182,12 @@ def base_of(
     Raises:
         ValueError: nothing says which base it is.
     """
-    if base_model in (None, lora.setting("model", "base_model")):
-        prediction_type = prediction_type or lora.setting("model", "prediction_type")
-    if base_model is not None:
-        return base_model, base_config, prediction_type
     described = saved.metadata.get("base") or saved.metadata.get("ss_sd_model_name")
-    base_config = base_config or lora.setting("model", "base_config")
-    return lora.base_model(described), base_config, prediction_type
+    return (
+        base_model or lora.base_model(described),
+        base_config or lora.said_of_base("base_config", base_model),
+        prediction_type or lora.said_of_base("prediction_type", base_model),
+    )
 
 
 def _of_run(run: Path, option: str) -> LoraFile:

@@ -19,6 +19,7 @@ from callbacks.exposure_ledger import FILE as EXPOSURE
 from evaluation.prompts import as_characters
 from foundation.atomic_file import atomic_file
 from lightning_modules.base.families.known import family_of_file
+from lightning_modules.base.single_file import hub_file
 
 CARD = "README.md"
 GRID = "samples.png"
@@ -134,8 +135,10 @@ def plain(value: object) -> str:
 
 
 def _front_matter(card: Card) -> str:
+    base = card.facts.get("ss_sd_model_name")
+    place = hub_file(base or "")
     fields: dict[str, Any] = {
-        "base_model": card.facts.get("ss_sd_model_name"),
+        "base_model": place[0] if place else base,
         "library_name": "diffusers",
         "pipeline_tag": "text-to-image",
         "license": "other",
@@ -182,6 +185,8 @@ def _usage_kohya(path: Path) -> str:
 def _usage_diffusers(path: Path, card: Card) -> str:
     base, pipeline = card.facts.get("ss_sd_model_name", "the base model"), family_of_file(card.facts).pipeline
     opened = "from_single_file" if base.endswith(".safetensors") else "from_pretrained"
+    if place := hub_file(base):  # diffusers takes a path or an address
+        base = f"https://huggingface.co/{place[0]}/blob/main/{place[1]}"
     given = repr(base)
     if variant := card.facts.get("base_variant"):  # diffusers looks for files of 32 bits unless it is told
         given += f", variant={variant!r}"

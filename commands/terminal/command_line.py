@@ -24,7 +24,7 @@ from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
 from jsonargparse.typing import Path_fr
 
 from commands.terminal.config_files import SettingsLoader, check_options_follow_configs, precision_of
-from commands.terminal.option_errors import did_you_mean, in_plain_words
+from commands.terminal.option_errors import KINDS, did_you_mean, in_plain_words
 from commands.watch.parent_watch import is_first_to_say
 from foundation.full_memory import memory_is_full, which_memory_is_full
 from foundation.given_paths import located
@@ -83,10 +83,22 @@ class HelpfulParser(ArgumentParser):
         """The options, of the command line and of configs, with paths as they are meant.
 
         Raises:
-            ValueError: a config stands behind an option that it sets too.
+            ValueError: a config stands behind an option that it sets too, or a text is null, which jsonargparse lets
+                pass.
         """
         check_options_follow_configs(args)
-        return _with_paths(super().parse_args(args, **kwargs))
+        options = super().parse_args(args, **kwargs)
+        self._refuse_null_texts(options)
+        return _with_paths(options)
+
+    def _refuse_null_texts(self, options: Namespace) -> None:
+        usual = {action.dest: action.default for action in self._all_actions()}
+        kinds = self.option_kinds()
+        for name, value in options.items():
+            option = name.removeprefix(f"{options.get('subcommand')}.")
+            if value is None and kinds.get(option) is str and isinstance(usual[option], str):
+                none = "" if usual[option] else ', or "" for none'
+                raise ValueError(f"--{option} is null; it must be {KINDS[str]}{none}.")
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message in plain words, with the closest option's name, and exit with status 2."""
@@ -106,15 +118,14 @@ class HelpfulParser(ArgumentParser):
 
     def option_kinds(self) -> dict[str, Any]:
         """Every option of this parser and of its subcommands, e.g. `model.lora.rank`, with its type."""
+        return {action.dest: getattr(action, "_typehint", None) for action in self._all_actions()}
+
+    def _all_actions(self) -> list[Any]:
         parsers = [
             self,
             *(p for a in self._actions for p in (getattr(a, "_name_parser_map", None) or {}).values()),
         ]
-        return {
-            action.dest: getattr(action, "_typehint", None)
-            for parser in parsers
-            for action in parser._actions
-        }
+        return [action for parser in parsers for action in parser._actions]
 
     def option_names(self) -> list[str]:
         """Every option of this parser and of its subcommands, e.g. `model.lora.rank`."""

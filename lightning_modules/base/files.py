@@ -301,13 +301,14 @@ def download_weights(base_model: str, settings: BaseSettings, *, half: bool) -> 
     def wanted(names: Sequence[str]) -> list[str]:
         files: list[str] = []
         for part in settings.family.networks:
-            offered = _offered(names, part, half=half)
+            offered = _offered(names or _files_of(settings.folder, part), part, half=half)
             if names and not offered:
                 raise ValueError(
                     f"--model.base_model {base_model}: the repository has no weights of its {part}. Take another "
                     "model, or a whole copy of it."
                 )
-            files += next((one.files for one in [*filter(here, offered), *offered]), ())
+            usual = f"{part}/{_stems(part)[0]}.safetensors"  # where the cache has neither weights nor a list of files
+            files += next((one.files for one in [*filter(here, offered), *offered]), (usual,))
         return files
 
     fetch_weights(_on_hub(base_model), settings.folder, wanted)

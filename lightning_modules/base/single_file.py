@@ -61,7 +61,7 @@ class Header:
 
 def is_single_file(base_model: str) -> bool:
     """Whether a base is a file here, or `owner/name/file.safetensors` on the hub."""
-    return Path(base_model).is_file() or _on_hub(base_model) is not None
+    return Path(base_model).is_file() or hub_file(base_model) is not None
 
 
 def read_header(base_model: str) -> Header:
@@ -70,10 +70,10 @@ def read_header(base_model: str) -> Header:
     Raises:
         ValueError: the file isn't a whole .safetensors file, or the hub doesn't give it.
     """
-    place = _on_hub(base_model)
+    place = hub_file(base_model)
     if place is None:
         return _header(base_model, Path(base_model))
-    model, file = place
+    model, file = _model(*place), place[1]
     folder = _settings(model, file)
     if (folder / file).is_file():
         return _header(base_model, folder / file)
@@ -87,20 +87,27 @@ def read_header(base_model: str) -> Header:
 
 def fetch_single_file(base_model: str) -> Path:
     """The file on this machine; from the hub it is fetched."""
-    place = _on_hub(base_model)
+    place = hub_file(base_model)
     if place is None:
         return Path(base_model)
-    model, file = place
+    model, file = _model(*place), place[1]
     folder = _settings(model, file)
     fetch_weights(model, folder, lambda names: [file])
     return folder / file
 
 
-def _on_hub(base_model: str) -> tuple[HubModel, str] | None:
+def hub_file(base_model: str) -> tuple[str, str] | None:
+    """The repository's id and the file's name in `owner/name/file.safetensors`; None for anything else, and for a path
+    that is here.
+    """
     found = re.fullmatch(r"(?P<id>[\w.-]+/[\w.-]+)/(?P<file>.+\.safetensors)", base_model)
     if found is None or Path(base_model).is_file() or not is_hub_id(found["id"]):
         return None
-    return HubModel(found["id"], "--model.base_model", [found["file"]]), found["file"]
+    return found["id"], found["file"]
+
+
+def _model(repository: str, file: str) -> HubModel:
+    return HubModel(repository, "--model.base_model", [file])
 
 
 def _settings(model: HubModel, file: str) -> Path:
@@ -111,7 +118,7 @@ def _settings(model: HubModel, file: str) -> Path:
 def _remote_header(
     model_id: str, folder: Path, file: str
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
-    return fetch_header(HubModel(model_id, "--model.base_model", [file]), folder, file)
+    return fetch_header(_model(model_id, file), folder, file)
 
 
 def _header(given: str, path: Path) -> Header:

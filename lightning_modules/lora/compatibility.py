@@ -40,7 +40,8 @@ def families_that_fit(adapter_for: Callable[[nn.Module], Adapter]) -> list[Famil
         adapter_for: a UNet -> the file's adapter for it; raises ValueError if some layer has no place there.
     """
     by_name, by_shape = [], []
-    for family, unet in _whole_unets():
+    for family in FAMILIES:
+        unet = whole_unet(family)
         try:
             adapter = adapter_for(unet)
         except ValueError:
@@ -51,11 +52,17 @@ def families_that_fit(adapter_for: Callable[[nn.Module], Adapter]) -> list[Famil
     return by_shape or by_name
 
 
+def whole_unet(family: Family) -> nn.Module:
+    """A family's UNet in its real size, without weights."""
+    return _whole_unet(family.name)
+
+
 @cache
-def _whole_unets() -> list[tuple[Family, nn.Module]]:
-    """A UNet of each family in its real size, without weights."""
+def _whole_unet(name: str) -> nn.Module:
+    family = next(one for one in FAMILIES if one.name == name)
     with torch.device("meta"):
-        return [(family, UNet2DConditionModel.from_config(family.configs["unet"])) for family in FAMILIES]
+        unet: nn.Module = UNet2DConditionModel.from_config(family.configs["unet"])
+    return unet
 
 
 def _layers(unet: nn.Module) -> dict[str, nn.Module]:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +30,7 @@ from foundation.missing_paths import similar
 from lightning_modules.base.families.family import Family
 from lightning_modules.base.families.known import FAMILIES, family_by_header, family_of
 from lightning_modules.lora.adapter import Adapter
-from lightning_modules.lora.compatibility import families_that_fit, in_shapes_of, misfits
+from lightning_modules.lora.compatibility import families_that_fit, in_shapes_of, misfits, whole_unet
 from lightning_modules.lora.diffusers_format import (
     ADAPTER_METADATA,
     adapter_config,
@@ -49,6 +50,8 @@ PEFT_CONFIG = "adapter_config.json"
 
 IN_FOLDERS = ("adapter_model.safetensors", "pytorch_lora_weights.safetensors")
 """What peft's `save_pretrained` and diffusers' `save_lora_weights` call their files."""
+
+LDM_BLOCK = re.compile(r"(input|output)_blocks\.|middle_block\.")
 
 PICKLED = (".bin", ".pt", ".pth")
 
@@ -104,6 +107,9 @@ class SavedAdapter:
         adapter = _dotted(self)
         whole = Adapter({name: tensor.float() for name, tensor in adapter.state.items()}, adapter.strengths)
         family = family_by_header(self.metadata) or next(iter(self.families), FAMILIES[-1])
+        if any(LDM_BLOCK.match(path) for path in whole.strengths):
+            with suppress(ValueError):  # layers of another UNet than the family's keep their names
+                whole = with_own_paths(whole, whole_unet(family))
         tensors = to_kohya(whole, family.kohya_path)[0]
         tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
         return hashlib.sha256(behind_header(save(tensors))).hexdigest()

@@ -8,6 +8,7 @@ when a batch holds it. Each caption is encoded by itself, so that its last bits 
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,12 +23,12 @@ EncodeText = Callable[[Sequence[str]], Sequence[TextConditions]]
 EMPTY = ""
 
 
-def is_embedding(entry: Entry) -> bool:
-    """Whether an entry holds finite numbers of the shape [77 k, D], and perhaps a pooled vector [P]."""
+def is_embedding(entry: Entry, *, pooled: bool) -> bool:
+    """Whether an entry holds finite numbers of the shape [77 k, D] and, if wanted, a pooled vector [P]."""
     dims = {name: tensor.dim() for name, tensor in entry.items()}
-    if dims not in ({"text": 2}, {"text": 2, "pooled": 1}):
-        return False
-    return all(one.is_floating_point() and bool(one.isfinite().all()) for one in entry.values())
+    return dims == {"text": 2} | ({"pooled": 1} if pooled else {}) and all(
+        one.is_floating_point() and bool(one.isfinite().all()) for one in entry.values()
+    )
 
 
 def _entry(text: TextConditions) -> Entry:
@@ -47,16 +48,18 @@ class CaptionCache:
         self._store = TensorStore(None)
         self._encoder = ""
 
-    def open(self, folder: Path | None, encoder: str) -> None:
+    def open(self, folder: Path | None, encoder: str, *, pooled: bool) -> None:
         """Keep the embeddings of one encoder in a folder from now on; those that are there are found again.
 
         Args:
             folder: of all encoders' embeddings; null keeps them in memory.
             encoder: fingerprint of text encoder, tokenizer and way of encoding: another one's embeddings are
                 other entries.
+            pooled: whether it gives pooled vectors.
         """
         if encoder != self._encoder:
-            self._store = TensorStore(None if folder is None else folder / encoder[:16], is_embedding)
+            own = None if folder is None else folder / encoder[:16]
+            self._store = TensorStore(own, partial(is_embedding, pooled=pooled))
             self._encoder = encoder
 
     def fill(

@@ -38,6 +38,11 @@ class TextEncoders(nn.ModuleDict):
         """The first tokenizer, which cuts for all."""
         return next(iter(self.tokenizers.values()))
 
+    @property
+    def pools(self) -> bool:
+        """Whether they give a pooled vector: that of the encoder with a projection."""
+        return any(hasattr(encoder, "text_projection") for encoder in self.values())
+
 
 def last_states(encoder: Any, ids: Tensor, clip_skip: int) -> tuple[Tensor, None]:
     """The last layer's states, or an earlier one's, behind the final layer norm: Stable Diffusion 1.x and 2.x."""

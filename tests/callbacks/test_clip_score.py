@@ -97,6 +97,15 @@ def test_means_are_per_question_side_and_group() -> None:
         "clip_score/prompt/delta/portrait": 3.0,
         "clip_score/prompt/delta/landscape": 0.0,
     }
+    assert scores.curves() == {
+        "reference/clip_score/prompt/base": 20.0,
+        "reference/clip_score/prompt/base/portrait": 20.0,
+        "reference/clip_score/prompt/base/landscape": 20.0,
+        "clip_score/prompt/lora": 22.0,
+        "clip_score/prompt/lora/portrait": 23.0,
+        "clip_score/prompt/lora/landscape": 20.0,
+        "clip_score/prompt/delta": 2.0,
+    }
     assert scores.deltas("prompt", "portrait") == [6.0, 0.0]
 
 
@@ -127,7 +136,12 @@ def test_curves_start_at_step_0_where_lora_is_base(tmp_path: Path, tiny_clip: Pa
     events = events_of(tmp_path)
     for question in ("prompt", "style"):
         base, lora, delta = (
-            curve(events, f"clip_score/{question}/{side}") for side in ("base", "lora", "delta")
+            curve(events, tag)
+            for tag in (
+                f"reference/clip_score/{question}/base",
+                f"clip_score/{question}/lora",
+                f"clip_score/{question}/delta",
+            )
         )
         assert list(base) == list(lora) == list(delta) == [0, 2, 4]
         assert base[0] == base[2] == base[4] == lora[0]

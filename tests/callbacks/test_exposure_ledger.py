@@ -109,6 +109,7 @@ def test_tensorboard_has_the_ledger_at_every_checkpoint_once(tmp_path: Path) -> 
     fit(tmp_path, 4, SaveAt(2), SaveAt(2))
     events = events_of(tmp_path)
     assert curve(events, "exposure/realised/portrait") == {2: 2.0, 4: 4.0}
+    assert curve(events, "exposure/planned/portrait") == {2: 2.0, 4: 4.0}  # 8 draws of 2 portraits by step 4
     texts = events.Tensors("exposure/text_summary")
     assert [text.step for text in texts] == [2, 4]
     row = "| portrait | 2 | 8 | 8 | 50.0% | 4 to 4, 4.00 on average |"
@@ -123,6 +124,9 @@ def test_what_is_not_as_planned_is_said(tmp_path: Path) -> None:
     ):
         found = fit(tmp_path, 2, data=data)
     assert found["as_planned"] is False
+    events = events_of(tmp_path)  # 8 draws, of which the plan lacks the last two: a portrait, the landscape
+    assert curve(events, "exposure/planned/landscape") == {2: 3.0}
+    assert curve(events, "exposure/realised/landscape") == {2: 4.0}
 
 
 def test_a_warning_names_some_and_counts_the_rest() -> None:

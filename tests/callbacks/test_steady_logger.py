@@ -42,6 +42,16 @@ def test_a_log_that_fails_is_said_once_and_training_goes_on(
     assert log.failures.count >= 4
 
 
+def test_a_layout_that_cannot_be_written_is_counted_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = logger(tmp_path)
+    monkeypatch.setattr(FileWriter, "add_event", lambda *_: 1 / 0)
+    with pytest.warns(UserWarning, match="could not be written"):
+        log.experiment.add_custom_scalars({"a": {"b": ["Multiline", ["c"]]}})
+    assert log.failures.count == 1
+
+
 def test_when_it_can_be_written_again_a_new_file_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -182,14 +182,6 @@ def test_a_part_without_pictures_since_the_last_log_has_no_point(tmp_path: Path)
     assert list(curve(events_of(tmp_path), "train/loss_bin/3")) == [1]
 
 
-def test_exposure_is_that_of_the_data_trained_on(tmp_path: Path) -> None:
-    fit(tmp_path)
-    events = events_of(tmp_path)
-    # step 3: 12 draws, 6 a group; 2 portraits and 1 landscape
-    assert curve(events, "exposure/planned/portrait")[3] == 3.0
-    assert curve(events, "exposure/planned/landscape")[3] == 6.0
-
-
 def test_tags_are_the_story_and_nothing_else(tmp_path: Path) -> None:
     fit(tmp_path)
     assert set(events_of(tmp_path).Tags()["scalars"]) == {
@@ -206,8 +198,6 @@ def test_tags_are_the_story_and_nothing_else(tmp_path: Path) -> None:
         "speed/steps_per_second",
         "speed/samples_per_second",
         "memory/gb",
-        "exposure/planned/portrait",
-        "exposure/planned/landscape",
     }
 
 

@@ -122,11 +122,6 @@ class TinyData(LightningDataModule):
         assert self.trainer is not None
         return BATCH_SIZE * self.trainer.accumulate_grad_batches
 
-    def exposure(self, draws: int) -> dict[str, tuple[int, float]]:
-        """Half of the draws a group; 2 portraits, 1 landscape."""
-        half = draws // 2
-        return {"portrait": (half, half / 2), "landscape": (half, half / 1)}
-
     def describe(self, draws: int) -> str:
         """What so many draws are taken from."""
         return f"2 portraits, 1 landscape, {draws} draws"

@@ -625,6 +625,11 @@ def test_a_cache_filled_by_an_older_library_is_used_without_a_network(
     shutil.rmtree(older / "models--owner--model/trees")
     point_at("http://127.0.0.1:9", older, monkeypatch)
     same_networks(load_components(NAME), first)
+    (weights,) = older.glob("*/snapshots/*/vae/*.safetensors")
+    weights.unlink()
+    said = r"owner/model: .*can't be reached \(.*\)\. Is there a network\? Files that came whole are kept"
+    with pytest.raises(ValueError, match=said):
+        load_components(NAME)
 
 
 # ---------------------------------------------------------------------- CLIP
@@ -648,6 +653,20 @@ def test_of_a_clip_comes_what_is_read(hub: HubDouble, clip_files: Files, tmp_pat
     again = Clip("owner/clip", "--clip")
     assert hub.asked == []
     assert torch.equal(found.of_texts(["a girl"]), again.of_texts(["a girl"]))
+
+
+def test_half_a_clip_of_an_older_library_without_network_says_so(
+    hub: HubDouble, clip_files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.models["owner/clip"] = dict(clip_files)
+    Clip("owner/clip", "--clip").of_texts(["a girl"])
+    shutil.rmtree(tmp_path / "cache/models--owner--clip/trees")
+    next(tmp_path.glob("cache/models--owner--clip/snapshots/*/model.safetensors")).unlink()
+    point_at("http://127.0.0.1:9", tmp_path / "cache", monkeypatch)
+    with pytest.raises(
+        ValueError, match=r"--clip owner/clip: .*can't be reached \(.*\)\. Is there a network\?"
+    ):
+        load_clip("owner/clip", "--clip")
 
 
 def test_what_is_no_clip_is_refused_before_its_weights_come(hub: HubDouble) -> None:

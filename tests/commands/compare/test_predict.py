@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from PIL import Image
 
 from lightning_modules.adapter_painter import AdapterPainter
@@ -15,7 +16,7 @@ from lightning_modules.lora.layers import LoraOptions
 from lightning_modules.lora.writing import write_adapter
 from tests.evaluation.a1111_reader import read
 from tests.tiny_adapters import learned_unet
-from tests.tiny_models import on_each_family
+from tests.tiny_models import on_each_family, save_tiny_base
 from train import main
 
 OPTIONS = LoraOptions(rank=4, alpha=2.0)
@@ -116,6 +117,48 @@ def test_what_the_run_was_told_of_its_base_holds_for_its_pictures(tiny_base: Pat
     assert np.array_equal(v, given)
 
 
+def test_what_the_run_was_told_of_its_base_is_not_said_of_another(tiny_base: Path, tmp_path: Path) -> None:
+    run = run_on(tiny_base, tmp_path)
+    settings = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(settings.replace("terminal_snr: null", "terminal_snr: true"))
+    another = save_tiny_base(tmp_path / "another", prediction_type="epsilon")
+    options = ["--model.base_model", str(another), "--prompt", "a girl", "--steps", "2", *CPU]
+    main(["predict", "--lora", str(run), "--output", str(tmp_path / "of_the_run"), *options])
+    file = str(run / "tiny_kohya.safetensors")
+    shutil.copy(file, tmp_path / "alone.safetensors")
+    options += ["--height", "64", "--width", "64"]
+    main(
+        ["predict", "--lora", str(tmp_path / "alone.safetensors"), "--output", str(tmp_path / "b"), *options]
+    )
+    (found,), (alone,) = (pictures(tmp_path / name).values() for name in ("of_the_run", "b"))
+    assert np.abs(found - alone).max() <= 1
+
+
+def test_a_base_in_8_bits_paints_as_one_of_rounded_weights(tiny_sdxl: Path, tmp_path: Path) -> None:
+    """On request alone: the run that trained on it so paints with the base as its files have it."""
+    run = run_on(tiny_sdxl, tmp_path)
+    settings = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(settings.replace("config: null", "config: null, base_storage: float8"))
+    rounded = Path(shutil.copytree(tiny_sdxl, tmp_path / "rounded"))
+    unet = UNet2DConditionModel.from_pretrained(rounded, subfolder="unet")
+    for name, module in unet.named_modules():
+        if isinstance(module, torch.nn.Linear | torch.nn.Conv2d) and not name.startswith("conv_"):
+            module.weight.data = module.weight.data.bfloat16().to(torch.float8_e4m3fn).float()
+    unet.save_pretrained(rounded / "unet")
+    found = []
+    for number, options in enumerate(
+        ([], ["--model.base_storage", "float8"], ["--model.base_model", str(rounded)])
+    ):
+        output = tmp_path / str(number)
+        common = ["--prompt", "a girl", "--steps", "2", "--trainer.precision", "bf16-mixed", *CPU]
+        main(["predict", "--lora", str(run), "--output", str(output), *common, *options])
+        found.append(pictures(output))
+    plain, in_8_bits, of_rounded = (next(iter(one.values())) for one in found)
+    assert np.array_equal(in_8_bits, of_rounded)
+    assert not np.array_equal(plain, in_8_bits)
+    assert len({name for one in found for name in one}) == 3  # what a picture shows is in its name
+
+
 def test_a_picture_does_not_depend_on_the_others(run: Path, tmp_path: Path) -> None:
     lines = ['{"prompt": "a girl", "seed": 5, "steps": 2}', '{"prompt": "sea", "steps": 2}']
     for count in (1, 2):
@@ -211,6 +254,10 @@ def test_a_base_predicts_what_it_was_trained_as(run: Path, tiny_base: Path, tmp_
         (["--sampler", "heun"], "heun"),
         (["--lora", "absent.safetensors"], "--lora absent.safetensors: there is no such file"),
         (["--promt", "x"], "Did you mean --prompt?"),
+        (
+            ["--model.base_storage", "float8"],
+            "float8 rounds the base to 8 bits and computes in 16, but --trainer.",
+        ),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(

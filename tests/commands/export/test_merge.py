@@ -18,6 +18,7 @@ from lightning_modules.lora.merging import MergeCheck
 from lightning_modules.lora.writing import write_adapter
 from tests.ldm_checkpoint import save_ldm_checkpoint
 from tests.tiny_adapters import EVERYWHERE, learned_unet, unet_output
+from tests.tiny_models import save_tiny_base, save_tiny_sdxl
 from train import main
 
 OPTIONS = LoraOptions(rank=4, alpha=2.0, target_modules=EVERYWHERE)
@@ -93,6 +94,26 @@ def test_a_schedule_that_the_user_asked_for_goes_along(tiny_base: Path, tmp_path
     settings = json.loads((tmp_path / "merged/scheduler/scheduler_config.json").read_text())
     assert settings["_class_name"] == DDIMScheduler.__name__
     assert (settings["rescale_betas_zero_snr"], settings["timestep_spacing"]) == (True, "trailing")
+
+
+def test_a_schedule_from_pure_noise_clips_nothing(tmp_path: Path) -> None:
+    """Euler's config, as diffusers writes it, doesn't say; DDIM's default clips at 1, and latents go beyond."""
+    run = run_on(save_tiny_sdxl(tmp_path / "xl", prediction_type="v_prediction"), tmp_path)
+    config = (run / "config.yaml").read_text().replace("null}", "null, zero_terminal_snr: true}")
+    (run / "config.yaml").write_text(config)
+    merge(run, tmp_path / "merged")
+    settings = json.loads((tmp_path / "merged/scheduler/scheduler_config.json").read_text())
+    assert (settings["_class_name"], settings["clip_sample"]) == ("DDIMScheduler", False)
+
+
+def test_a_schedule_is_that_of_the_runs_own_base(tiny_base: Path, tmp_path: Path) -> None:
+    run = run_on(tiny_base, tmp_path)
+    config = (run / "config.yaml").read_text().replace("null}", "null, zero_terminal_snr: true}")
+    (run / "config.yaml").write_text(config)
+    another = save_tiny_base(tmp_path / "another", prediction_type="epsilon")
+    merge(run, tmp_path / "merged", "--model.base_model", str(another))
+    settings = json.loads((tmp_path / "merged/scheduler/scheduler_config.json").read_text())
+    assert (settings["rescale_betas_zero_snr"], settings["prediction_type"]) == (False, "epsilon")
 
 
 def test_what_the_run_was_told_that_its_base_predicts_goes_along(tiny_base_sd1: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from diffusers.loaders.single_file_utils import _extract_repo_id_and_weights_name
 
 from commands.runs.model_card import MARK, plain, write_model_card
 from lightning_modules.base.families.sdxl import SDXL
@@ -142,6 +144,18 @@ def test_a_base_of_xl_is_opened_by_its_own_pipeline(run: Path) -> None:
     text = write_model_card(exported(run, FACTS | SDXL.header("x/xl", "epsilon")), DIGEST, run).read_text()
     assert "StableDiffusionXLPipeline.from_pretrained('x/xl')" in text
     assert "scheduler" not in text
+
+
+def test_one_file_of_a_repository_is_opened_by_its_address_and_linked_by_its_id(run: Path) -> None:
+    """Diffusers takes a path or an address, the hub's own list of a base's LoRAs an id."""
+    base = "owner/name/sub/noobai.safetensors"
+    path = write_model_card(exported(run, FACTS | SDXL.header(base, "epsilon")), DIGEST, run)
+    text = path.read_text("utf-8")
+    assert yaml.safe_load(text.split("---")[1])["base_model"] == "owner/name"
+    found = re.search(r"from_single_file\('(.*)'\)", text)
+    assert found is not None
+    repository, file = _extract_repo_id_and_weights_name(found[1])
+    assert (repository, file) == ("owner/name", "sub/noobai.safetensors")
 
 
 def test_a_trigger_with_brackets_can_be_pasted_into_a_prompt(run: Path) -> None:

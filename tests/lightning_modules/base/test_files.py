@@ -44,7 +44,9 @@ def test_without_network_the_error_says_what_to_download_and_which_option_to_set
     assert "--model.base_model models/wd-1-5-beta2" in message
 
 
-@pytest.mark.parametrize("missing", ["models/", "/nowhere/model", "a/b/c", "model"])
+@pytest.mark.parametrize(
+    "missing", ["models/", "/nowhere/model", "a/b/c", "model", "models/xl.safetensors", "models/xl.ckpt"]
+)
 def test_a_missing_path_is_not_asked_of_the_hub(missing: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"there is no such folder or file.*wd-1-5-beta2"):

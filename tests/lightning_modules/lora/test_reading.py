@@ -232,3 +232,24 @@ def test_files_that_hold_no_adapter_are_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     with pytest.raises(ValueError, match=r"is no checkpoint of this trainer \(KeyError\)"):
         read_adapter(tmp_path / "other.ckpt")
+
+
+def test_the_digest_of_dotted_ldm_names_is_that_of_the_same_layers_by_diffusers_names(tmp_path: Path) -> None:
+    """A digest is of all matrices in the order of their names, and 11 comes before 3 (names: diffusers' conversion)."""
+    widths = (1280, 320)
+    both = (
+        ("unet.up_blocks.1.attentions.0", "unet.up_blocks.3.attentions.2"),
+        ("diffusion_model.output_blocks.3.1", "diffusion_model.output_blocks.11.1"),
+    )
+    digests = set()
+    for number, paths in enumerate(both):
+        tensors = {}
+        for path, width in zip(paths, widths, strict=True):
+            layer = f"{path}.transformer_blocks.0.attn1.to_q"
+            tensors[f"{layer}.lora_A.weight"] = torch.full((2, width), float(width))
+            tensors[f"{layer}.lora_B.weight"] = torch.full((width, 2), float(width))
+        file = write_safetensors(
+            tmp_path / f"{number}.safetensors", tensors, {"ss_base_model_version": "sd_v1"}
+        )
+        digests.add(read_adapter(file).digest)
+    assert len(digests) == 1

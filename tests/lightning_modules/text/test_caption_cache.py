@@ -42,7 +42,7 @@ def encoded(caption: str) -> TextConditions:
 def test_known_captions_and_the_empty_one_are_encoded_once_each_by_itself(tmp_path: Path) -> None:
     encoder = Encoder()
     text = CaptionCache(encoder)
-    text.open(tmp_path, "t" * 64)
+    text.open(tmp_path, "t" * 64, pooled=True)
     text.fill(["a b", "c", "a b"], progress=False)
     assert encoder.batches == [[""], ["a b"], ["c"]]
     found = text(["c", "", "a b", "c"], CPU)
@@ -55,7 +55,7 @@ def test_a_second_run_encodes_what_is_new(tmp_path: Path) -> None:
     for captions, new in ((["a b", "c"], 3), (["a b", "c d"], 1), (["c d"], 0)):
         encoder = Encoder()
         text = CaptionCache(encoder)
-        text.open(tmp_path, "t" * 64)
+        text.open(tmp_path, "t" * 64, pooled=True)
         text.fill(captions, progress=False)
         assert len(encoder.batches) == new
         assert text(captions, CPU)[0].context[0, 0] == 2
@@ -65,7 +65,7 @@ def test_another_encoder_has_entries_of_its_own(tmp_path: Path) -> None:
     encoder = Encoder()
     for fingerprint in ("t" * 64, "u" * 64, "t" * 32 + "u" * 32):
         text = CaptionCache(encoder)
-        text.open(tmp_path, fingerprint)
+        text.open(tmp_path, fingerprint, pooled=True)
         text.fill(["a"], progress=False)
     assert len(encoder.batches) == 6
 
@@ -76,7 +76,7 @@ def test_a_pooled_vector_that_was_damaged_is_encoded_anew_with_its_text(
     for batches in ([[""], ["a b"]], [[""], ["a b"]]):  # in one shard, which goes as a whole
         encoder = Encoder()
         text = CaptionCache(encoder)
-        text.open(tmp_path, "t" * 64)
+        text.open(tmp_path, "t" * 64, pooled=True)
         text.fill(["a b"], progress=False)
         assert encoder.batches == batches
         assert first_numbers(text(["a b", ""], CPU)) == [2, 0]
@@ -118,6 +118,19 @@ def test_the_bar_says_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""
 
 
+def test_an_entry_without_the_pooled_vector_is_encoded_anew(tmp_path: Path) -> None:
+    def alone(captions: Sequence[str]) -> list[TextConditions]:
+        return [TextConditions(encoded(caption).context) for caption in captions]
+
+    encoder = Encoder()
+    for encode, pooled in ((alone, False), (encoder, True)):
+        text = CaptionCache(encode)
+        text.open(tmp_path, "t" * 64, pooled=pooled)
+        text.fill(["a b"], progress=False)
+    assert encoder.batches == [[""], ["a b"]]
+    assert first_numbers(text(["a b"], CPU)) == [2]
+
+
 @pytest.mark.parametrize(
     ("entry", "sound"),
     [
@@ -134,4 +147,5 @@ def test_the_bar_says_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_what_can_be_an_embedding(entry: Entry, sound: bool) -> None:
-    assert is_embedding(entry) is sound
+    assert is_embedding(entry, pooled="pooled" in entry) is sound
+    assert not is_embedding(entry, pooled="pooled" not in entry)
