@@ -87,8 +87,9 @@ PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 SLOW_BF16 = 2.0
 """bf16 is left out where a matrix product takes this many times as long as in float32."""
 
-NEVER = 10**6
-"""Steps until anything is painted, scored, saved or exported again: the run ends long before."""
+NEVER = 10**4
+"""Steps until anything is painted, scored, saved or exported again: the run ends long before. Not more: `fit` takes the
+learning rate's schedule through all of them beforehand, of a million for ten seconds."""
 
 
 def options(setting: Setting, model: Model, base: Path, scratch: Path) -> dict[str, str]:
