@@ -22,7 +22,7 @@ settings.load_profile("steady")
 
 
 def pytest_collection_finish() -> None:
-    """What is imported by now stays: the garbage collector, which Lightning calls after each run, needn't look at it."""
+    """Leave what is imported by now out of garbage collections: Lightning asks for one after each run."""
     gc.collect()
     gc.freeze()
 

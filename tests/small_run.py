@@ -3,15 +3,18 @@
 import json
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
 import lightning as L
+import pytest
 import torch
 from PIL import Image
 
 from callbacks.ckpt_path import step_file
+from callbacks.lora_export import LoraExport
 from datamodules.picture_folder import PictureFolder
 
 
@@ -79,6 +82,14 @@ export: {{self_test: false}}
 """
     )
     return path
+
+
+@contextmanager
+def without_exports() -> Iterator[None]:
+    """Inside, checkpoints are written without the LoRA files beside them, which take longer than a tiny step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LoraExport, "on_save_checkpoint", lambda *_: None)
+        yield
 
 
 def adapter(run: Path, step: int) -> dict[str, torch.Tensor]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lightning_modules.memory import auto_checkpointing
-from tests.small_run import adapter, picture_folder, same, small_config
+from tests.small_run import adapter, picture_folder, same, small_config, without_exports
 from train import main
 
 AUTO = (
@@ -26,7 +26,8 @@ def config(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 def fit(config: Path, name: str, *options: str) -> Path:
     runs = config.parent / "runs"
-    main(["fit", "--config", str(config), "--runs", str(runs), "--name", name, *AUTO, *options])
+    with without_exports():
+        main(["fit", "--config", str(config), "--runs", str(runs), "--name", name, *AUTO, *options])
     return runs / name
 
 

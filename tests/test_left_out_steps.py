@@ -18,7 +18,7 @@ from callbacks.ckpt_path import step_file
 from callbacks.loss_guard import LossGuard
 from lightning_modules.stable_diffusion_lora import StableDiffusionLora
 from tests.pretended_gpu import PretendedGpu
-from tests.small_run import picture_folder, same, small_config
+from tests.small_run import picture_folder, same, small_config, without_exports
 from train import main
 
 STEPS = 12
@@ -59,7 +59,7 @@ class Runs:
 
 def fit(config: Path, name: str, *options: str) -> Path:
     runs = config.parent / "runs"
-    with PretendedGpu():
+    with PretendedGpu(), without_exports():
         main(["fit", "--config", str(config), "--runs", str(runs), "--name", name, *OPTIONS, *options])
     return runs / name / "checkpoints"
 
