@@ -2,8 +2,8 @@
 
 A checkpoint holds the adapter, the optimizer, the schedule and the position in the stream: megabytes. It is
 written at step 0, every N optimizer steps, at least every few minutes, and at the end, also when the run was
-asked to stop (callbacks/graceful_stop.py); the best one by validation loss is kept apart. Always between two
-optimizer steps: inside an accumulation window part of the gradients would be lost.
+asked to stop (callbacks/graceful_stop.py); the best one (callbacks/best_checkpoint.py) is kept apart. Always
+between two optimizer steps: inside an accumulation window part of the gradients would be lost.
 
 Each file is written beside its place and renamed. A disk that is full costs the checkpoint, not the training: the
 older files stay, and it is tried again when the next one is due.
@@ -21,7 +21,9 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
 
+from callbacks.best_checkpoint import BestBy, check_best_by, default_for, measured, merit
 from callbacks.ckpt_path import newest, step_file, step_files
 from callbacks.failures import Failures
 from callbacks.validations import is_due, validate_now
@@ -47,15 +49,27 @@ class Checkpoints(Checkpoint):
         every_n_steps: optimizer steps between checkpoints.
         minutes: save when this much time has passed since the last one, whatever the step.
         keep: how many of the newest step checkpoints stay; the best stays besides.
+        best_by: what makes a checkpoint the best. style is CLIP score gained with the style prompt plus that gained
+            with the samples' own prompts (mostly lost: below zero), over the base; loss is the held-out loss. Null is
+            style where samples are scored, else loss.
+
+    Attributes:
+        best: what the best one was measured to be, see `best_checkpoint.measured`; empty before there is one.
+        best_step: its optimizer step.
     """
 
     def __init__(
-        self, every_n_steps: PositiveInt = 100, minutes: PositiveFloat = 5.0, keep: PositiveInt = 3
+        self,
+        every_n_steps: PositiveInt = 100,
+        minutes: PositiveFloat = 5.0,
+        keep: PositiveInt = 3,
+        best_by: BestBy | None = None,
     ) -> None:
         self.every_n_steps = every_n_steps
         self.minutes = minutes
         self.keep = keep
-        self.best_loss: float | None = None
+        self.best_by = best_by
+        self.best: dict[str, float] = {}
         self.best_step: int | None = None
         self.validation_due = False
         self.failures = Failures(
@@ -70,6 +84,11 @@ class Checkpoints(Checkpoint):
     def folder(self, trainer: L.Trainer) -> Path:
         """Where this run's checkpoints lie."""
         return Path(trainer.default_root_dir) / "checkpoints"
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Refuse a best that this run doesn't measure."""
+        if stage == "fit":
+            check_best_by(self.best_by, trainer)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save step 0, so that there is always something to go back to; make up for a validation that was cut off."""
@@ -97,18 +116,24 @@ class Checkpoints(Checkpoint):
             self._save(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep the checkpoint with the lowest validation loss; a step file of this step learns of it, too."""
+        """Keep the best checkpoint; a step file of this step learns of it, too."""
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         self.validation_due = False
-        loss = float(trainer.callback_metrics.get("val/loss", math.nan))
-        if math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss):
-            before = self.best_loss, self.best_step
-            self.best_loss, self.best_step = loss, trainer.global_step
-            if not self._written(trainer, self.folder(trainer) / "best.ckpt"):
-                self.best_loss, self.best_step = before
+        if found := measured(trainer.callback_metrics):
+            self.best_by = self.best_by or default_for(found)
+            self._keep_best(trainer, found, self.best_by)
         if self._saved_step == trainer.global_step:
             self._save(trainer)
+
+    def _keep_best(self, trainer: L.Trainer, found: dict[str, float], by: BestBy) -> None:
+        value, best = merit(found, by), merit(self.best, by)  # NaN where there is none yet
+        if math.isnan(value) or value <= best:
+            return
+        before = self.best, self.best_step
+        self.best, self.best_step = found, trainer.global_step
+        if not self._written(trainer, self.folder(trainer) / "best.ckpt"):
+            self.best, self.best_step = before
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the last step, if that hasn't worked yet.
@@ -146,15 +171,24 @@ class Checkpoints(Checkpoint):
     def state_dict(self) -> dict[str, Any]:
         """What the best was so far, and whether the step's validation is still to come."""
         return {
-            "best_loss": self.best_loss,
+            "best_by": self.best_by,
+            "best": self.best,
             "best_step": self.best_step,
             "validation_due": self.validation_due,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the best so far."""
-        self.best_loss, self.best_step = state_dict["best_loss"], state_dict["best_step"]
+        """Go on from the best so far; measured otherwise, a new one is looked for."""
         self.validation_due = state_dict.get("validation_due", False)  # checkpoints made before don't say it
+        before = state_dict.get("best_by")
+        if self.best_by in (None, before):
+            self.best_by, self.best = before, state_dict.get("best", {})
+            self.best_step = state_dict["best_step"] if self.best else None
+        elif before is not None:
+            rank_zero_info(
+                f"The best checkpoint was by {before} and is by {self.best_by} from here on (--checkpoints.best_by): "
+                "the next validation begins a new best.ckpt."
+            )
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from callbacks.best_checkpoint import in_words
 from callbacks.checkpoints import Checkpoints
 from callbacks.clip_score import ClipScore, ClipScores
 from callbacks.failures import Failures
@@ -64,6 +65,7 @@ class RunSummary(Callback):
             RULE,
             f"{_outcome(trainer)}{resumed}, {took}. Everything is in {run}",
             *_validation_lines(trainer),
+            *_best_lines(trainer),
             *_time_lines(trainer),
             *_score_lines(trainer),
             *_failure_lines(trainer),
@@ -167,14 +169,16 @@ def _validation_lines(trainer: Trainer) -> list[str]:
     last = trainer.callback_metrics.get("val/loss")
     if last is None:
         return ["No validation in this process (no held-out pictures, switched off, or none was due)."]
-    lines = [f"Validation loss {float(last):.4f}"]
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, Checkpoints) and callback.best_loss is not None:
-            best = callback.folder(trainer) / "best.ckpt"
-            lines.append(
-                f"Best validation loss {callback.best_loss:.4f} at step {callback.best_step}: {best}"
-            )
-    return lines
+    return [f"Validation loss {float(last):.4f}"]
+
+
+def _best_lines(trainer: Trainer) -> list[str]:
+    """Which checkpoint to take, and why."""
+    return [
+        f"Best by {one.best_by}: step {one.best_step}, {in_words(one.best)}: {one.folder(trainer) / 'best.ckpt'}"
+        for one in trainer.checkpoint_callbacks
+        if isinstance(one, Checkpoints) and one.best_step is not None
+    ]
 
 
 def _time_lines(trainer: Trainer) -> list[str]:

@@ -30,6 +30,7 @@ from callbacks.steady_logger import SteadyLogger
 from callbacks.summary import RunSummary
 from callbacks.time_shares import TimeShares
 from callbacks.training_log import TrainingLog
+from callbacks.validation_line import ValidationLine
 from callbacks.validations import LastValidation
 from commands.fit.loop import end_without_steps
 from commands.runs.evaluation_options import SECTION, EvaluationOptions
@@ -173,6 +174,7 @@ class StyleCLI(LightningCLI):
             options.samples,
             options.clip_score,
             options.checkpoints,
+            ValidationLine(),
             LastExchange(),
             options.export,
             LastValidation(),

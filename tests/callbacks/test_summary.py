@@ -62,7 +62,7 @@ def test_the_end_has_the_validation_loss_and_the_best(
     out = capsys.readouterr().out
     assert "\nValidation loss 0.9600\n" in out
     best = tmp_path / "checkpoints" / "best.ckpt"
-    assert f"\nBest validation loss 0.9600 at step 4: {best}\n" in out
+    assert f"\nBest by loss: step 4, held-out loss 0.9600: {best}\n" in out
 
 
 def test_the_end_says_that_nothing_was_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
