@@ -86,7 +86,7 @@ def test_without_scores_or_without_a_hold_out(tmp_path: Path, capsys: pytest.Cap
     ],
 )
 def test_the_trend_is_by_the_interval_of_the_change(now: list[float], says: str) -> None:
-    # of three prompts a resample holds one three times in 1 of 27, more than the 2.5 % of an end: so the ends are theirs
+    # of three prompts one in 27 resamples holds one alone, more than the 2.5 % of an end: so the ends are theirs
     style, _ = score_parts(scores(4, now, [50] * 3), scores(2, [40.0] * 3, [50] * 3))
     assert style.endswith(says)
 
