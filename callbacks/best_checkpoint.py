@@ -33,9 +33,17 @@ def merit(found: Mapping[str, float], by: BestBy) -> float:
     return found.get(STYLE, math.nan) + found.get(PROMPT, math.nan)
 
 
-def default_for(found: Mapping[str, float]) -> BestBy:
-    """By style where it is scored, else by loss."""
-    return "style" if STYLE in found else "loss"
+def default_for(trainer: Trainer) -> BestBy:
+    """By style where samples are scored, else by loss."""
+    return "style" if is_scored(trainer) else "loss"
+
+
+def is_scored(trainer: Trainer) -> bool:
+    """Whether samples are painted at validations and scored against a style prompt."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    scored = any(isinstance(one, ClipScore) and one.model and one.style_prompt.strip() for one in callbacks)
+    painted = any(isinstance(one, SampleImages) and one.prompts for one in callbacks)
+    return scored and painted and bool(trainer.enable_validation)
 
 
 def check_best_by(by: BestBy | None, trainer: Trainer) -> None:
@@ -44,13 +52,10 @@ def check_best_by(by: BestBy | None, trainer: Trainer) -> None:
     Raises:
         ValueError: with the options to set.
     """
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    scored = any(isinstance(one, ClipScore) and one.model is not None for one in callbacks)
-    painted = any(isinstance(one, SampleImages) and one.prompts for one in callbacks)
-    if by == "style" and not (scored and painted and trainer.enable_validation):
+    if by == "style" and not is_scored(trainer):
         raise ValueError(
-            "--checkpoints.best_by is style, and no samples are scored. Set --clip_score.model, --samples.prompts and"
-            " --trainer.limit_val_batches, or --checkpoints.best_by loss."
+            "--checkpoints.best_by is style, and no samples are scored. Set --clip_score.model and .style_prompt,"
+            " --samples.prompts and --trainer.limit_val_batches, or --checkpoints.best_by loss."
         )
     held_out = getattr(getattr(trainer, "datamodule", None), "held_out", True)
     if by == "loss" and not (held_out and trainer.enable_validation):

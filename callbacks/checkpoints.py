@@ -23,7 +23,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
-from callbacks.best_checkpoint import BestBy, check_best_by, default_for, measured, merit
+from callbacks.best_checkpoint import LOSS, BestBy, check_best_by, default_for, measured, merit
 from callbacks.ckpt_path import newest, step_file, step_files
 from callbacks.failures import Failures
 from callbacks.validations import is_due, validate_now
@@ -54,6 +54,7 @@ class Checkpoints(Checkpoint):
             style where samples are scored, else loss.
 
     Attributes:
+        measure: what the best is by in this run.
         best: what the best one was measured to be, see `best_checkpoint.measured`; empty before there is one.
         best_step: its optimizer step.
     """
@@ -69,6 +70,7 @@ class Checkpoints(Checkpoint):
         self.minutes = minutes
         self.keep = keep
         self.best_by = best_by
+        self.measure: BestBy = best_by or "loss"
         self.best: dict[str, float] = {}
         self.best_step: int | None = None
         self.validation_due = False
@@ -89,6 +91,7 @@ class Checkpoints(Checkpoint):
         """Refuse a best that this run doesn't measure."""
         if stage == "fit":
             check_best_by(self.best_by, trainer)
+            self.measure = self.best_by or default_for(trainer)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save step 0, so that there is always something to go back to; make up for a validation that was cut off."""
@@ -120,15 +123,20 @@ class Checkpoints(Checkpoint):
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         self.validation_due = False
-        if found := measured(trainer.callback_metrics):
-            self.best_by = self.best_by or default_for(found)
-            self._keep_best(trainer, found, self.best_by)
+        self._keep_best(trainer, measured(trainer.callback_metrics))
         if self._saved_step == trainer.global_step:
             self._save(trainer)
 
-    def _keep_best(self, trainer: L.Trainer, found: dict[str, float], by: BestBy) -> None:
-        value, best = merit(found, by), merit(self.best, by)  # NaN where there is none yet
-        if math.isnan(value) or value <= best:
+    def _keep_best(self, trainer: L.Trainer, found: dict[str, float]) -> None:
+        if (
+            self.best_by is None
+            and not self.best
+            and LOSS in found
+            and math.isnan(merit(found, self.measure))
+        ):
+            self.measure = "loss"  # scoring fails, such as of a CLIP on a hub that can't be reached
+        value, best = merit(found, self.measure), merit(self.best, self.measure)
+        if math.isnan(value) or value <= best:  # best is NaN where there is none yet
             return
         before = self.best, self.best_step
         self.best, self.best_step = found, trainer.global_step
@@ -171,7 +179,7 @@ class Checkpoints(Checkpoint):
     def state_dict(self) -> dict[str, Any]:
         """What the best was so far, and whether the step's validation is still to come."""
         return {
-            "best_by": self.best_by,
+            "best_by": self.measure,
             "best": self.best,
             "best_step": self.best_step,
             "validation_due": self.validation_due,
@@ -181,13 +189,12 @@ class Checkpoints(Checkpoint):
         """Go on from the best so far; measured otherwise, a new one is looked for."""
         self.validation_due = state_dict.get("validation_due", False)  # checkpoints made before don't say it
         before = state_dict.get("best_by")
-        if self.best_by in (None, before):
-            self.best_by, self.best = before, state_dict.get("best", {})
-            self.best_step = state_dict["best_step"] if self.best else None
-        elif before is not None:
+        if before == self.measure:
+            self.best, self.best_step = state_dict["best"], state_dict["best_step"]
+        elif state_dict["best_step"] is not None:
             rank_zero_info(
-                f"The best checkpoint was by {before} and is by {self.best_by} from here on (--checkpoints.best_by): "
-                "the next validation begins a new best.ckpt."
+                f"The best checkpoint was by {before or 'loss'} and is by {self.measure} from here on "
+                "(--checkpoints.best_by): the next validation begins a new best.ckpt."
             )
 
 

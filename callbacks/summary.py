@@ -175,7 +175,7 @@ def _validation_lines(trainer: Trainer) -> list[str]:
 def _best_lines(trainer: Trainer) -> list[str]:
     """Which checkpoint to take, and why."""
     return [
-        f"Best by {one.best_by}: step {one.best_step}, {in_words(one.best)}: {one.folder(trainer) / 'best.ckpt'}"
+        f"Best by {one.measure}: step {one.best_step}, {in_words(one.best)}: {one.folder(trainer) / 'best.ckpt'}"
         for one in trainer.checkpoint_callbacks
         if isinstance(one, Checkpoints) and one.best_step is not None
     ]

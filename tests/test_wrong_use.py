@@ -93,7 +93,7 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
     (("--model.lora.rank", "0"), "--model.lora.rank is 0; it must be a whole number above 0"),
     (("--model.lora.alpha", "-1"), "it must be a finite number above 0, or null"),
     (("--model.lora.dropout", "1"), "--model.lora.dropout is 1; it must be at least 0 and below 1"),
-    (("--model.lora.target_modules", "to_q"), "it must be a list such as [a, b]"),
+    (("--model.lora.target_modules", "to_q"), "or one regular expression that whole names match"),
     (("--model.lora.target_modules", "[to_qq]"), "has 'to_qq': no linear or convolution layer"),
     (("--data.resolution", "abc"), "--data.resolution is abc; it must be a whole number"),
     (("--data.flip", "maybe"), "--data.flip is maybe; it must be true or false"),

@@ -334,7 +334,9 @@ def is_text(kind: Any) -> bool:
 def _was_text(value: str, kind: Any) -> bool:
     """Whether an option of texts was refused since YAML read one as something else."""
     texts = get_origin(kind) in (list, tuple) and str in get_args(kind)
-    return is_text(kind) or (texts and re.fullmatch(r"True|False|[-+\d.].*", value) is not None)
+    return (is_text(kind) and not value.startswith(("{", "["))) or (
+        texts and re.fullmatch(r"True|False|[-+\d.].*", value) is not None
+    )
 
 
 def _as_yaml(value: str) -> str:

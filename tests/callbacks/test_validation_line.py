@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from callbacks.checkpoints import Checkpoints
 from callbacks.clip_score import ClipScore, ClipScores
 from callbacks.progress import RunProgress
+from callbacks.sample_images import SampleImages, SamplePrompt
 from callbacks.validation_line import LEGEND, ValidationLine, score_parts
 from tests.callbacks.tiny_painter import TinyData, TinyPainter, tiny_trainer
 
@@ -25,8 +26,14 @@ class Scores(ClipScore):
     """Scores that are known by step."""
 
     def __init__(self, by_step: dict[int, ClipScores]) -> None:
-        super().__init__(None)
+        super().__init__("known" if by_step else None)
         self.by_step = by_step
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Nothing is loaded."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Nothing is scored before."""
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take those of this step."""
@@ -40,7 +47,7 @@ def lines(out: str) -> list[str]:
 
 
 def validate(run: Path, by_step: dict[int, ClipScores], **options: Any) -> None:
-    callbacks = [Scores(by_step), Checkpoints(), ValidationLine()]
+    callbacks = [SampleImages([SamplePrompt("a")]), Scores(by_step), Checkpoints(), ValidationLine()]
     data = options.pop("data", None) or TinyData()
     tiny_trainer(run, callbacks, enable_checkpointing=True, **options).fit(TinyPainter(), data)
 
