@@ -8,15 +8,19 @@ from the base's (0 draws) on, straight between what was measured, each the mean 
                reach it counts with all its draws
     keeps      its prompt score when it first reaches the goal, minus the center's there. For an arm that doesn't reach
                the goal both are taken where they first reach the highest style score that the arm has
-    verdict    better    shown sooner, or shown to keep more; and not shown later nor to keep less
-               worse     the reverse
+    ends       its style score at the end, minus the center's
+    verdict    better    shown sooner, or shown to keep more; and not shown later, nor to keep less, nor to end lower
+               worse     shown later, to keep less, or to end lower; and neither sooner nor to keep more
                trades    one for the other
                same      none of it is shown
 
-"Shown": the interval leaves out zero, and every training seed alone has the same sign. As many comparisons as there are
-arms, twice, would show something by chance; so the intervals hold 95 % *together*: each is as many bootstrap standard
-errors wide as the largest deviation among all of them is in 95 % of the resamples (max-t; Westfall & Young 1993,
-section 2.5), prompts with replacement, the same resamples for all arms.
+That an arm may end lower was added when the first training seed had been seen: an arm that never reaches the goal
+counts with all its draws, by which the weakest arms of all weren't shown to be later. It makes no arm better.
+
+"Shown": the interval leaves out zero, and every training seed alone has the same sign. As many comparisons as there
+are arms, three times, would show something by chance; so the intervals hold 95 % *together*: each is as many bootstrap
+standard errors wide as the largest deviation among all of them is in 95 % of the resamples (max-t; Westfall & Young
+1993, section 2.5), prompts with replacement, the same resamples for all arms.
 """
 
 from collections.abc import Mapping
@@ -57,6 +61,7 @@ class Beside:
         needed: draws to the goal, or all of its draws.
         sooner: needed over the center's, minus 1: below zero is sooner.
         keeps: prompt score at equal style, minus the center's.
+        ends: style score at the end, minus the center's.
         verdict: by the rule.
     """
 
@@ -64,6 +69,7 @@ class Beside:
     needed: float
     sooner: Effect
     keeps: Effect
+    ends: Effect
     verdict: Verdict
 
 
@@ -76,7 +82,7 @@ def compare_with_center(curves: Curves, center: str) -> dict[str, Beside]:
     everything = np.full((1, prompts, seeds), 1 / (prompts * seeds))
 
     def quantities(weights: Array, style: Array, prompt: Array) -> Array:
-        """Weights [B, P, S] and scores [A, D, P, S] -> sooner and keeps of each arm, [B, 2, A - 1]."""
+        """Weights [B, P, S] and scores [A, D, P, S] -> sooner, keeps and ends of each arm, [B, 3, A - 1]."""
         means = [np.einsum("bps,adps->bad", weights, scores) for scores in (style, prompt)]
         return beside(means[0], means[1], curves.draws)
 
@@ -91,21 +97,21 @@ def compare_with_center(curves: Curves, center: str) -> dict[str, Beside]:
     goal = ends[0, 0] + SHARE * (ends[0, -1] - ends[0, 0])
     found = {}
     for k, name in enumerate(names):
-        sooner, keeps = (
+        sooner, keeps, ends_at = (
             Effect(
                 Estimate(float(value[q, k]), float(low[q, k]), float(high[q, k])),
                 tuple(float(one) for one in by_seed[:, q, k]),
             )
-            for q in (0, 1)
+            for q in (0, 1, 2)
         )
         reached = bool(ends[k + 1].max() >= goal)
         needed = float(first_reached(ends[k + 1][None], curves.draws, np.array([goal]))[0])
-        found[name] = Beside(reached, needed, sooner, keeps, verdict(sooner, keeps))
+        found[name] = Beside(reached, needed, sooner, keeps, ends_at, verdict(sooner, keeps, ends_at))
     return found
 
 
 def beside(style: Array, prompt: Array, draws: Array) -> Array:
-    """The two quantities of the rule.
+    """The quantities of the rule.
 
     Args:
         style: mean scores of B resamples, the center first, [B, A, D].
@@ -113,7 +119,7 @@ def beside(style: Array, prompt: Array, draws: Array) -> Array:
         draws: [D].
 
     Returns:
-        [B, 2, A - 1]: sooner, and keeps.
+        [B, 3, A - 1]: sooner, keeps, ends.
     """
     center, arms = style[:, :1], style[:, 1:]
     goal = center[..., 0] + SHARE * (center[..., -1] - center[..., 0])  # [B, 1]
@@ -122,7 +128,7 @@ def beside(style: Array, prompt: Array, draws: Array) -> Array:
     level = np.minimum(goal, arms.max(-1))  # [B, A - 1]
     own = value_at(prompt[:, 1:], draws, first_reached(arms, draws, level))
     others = value_at(prompt[:, :1], draws, first_reached(center, draws, level))
-    return np.stack([sooner, own - others], 1)
+    return np.stack([sooner, own - others, arms[..., -1] - center[..., -1]], 1)
 
 
 def first_reached(curves: Array, draws: Array, level: Array) -> Array:
@@ -164,10 +170,10 @@ def together(value: Array, drawn: Array) -> tuple[Array, Array]:
     return value - width, value + width
 
 
-def verdict(sooner: Effect, keeps: Effect) -> Verdict:
+def verdict(sooner: Effect, keeps: Effect, ends: Effect) -> Verdict:
     """The rule."""
     good = (sooner.shown and sooner.value < 0) or (keeps.shown and keeps.value > 0)
-    bad = (sooner.shown and sooner.value > 0) or (keeps.shown and keeps.value < 0)
+    bad = (sooner.shown and sooner.value > 0) or any(of.shown and of.value < 0 for of in (keeps, ends))
     if good and bad:
         return "trades"
     return "better" if good else "worse" if bad else "same"

@@ -79,8 +79,8 @@ def star_blocks(found: StarFindings) -> Iterator[Block]:
     yield Heading("Every arm beside the center")
     yield _table(found)
     yield Text(
-        "Draws to the style and prompt at equal style are the two quantities of the rule, with intervals that hold 95 %"
-        f" together (*: shown). What is at the end are scores minus those of {found.star.center}, with intervals of"
+        "Against the center's draws, and prompt at equal style, are quantities of the rule, with intervals that hold"
+        f" 95 % together (*: shown). What is at the end are scores minus those of {found.star.center}, with intervals of"
         " their own."
     )
     yield Heading("Style gained against prompt kept")
@@ -116,6 +116,8 @@ def _in_words(of: Beside) -> str:
     elif of.sooner.shown:
         less = "fewer" if of.sooner.value < 0 else "more"
         parts.append(f"{abs(of.sooner.value):.0%} {less} draws to {SHARE:.0%} of the center's style")
+    if of.ends.shown and of.ends.value < 0:
+        parts.append(f"{signed(of.ends, 'style_score')} points of style at the end")
     if of.keeps.shown:
         parts.append(f"{signed(of.keeps, 'prompt_score')} points of prompt score at equal style")
     return ", ".join(parts)
@@ -208,12 +210,13 @@ def _derivation(found: StarFindings) -> Iterator[str]:
     yield (
         f"The rule: the style to reach is {SHARE:.0%} of the way from the base's score to where {center} ends. An arm"
         " is better if it is shown to reach it in fewer draws, or to have a higher prompt score when it does, and"
-        " neither is shown to be worse; worse the other way round; it trades if one is shown better and the other"
-        " worse. For an arm that doesn't reach it, prompt scores are compared at the highest style that it has. Between"
+        " nothing is shown to be worse; worse the other way round, or if it is shown to end with less style; it trades if one"
+        " is shown better and another worse. That it may end with less was added when the first training seed had been"
+        " seen. For an arm that doesn't reach it, prompt scores are compared at the highest style that it has. Between"
         " measured draws curves are straight."
     )
     yield (
-        f"Several comparisons: the intervals of both quantities of all {len(found.beside)} arms hold 95 % together"
+        f"Several comparisons: the intervals of the three quantities of all {len(found.beside)} arms hold 95 % together"
         f" (max-t over {RESAMPLES} bootstrap resamples of the prompts). Shown also means that every training seed alone"
         " agrees."
     )
@@ -221,7 +224,7 @@ def _derivation(found: StarFindings) -> Iterator[str]:
         f"Pairing: every arm paints the same {len(found.end.prompts)} prompts from the same noise, {seeds} each; in"
         " arms of one training seed noise, timesteps and, at one rank, the adapter at step 0 are the same numbers."
     )
-    yield "The rule, the arms and the prompts were written down before any arm but the default was looked at."
+    yield "Arms, prompts and rule, but for what is said of it, were written down before any arm was looked at."
     yield from found.plan.notes
 
 

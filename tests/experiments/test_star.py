@@ -49,12 +49,13 @@ def test_values_between_draws() -> None:
 def test_sooner_and_keeps_by_hand() -> None:
     style = np.array([[[30.0, 40.0, 50.0], [30.0, 48.0, 50.0], [30.0, 35.0, 40.0]]])  # center, fast, weak
     prompt = np.array([[[56.0, 54.0, 52.0], [56.0, 50.0, 46.0], [56.0, 55.5, 55.0]]])
-    (sooner, keeps), *none = beside(style, prompt, DRAWS)
+    (sooner, keeps, ends), *none = beside(style, prompt, DRAWS)
     assert not none
     # the goal is 30 + 0.9 * 20 = 48: the center at 180 draws, the fast one at 100, the weak one never (200)
     assert sooner == pytest.approx([100 / 180 - 1, 200 / 180 - 1])
     # at the goal 50.0 - 52.4; the weak one's highest style is 40: 55.0 at its end, the center's 54.0 after 100
     assert keeps == pytest.approx([50.0 - 52.4, 1.0])
+    assert ends == pytest.approx([0.0, -10.0])
 
 
 def test_intervals_that_hold_together_are_wider_than_one_alone() -> None:
@@ -74,20 +75,23 @@ def test_a_quantity_that_never_differs_has_no_width() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sooner", "keeps", "means"),
+    ("sooner", "keeps", "ends", "means"),
     [
-        (DOWN, UNSURE, "better"),
-        (UNSURE, UP, "better"),
-        (DOWN, UP, "better"),
-        (UP, UNSURE, "worse"),
-        (UNSURE, DOWN, "worse"),
-        (DOWN, DOWN, "trades"),
-        (UP, UP, "trades"),
-        (UNSURE, UNSURE, "same"),
+        (DOWN, UNSURE, UNSURE, "better"),
+        (UNSURE, UP, UNSURE, "better"),
+        (DOWN, UP, UP, "better"),
+        (UP, UNSURE, UNSURE, "worse"),
+        (UNSURE, DOWN, UNSURE, "worse"),
+        (UNSURE, UNSURE, DOWN, "worse"),
+        (DOWN, DOWN, UNSURE, "trades"),
+        (UP, UP, UNSURE, "trades"),
+        (DOWN, UNSURE, DOWN, "trades"),
+        (UNSURE, UNSURE, UNSURE, "same"),
+        (UNSURE, UNSURE, UP, "same"),  # more style at the end makes no arm better
     ],
 )
-def test_the_verdict(sooner: Effect, keeps: Effect, means: str) -> None:
-    assert verdict(sooner, keeps) == means
+def test_the_verdict(sooner: Effect, keeps: Effect, ends: Effect, means: str) -> None:
+    assert verdict(sooner, keeps, ends) == means
 
 
 def over_prompts(means: list[float], seeds: int = 3, prompts: int = 8) -> Array:
@@ -172,7 +176,7 @@ def test_the_report_says_what_the_rule_found() -> None:
     )
     fast, weak = answer.lines
     assert fast.startswith("fast: 44% fewer draws to 90% of the center's style, +1.6 (")
-    assert weak.startswith("weak: doesn't reach 90% of the center's style, -2.0 (")
+    assert weak.startswith("weak: doesn't reach 90% of the center's style, -10.0 (")
     assert fast.endswith(") points of prompt score at equal style.")
     assert [row[:3] for row in table.rows] == [
         ["fast", "better", "100"],
