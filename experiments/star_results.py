@@ -80,8 +80,8 @@ def star_blocks(found: StarFindings) -> Iterator[Block]:
     yield _table(found)
     yield Text(
         "Against the center's draws, and prompt at equal style, are quantities of the rule, with intervals that hold"
-        f" 95 % together (*: shown). What is at the end are scores minus those of {found.star.center}, with intervals of"
-        " their own."
+        f" 95 % together (*: shown). What is at the end are scores minus those of {found.star.center}, with intervals"
+        " of their own."
     )
     yield Heading("Style gained against prompt kept")
     for number, (name, arms) in enumerate(found.star.families.items()):
@@ -210,10 +210,10 @@ def _derivation(found: StarFindings) -> Iterator[str]:
     yield (
         f"The rule: the style to reach is {SHARE:.0%} of the way from the base's score to where {center} ends. An arm"
         " is better if it is shown to reach it in fewer draws, or to have a higher prompt score when it does, and"
-        " nothing is shown to be worse; worse the other way round, or if it is shown to end with less style; it trades if one"
-        " is shown better and another worse. That it may end with less was added when the first training seed had been"
-        " seen. For an arm that doesn't reach it, prompt scores are compared at the highest style that it has. Between"
-        " measured draws curves are straight."
+        " nothing is shown to be worse; worse the other way round, or if it is shown to end with less style; it trades"
+        " if one is shown better and another worse. That it may end with less was added when the first training seed"
+        " had been seen. For an arm that doesn't reach it, prompt scores are compared at the highest style that it has."
+        " Between measured draws curves are straight."
     )
     yield (
         f"Several comparisons: the intervals of the three quantities of all {len(found.beside)} arms hold 95 % together"
