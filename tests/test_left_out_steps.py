@@ -157,8 +157,9 @@ def test_a_run_stopped_among_overflows_goes_on_as_if_it_had_not_been(runs: Runs)
     fit(runs.config, "stopped", "--trainer.max_steps", "1", *runs.options)
     resumed = fit(runs.config, "stopped", "--ckpt_path", "last", *runs.options)
     straight, gone_on = state(runs.overflowing, STEPS), state(resumed, STEPS)
-    for name in (*STATES, "MixedPrecision", "callbacks"):
+    for name in (*STATES, "MixedPrecision"):
         assert_close(gone_on[name], straight[name], rtol=0, atol=0)
+    assert gone_on["callbacks"] == straight["callbacks"]
 
 
 @pytest.mark.filterwarnings("ignore:Step 1 was left out")
