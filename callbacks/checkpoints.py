@@ -136,7 +136,7 @@ class Checkpoints(Checkpoint):
         ):
             self.measure = "loss"  # scoring fails, such as of a CLIP on a hub that can't be reached
         value, best = merit(found, self.measure), merit(self.best, self.measure)
-        if math.isnan(value) or value <= best:  # best is NaN where there is none yet
+        if not math.isfinite(value) or value <= best:  # best is NaN where there is none yet
             return
         before = self.best, self.best_step
         self.best, self.best_step = found, trainer.global_step
@@ -188,12 +188,14 @@ class Checkpoints(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the best so far; measured otherwise, a new one is looked for."""
         self.validation_due = state_dict.get("validation_due", False)  # checkpoints made before don't say it
-        before = state_dict.get("best_by")
+        before = state_dict.get("best_by")  # likewise
+        if self.best_by is None and before == "loss":
+            self.measure = before
         if before == self.measure:
             self.best, self.best_step = state_dict["best"], state_dict["best_step"]
-        elif state_dict["best_step"] is not None:
+        elif before is not None:
             rank_zero_info(
-                f"The best checkpoint was by {before or 'loss'} and is by {self.measure} from here on "
+                f"The best checkpoint was by {before} and is by {self.measure} from here on "
                 "(--checkpoints.best_by): the next validation begins a new best.ckpt."
             )
 

@@ -72,6 +72,26 @@ def test_where_scoring_fails_it_is_by_loss(tmp_path: Path) -> None:
     assert (kept.best_step, kept.measure) == (4, "loss")
 
 
+def test_a_run_that_fell_back_to_loss_stays_with_it(tmp_path: Path) -> None:
+    fit(tmp_path, None, by_step={99: scores(99, [40], [50])}, max_steps=2)
+    last = tmp_path / "checkpoints" / "step_000002.ckpt"
+    kept = fit(tmp_path, None, by_step={4: scores(4, [40], [50])}, ckpt_path=last)
+    assert (kept.best_step, kept.measure) == (4, "loss")
+    assert kept.best[LOSS] == pytest.approx(0.96)
+
+
+def test_a_loss_that_is_not_finite_is_never_the_best(tmp_path: Path) -> None:
+    class Infinite(TinyPainter):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            """An infinite loss."""
+            self.log("val/loss", torch.tensor(float("inf")), on_epoch=True, batch_size=1)
+
+    kept = Checkpoints()
+    tiny_trainer(tmp_path, [kept], enable_checkpointing=True).fit(Infinite(), TinyData())
+    assert kept.best_step is None
+    assert not (tmp_path / "checkpoints" / "best.ckpt").exists()
+
+
 def test_what_is_not_measured_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"best_by is style, and no samples are scored. Set --clip_score"):
         fit(tmp_path, "style", by_step={})
