@@ -5,7 +5,8 @@
     (style, LoRA - style, base) + (prompt, LoRA - prompt, base)
 
 Both are CLIP scores of the same pictures on one scale, 100 x cosine, so a point of style is worth a point of prompt.
-The held-out loss hardly moves when the style comes, and falls on when the pictures no longer show what was asked for.
+The held-out loss knows neither: in the run of docs/tensorboard.png it is flat from step 60 on, where the style score
+still rises from 46 to 56.
 """
 
 import math

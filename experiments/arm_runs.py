@@ -78,9 +78,15 @@ class ArmRun:
         """The optimizer steps at which it is measured.
 
         Raises:
-            ValueError: draws that are no whole number of its steps, or don't end where it does.
+            ValueError: nothing says how long it trains; draws that are no whole number of its steps, or don't end where
+                it does.
         """
         last = self._setting("trainer.max_steps")
+        if not isinstance(last, int) or last < 1:
+            raise ValueError(
+                f"the arm {self.arm} has trainer.max_steps {last!r}: give a number of steps in"
+                f" {self.plan.config} or in the plan's options."
+            )
         if not self.plan.draws:
             return (last,)
         batch = self._setting("data.batch_size", 1) * self._setting("trainer.accumulate_grad_batches", 1)

@@ -143,6 +143,16 @@ def test_an_arm_is_measured_at_the_steps_of_the_draws(tmp_path: Path) -> None:
     assert "--strengths=[0.0, 0.5]" in words[between:]  # the sweep is painted at the end alone
 
 
+def test_an_arm_that_nothing_ends_is_refused(tmp_path: Path) -> None:
+    path = write_plan(tmp_path, replace={"options: {trainer.max_steps: 3}": "options: {}"})
+    run = ArmRun(read_plan(path), "plain", 0, tmp_path / "out")
+    with pytest.raises(
+        ValueError, match=r"the arm plain has trainer.max_steps None: give a number of steps in .*small"
+    ):
+        run.claim()
+        assert run.trained
+
+
 @pytest.mark.parametrize(
     ("draws", "says"),
     [
